@@ -1,0 +1,1 @@
+//! Kinds of the Stolos API: custom resources, names of conditions, labels and finalizers.

@@ -1,0 +1,1 @@
+//! Who is asking (client certificate, bearer token) and whether they may (RBAC).

@@ -1,0 +1,1 @@
+//! CustomResourceDefinitions: acceptance, publication, removal.

@@ -1,0 +1,1 @@
+//! What the server serves, in the legacy and the aggregated form.

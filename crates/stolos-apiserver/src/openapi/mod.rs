@@ -1,0 +1,1 @@
+//! OpenAPI documents for kubectl and client-go, built lazily.

@@ -1,0 +1,1 @@
+//! Decodes protobuf request bodies of built-in kinds by table; never encodes.

@@ -1,0 +1,1 @@
+//! The generic handler: what a request asks, and doing it.

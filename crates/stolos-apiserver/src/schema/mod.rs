@@ -1,0 +1,120 @@
+//! One schema form for built-in kinds and custom resources.
+//!
+//! It drives strict decoding, pruning, defaulting, validation, strategic merge, server-side apply, OpenAPI and `explain`.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
+use serde_json::Value;
+
+/// A shared, possibly recursive schema node. Built once, then only read.
+#[derive(Clone, Debug)]
+pub struct SchemaRef(Arc<OnceLock<Schema>>);
+
+impl SchemaRef {
+    /// Wraps a finished node.
+    #[must_use]
+    pub fn new(schema: Schema) -> Self {
+        Self(Arc::new(OnceLock::from(schema)))
+    }
+
+    /// Returns a node that [`SchemaRef::fill`] completes later, for schemas that contain themselves.
+    #[must_use]
+    pub fn forward() -> Self {
+        Self(Arc::new(OnceLock::new()))
+    }
+
+    /// Completes a forward node; the first content wins.
+    pub fn fill(&self, schema: Schema) {
+        let _ = self.0.set(schema);
+    }
+}
+
+impl Deref for SchemaRef {
+    type Target = Schema;
+
+    fn deref(&self) -> &Schema {
+        self.0.get().expect("a schema is read only after every forward node has been filled")
+    }
+}
+
+/// What values of a node look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Type {
+    /// Fixed properties, a map, or both.
+    Object,
+    /// A list.
+    Array,
+    /// A string; `format` narrows it (`date-time`, `byte`, `quantity`, …).
+    String,
+    /// A whole number.
+    Integer,
+    /// Any number.
+    Number,
+    /// True or false.
+    Boolean,
+    /// `x-kubernetes-int-or-string`.
+    IntOrString,
+    /// Nothing is known: any JSON value.
+    #[default]
+    Any,
+}
+
+/// How server-side apply sees a list.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum ListType {
+    /// One value, replaced as a whole.
+    #[default]
+    Atomic,
+    /// Unique scalars.
+    Set,
+    /// Objects identified by keys, each with the default it takes when absent (such as `protocol: TCP`).
+    Map(Vec<(String, Option<Value>)>),
+}
+
+/// How strategic merge patch treats a field. Merge keys differ from list-map keys on purpose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PatchStrategy {
+    /// Lists merge element by element instead of being replaced.
+    pub merge: bool,
+    /// Keys that the patch does not name are dropped (`retainKeys`).
+    pub retain_keys: bool,
+    /// Field that identifies an element; absent for lists of scalars.
+    pub merge_key: Option<String>,
+}
+
+/// One node of a schema.
+#[derive(Clone, Debug, Default)]
+pub struct Schema {
+    /// Kind of value.
+    pub type_: Type,
+    /// OpenAPI format, such as `int32` or `date-time`.
+    pub format: Option<String>,
+    /// Text for `kubectl explain`.
+    pub description: Option<Arc<str>>,
+    /// Named fields of an object.
+    pub properties: BTreeMap<String, SchemaRef>,
+    /// Schema of the values of a map.
+    pub additional_properties: Option<SchemaRef>,
+    /// Schema of list elements.
+    pub items: Option<SchemaRef>,
+    /// Fields that must be present.
+    pub required: Vec<String>,
+    /// Value taken when the field is absent.
+    pub default: Option<Value>,
+    /// Null is a value of its own.
+    pub nullable: bool,
+    /// Unknown fields are kept (`x-kubernetes-preserve-unknown-fields`, raw extensions).
+    pub preserve_unknown: bool,
+    /// A whole Kubernetes object (`x-kubernetes-embedded-resource`).
+    pub embedded_resource: bool,
+    /// Topology of a list for server-side apply.
+    pub list_type: ListType,
+    /// `x-kubernetes-map-type: atomic`: the object is one value for server-side apply.
+    pub atomic: bool,
+    /// How strategic merge patch treats this field.
+    pub patch: PatchStrategy,
+    /// Name in OpenAPI, such as `io.k8s.api.core.v1.PodSpec`, for nodes shared by reference.
+    pub model: Option<Arc<str>>,
+}

@@ -1,0 +1,165 @@
+//! Errors as clients see them: a `v1 Status` with reason, code and causes.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+/// One detail of a failed request, mostly one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// Machine-readable, such as `FieldValueInvalid` or `FieldManagerConflict`.
+    pub reason: String,
+    /// Human-readable.
+    pub message: String,
+    /// JSON path, such as `spec.replicas`.
+    pub field: String,
+}
+
+/// A failed request. Every error that leaves the server is one of these.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// HTTP status code.
+    pub code: StatusCode,
+    /// Status reason, such as `NotFound`; clients branch on it.
+    pub reason: &'static str,
+    /// Text for people.
+    pub message: String,
+    /// Group of the resource, empty for the core group.
+    pub group: String,
+    /// Resource (plural) or kind, as upstream fills `details.kind`.
+    pub kind: String,
+    /// Object name.
+    pub name: String,
+    /// Object uid.
+    pub uid: String,
+    /// Details field by field.
+    pub causes: Vec<Cause>,
+    /// Seconds after which a retry makes sense; also sent as `Retry-After`.
+    pub retry_after_seconds: Option<u32>,
+    /// Continue token for `410 Expired` lists.
+    pub continue_token: Option<String>,
+}
+
+impl ApiError {
+    /// Builds an error without details.
+    #[must_use]
+    pub fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            group: String::new(),
+            kind: String::new(),
+            name: String::new(),
+            uid: String::new(),
+            causes: Vec::new(),
+            retry_after_seconds: None,
+            continue_token: None,
+        }
+    }
+
+    /// Adds which object the request was about.
+    #[must_use]
+    pub fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
+        group.clone_into(&mut self.group);
+        kind.clone_into(&mut self.kind);
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// 400: the request itself is malformed.
+    #[must_use]
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    }
+
+    /// 401: no or wrong credentials.
+    #[must_use]
+    pub fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized")
+    }
+
+    /// 404: the object does not exist. `resource` is the plural, qualified by the group in the text.
+    #[must_use]
+    pub fn not_found(group: &str, resource: &str, name: &str) -> Self {
+        let text = format!("{} \"{name}\" not found", qualified(group, resource));
+        Self::new(StatusCode::NOT_FOUND, "NotFound", text).about(group, resource, name)
+    }
+
+    /// 409: an object of this name exists.
+    #[must_use]
+    pub fn already_exists(group: &str, resource: &str, name: &str) -> Self {
+        let text = format!("{} \"{name}\" already exists", qualified(group, resource));
+        Self::new(StatusCode::CONFLICT, "AlreadyExists", text).about(group, resource, name)
+    }
+
+    /// 409: the object changed, or a precondition does not hold.
+    #[must_use]
+    pub fn conflict(group: &str, resource: &str, name: &str, why: &str) -> Self {
+        let text =
+            format!("Operation cannot be fulfilled on {} \"{name}\": {why}", qualified(group, resource));
+        Self::new(StatusCode::CONFLICT, "Conflict", text).about(group, resource, name)
+    }
+
+    /// 422: fields do not hold. `kind` is the kind; the text lists every cause as upstream does.
+    #[must_use]
+    pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Self {
+        let lines: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+        let list = match lines.as_slice() {
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
+        };
+        let text = format!("{} \"{name}\" is invalid: {list}", qualified(group, kind));
+        let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", text).about(group, kind, name);
+        error.causes = causes;
+        error
+    }
+
+    /// 500: our fault.
+    #[must_use]
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
+    }
+
+    /// Renders the `v1 Status`.
+    #[must_use]
+    pub fn to_status(&self) -> Value {
+        let mut details = serde_json::Map::new();
+        for (key, text) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)] {
+            if !text.is_empty() {
+                details.insert(key.into(), json!(text));
+            }
+        }
+        if !self.causes.is_empty() {
+            let causes = self.causes.iter().map(cause_to_json).collect();
+            details.insert("causes".into(), Value::Array(causes));
+        }
+        if let Some(seconds) = self.retry_after_seconds {
+            details.insert("retryAfterSeconds".into(), json!(seconds));
+        }
+        let mut status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": self.message, "reason": self.reason, "code": self.code.as_u16(),
+        });
+        if let Some(token) = &self.continue_token {
+            status["metadata"] = json!({ "continue": token });
+        }
+        if !details.is_empty() {
+            status["details"] = Value::Object(details);
+        }
+        status
+    }
+}
+
+fn cause_to_json(cause: &Cause) -> Value {
+    let mut json = json!({ "reason": cause.reason, "message": cause.message });
+    if !cause.field.is_empty() {
+        json["field"] = json!(cause.field);
+    }
+    json
+}
+
+/// Writes `deployments.apps`, or `pods` in the core group.
+fn qualified(group: &str, resource: &str) -> String {
+    if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }
+}

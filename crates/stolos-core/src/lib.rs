@@ -1,0 +1,1 @@
+//! The decisions of Stolos: pure functions from plain data to plain data.

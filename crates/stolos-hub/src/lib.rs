@@ -1,0 +1,1 @@
+//! Hub controllers: clusters, placements, updates.

@@ -1,0 +1,1 @@
+//! Member agent: joins, applies, reports.

@@ -1,0 +1,1 @@
+//! Simulated clusters: nodes, workloads, upgrades, faults.

@@ -1,0 +1,1 @@
+//! Upgrade providers: how a member cluster gets new versions.

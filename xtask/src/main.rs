@@ -1,0 +1,3 @@
+//! Chores of the project: checks, generated files, CI.
+
+fn main() {}
