@@ -1,3 +1,61 @@
-//! Chores of the project: checks, generated files, CI.
+//! Chores of the project: checks, generated files, a real Kubernetes API server for tests, CI.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool for developers"
+)]
 
-fn main() {}
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+
+mod ci;
+mod kubernetes;
+mod layers;
+mod orphans;
+mod process;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Chores of the Stolos project")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs everything that CI runs, cheapest first
+    Ci {
+        /// Skips the tests, for when they have just been run
+        #[arg(long)]
+        no_tests: bool,
+    },
+    /// Checks that dependencies between crates point down the floors
+    CheckLayers,
+    /// Checks that every Rust file belongs to a target
+    CheckOrphans,
+    /// Writes generated files (CRDs, CLI reference), or checks them
+    Generate {
+        /// Fails when a file on disk differs instead of writing it
+        #[arg(long)]
+        check: bool,
+    },
+    /// Builds and runs real Kubernetes API servers for the tests
+    #[command(subcommand)]
+    Kubernetes(kubernetes::Command),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Ci { no_tests } => ci::run_gate(no_tests),
+        Command::CheckLayers => layers::check(),
+        Command::CheckOrphans => orphans::check(),
+        Command::Generate { check } => ci::generate(check),
+        Command::Kubernetes(command) => kubernetes::run(command),
+    }
+}
+
+/// Returns the directory of the workspace.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lives in the workspace").to_owned()
+}
