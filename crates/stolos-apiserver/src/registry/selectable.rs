@@ -1,0 +1,188 @@
+//! Field selectors: which labels a resource knows, and their values in an object.
+//!
+//! A label is mostly a path into the object, but not always: `status.successful` of a Job counts `status.succeeded`.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::Resource;
+
+/// Labels of core events; the other event group knows them under names of its own.
+const EVENT_LABELS: &[&str] = &[
+    "involvedObject.apiVersion",
+    "involvedObject.fieldPath",
+    "involvedObject.kind",
+    "involvedObject.name",
+    "involvedObject.namespace",
+    "involvedObject.resourceVersion",
+    "involvedObject.uid",
+    "reason",
+    "reportingComponent",
+    "source",
+    "type",
+];
+
+const POD_LABELS: &[&str] = &[
+    "spec.hostNetwork",
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "status.nominatedNodeName",
+    "status.phase",
+    "status.podIP",
+    "status.podIPs",
+];
+
+/// Returns the labels of a built-in resource beyond name and namespace.
+pub(super) fn builtin_labels(group: &str, plural: &str) -> Vec<String> {
+    let labels: &[&str] = match (group, plural) {
+        ("", "pods") => POD_LABELS,
+        ("", "nodes") => &["spec.unschedulable"],
+        ("", "secrets") => &["type"],
+        ("", "namespaces") => &["status.phase"],
+        ("", "services") => &["spec.clusterIP", "spec.type"],
+        ("", "replicationcontrollers") | ("apps", "replicasets") => &["status.replicas"],
+        ("batch", "jobs") => &["status.successful"],
+        ("certificates.k8s.io", "certificatesigningrequests") => &["spec.signerName"],
+        ("" | "events.k8s.io", "events") => EVENT_LABELS,
+        _ => &[],
+    };
+    let renamed = group == "events.k8s.io";
+    labels
+        .iter()
+        .map(|&label| if renamed { event_label(label) } else { label.to_owned() })
+        .collect()
+}
+
+/// Writes a core event's label in the words of `events.k8s.io`.
+fn event_label(label: &str) -> String {
+    match label.strip_prefix("involvedObject.") {
+        Some(rest) => format!("regarding.{rest}"),
+        None if label == "reportingComponent" => "reportingController".to_owned(),
+        None => label.to_owned(),
+    }
+}
+
+impl Resource {
+    /// Returns the name under which the store keeps the value of a field label, or nothing when the resource cannot
+    /// be selected by it.
+    ///
+    /// The two differ only for `events.k8s.io`, whose objects are stored as core events.
+    #[must_use]
+    pub fn attribute_of_label(&self, label: &str) -> Option<String> {
+        if matches!(label, "metadata.name" | "metadata.namespace") {
+            return Some(label.to_owned());
+        }
+        if !self.selectable_fields.iter().any(|known| known == label) {
+            return None;
+        }
+        if self.group_version.group != "events.k8s.io" {
+            return Some(label.to_owned());
+        }
+        Some(match label.strip_prefix("regarding.") {
+            Some(rest) => format!("involvedObject.{rest}"),
+            None if label == "reportingController" => "reportingComponent".to_owned(),
+            None => label.to_owned(),
+        })
+    }
+
+    /// Returns the values of the selectable fields of a stored object, for the attributes the store keeps.
+    #[must_use]
+    pub fn field_attributes(&self, stored: &Value) -> BTreeMap<String, String> {
+        self.selectable_fields
+            .iter()
+            .filter_map(|label| self.attribute_of_label(label))
+            .map(|attribute| (attribute.clone(), self.field_value(stored, &attribute)))
+            .collect()
+    }
+
+    fn field_value(&self, object: &Value, attribute: &str) -> String {
+        if !self.custom {
+            match (self.plural.as_str(), attribute) {
+                ("jobs", "status.successful") => return text(object, "status.succeeded", "0"),
+                ("replicasets" | "replicationcontrollers", _) => {
+                    return text(object, attribute, "0");
+                }
+                ("pods", "spec.hostNetwork") | ("nodes", "spec.unschedulable") => {
+                    return text(object, attribute, "false");
+                }
+                ("pods", "status.podIPs") => return pod_ips(object),
+                // Old reporters fill `source`, new ones only the reporting component.
+                ("events", "source") => {
+                    let component = text(object, "source.component", "");
+                    return if component.is_empty() {
+                        text(object, "reportingComponent", "")
+                    } else {
+                        component
+                    };
+                }
+                _ => {}
+            }
+        }
+        text(object, attribute, "")
+    }
+}
+
+fn pod_ips(pod: &Value) -> String {
+    let ips = pod.pointer("/status/podIPs").and_then(Value::as_array);
+    let ips = ips.into_iter().flatten().filter_map(|entry| entry["ip"].as_str());
+    ips.collect::<Vec<_>>().join(",")
+}
+
+/// Reads a scalar by its dotted path. Objects, lists and null read as absent.
+fn text(object: &Value, path: &str, absent: &str) -> String {
+    let found = path.split('.').try_fold(object, |value, field| value.get(field));
+    match found {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Bool(flag)) => flag.to_string(),
+        Some(Value::Number(number)) => number.to_string(),
+        Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => absent.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::registry::Registry;
+
+    fn resource(group: &str, plural: &str) -> std::sync::Arc<Resource> {
+        Registry::builtin().resource(group, "v1", plural).expect("built in")
+    }
+
+    #[test]
+    fn pods_are_selected_by_node_and_by_host_network() {
+        let pod =
+            json!({"spec": {"nodeName": "n1"}, "status": {"podIPs": [{"ip": "a"}, {"ip": "b"}]}});
+        let fields = resource("", "pods").field_attributes(&pod);
+        assert_eq!(fields["spec.nodeName"], "n1");
+        assert_eq!(fields["spec.hostNetwork"], "false");
+        assert_eq!(fields["status.podIPs"], "a,b");
+        assert_eq!(fields["status.phase"], "");
+    }
+
+    #[test]
+    fn jobs_count_their_successes() {
+        let jobs = resource("batch", "jobs");
+        assert_eq!(jobs.field_attributes(&json!({}))["status.successful"], "0");
+        let job = json!({"status": {"succeeded": 3}});
+        assert_eq!(jobs.field_attributes(&job)["status.successful"], "3");
+    }
+
+    #[test]
+    fn both_event_groups_select_the_same_attributes() {
+        let event = json!({"involvedObject": {"name": "web"}, "reportingComponent": "kubelet"});
+        let core = resource("", "events");
+        let other = resource("events.k8s.io", "events");
+        assert_eq!(core.field_attributes(&event), other.field_attributes(&event));
+        assert_eq!(core.field_attributes(&event)["source"], "kubelet");
+        assert_eq!(
+            other.attribute_of_label("regarding.name").as_deref(),
+            Some("involvedObject.name")
+        );
+        assert_eq!(core.attribute_of_label("regarding.name"), None);
+    }
+}
