@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use crate::discovery::Cache;
 use crate::store::ResourceId;
 
 pub use resource::{
@@ -123,6 +124,8 @@ pub struct Snapshot {
     generation: u64,
     by_plural: Vec<Arc<Resource>>,
     by_kind: Vec<Arc<Resource>>,
+    /// Rendered discovery documents; they live exactly as long as what they describe.
+    pub(crate) discovery: Cache,
 }
 
 impl Snapshot {
@@ -130,7 +133,7 @@ impl Snapshot {
         all.sort_by(|a, b| plural_key(a).cmp(&plural_key(b)));
         let mut by_kind = all.clone();
         by_kind.sort_by(|a, b| kind_key(a).cmp(&kind_key(b)));
-        Self { generation, by_plural: all, by_kind }
+        Self { generation, by_plural: all, by_kind, discovery: Cache::default() }
     }
 
     /// Returns the number of changes up to here.
