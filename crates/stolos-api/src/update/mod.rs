@@ -1,0 +1,112 @@
+//! Kinds of the update wing: update runs, strategies and gates of `fleet.stolos.dev`.
+//!
+//! They mirror the resources of Azure Kubernetes Fleet Manager, so that its REST API is a view of them. Objects of a
+//! fleet live in the fleet's namespace, are named `<fleet>.<name>` and carry `spec.fleetName`. What a user asks for is
+//! in `spec`; everything that happens is in `status`.
+#![expect(unreachable_pub, reason = "`KubeSchema` repeats each type inside a function")]
+
+mod gate;
+mod run;
+mod status;
+mod strategy;
+
+pub use gate::{
+    Gate, GateSpec, GateState, GateStatus, GateTarget, GateTiming, RequestedGateState,
+    ScheduledStart,
+};
+pub use run::{
+    CustomNodeImageVersion, ManagedClusterUpdate, ManagedClusterUpgrade, NodeImageSelection,
+    NodeImageSelectionType, RunState, SkipTarget, SkipTargetType, UpdateRun, UpdateRunSpec,
+    UpgradeType,
+};
+pub use status::{
+    ErrorDetail, GroupStatus, MemberStatus, MemberTarget, NodeImageSelectionStatus,
+    NodeImageVersion, StageGateStatus, StageStatus, State, UpdateRunStatus, UpdateStatus,
+    WaitStatus,
+};
+pub use strategy::{
+    Day, GateConfiguration, GateType, MemberSelector, ScheduledStartConfiguration, UpdateGroup,
+    UpdateRunStrategy, UpdateStage, UpdateStrategy, UpdateStrategySpec,
+};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// Label on gates: short name of the update run that made them.
+pub const UPDATE_RUN_LABEL: &str = "fleet.stolos.dev/update-run";
+
+/// Finalizer on update runs: members in flight end and their leases are given back before the run goes away.
+pub const UPDATE_RUN_FINALIZER: &str = "fleet.stolos.dev/update-run";
+
+/// Most stages of one strategy. Azure documents no limit; this one keeps validation rules affordable.
+pub const MAX_STAGES: usize = 100;
+
+/// Most groups of one stage (update-run docs).
+pub const MAX_GROUPS_PER_STAGE: usize = 50;
+
+/// Returns the definitions of the update wing's kinds.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![UpdateRun::crd(), UpdateStrategy::crd(), Gate::crd()]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fleet::{self, ClusterReference, FleetMemberSpec};
+
+    fn visit(
+        value: &Value,
+        path: &str,
+        seen: &mut impl FnMut(&str, &serde_json::Map<String, Value>),
+    ) {
+        match value {
+            Value::Object(map) => {
+                seen(path, map);
+                map.iter().for_each(|(key, value)| visit(value, &format!("{path}.{key}"), seen));
+            }
+            Value::Array(items) => items.iter().for_each(|item| visit(item, path, seen)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn schemas_say_every_rule_in_words() {
+        for crd in crds().into_iter().chain(fleet::crds()) {
+            let crd = serde_json::to_value(crd).unwrap();
+            visit(&crd, "", &mut |path, map| {
+                for combinator in ["anyOf", "oneOf", "allOf", "not", "$ref", "pattern"] {
+                    let is_keyword = map.get(combinator).is_some_and(|v| !v.is_object());
+                    assert!(!is_keyword, "{combinator} at {path}");
+                }
+                if map.contains_key("rule") {
+                    assert!(map.contains_key("message"), "a rule without a message at {path}");
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_cluster_reference_reads_and_writes_as_one_field() {
+        let json = json!({
+            "fleetName": "local",
+            "cluster": {"simulated": {"kubeconfigSecret": {"name": "member-1"}}},
+        });
+        let spec: FleetMemberSpec = serde_json::from_value(json.clone()).unwrap();
+        assert!(matches!(spec.cluster, ClusterReference::Simulated(_)));
+        assert_eq!(spec.cluster.id("fleet-local"), "simulated://fleet-local/member-1");
+        assert_eq!(serde_json::to_value(&spec).unwrap(), json);
+    }
+
+    #[test]
+    fn a_run_needs_only_a_fleet_and_a_goal() {
+        let spec: UpdateRunSpec = serde_json::from_value(json!({
+            "fleetName": "local",
+            "managedClusterUpdate": {"upgrade": {"type": "Full", "kubernetesVersion": "1.34"}},
+        }))
+        .unwrap();
+        assert_eq!(spec.state, RunState::Initialize);
+        assert!(spec.skip.is_empty() && spec.strategy.is_none());
+    }
+}

@@ -1,0 +1,239 @@
+//! What happened in an update run, shaped as in the REST API.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{UpdateRunStrategy, UpgradeType};
+
+/// What happened in an update run.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateRunStatus {
+    /// The generation of the spec that this status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// State of the run.
+    #[serde(default)]
+    pub status: UpdateStatus,
+    /// Members that are done or skipped, out of all: `3/5`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+    /// Number of members that failed.
+    #[serde(default)]
+    pub failure_count: i32,
+    /// State of the stages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageStatus>,
+    /// The node images of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_image_selection: Option<NodeImageSelectionStatus>,
+    /// The sequence that the run follows: its own, or its copy of the one that `spec.strategyName` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<UpdateRunStrategy>,
+    /// The `spec.strategyName` that `strategy` was copied from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy_name: Option<String>,
+    /// The `spec.restarts` that the run has acted on.
+    #[serde(default)]
+    pub observed_restarts: i32,
+}
+
+/// State of a run, stage, group, member, gate or wait.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateStatus {
+    /// The state.
+    #[serde(default)]
+    pub state: State,
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_time: Option<Time>,
+    /// Why it failed or waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorDetail>,
+}
+
+/// The state of something in an update run.
+#[derive(
+    JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
+)]
+pub enum State {
+    /// Not reached.
+    #[default]
+    NotStarted,
+    /// Being updated.
+    Running,
+    /// Reached, but something outside has to happen first.
+    Pending,
+    /// Left out.
+    Skipped,
+    /// Nothing new begins; what runs comes to its end.
+    Stopping,
+    /// Ended by a user before it was done; can be resumed.
+    Stopped,
+    /// Ended by failures; can be started again.
+    Failed,
+    /// Done.
+    Completed,
+}
+
+/// Why something failed or waits.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorDetail {
+    /// Code for programs, `CamelCase`.
+    pub code: String,
+    /// Text for people.
+    pub message: String,
+    /// The field or object that the error is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+/// State of a stage.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StageStatus {
+    /// Name of the stage.
+    pub name: String,
+    /// State of the stage.
+    #[serde(default)]
+    pub status: UpdateStatus,
+    /// Most members that are updated at a time.
+    #[serde(default)]
+    pub max_concurrency: i32,
+    /// Number of members that failed.
+    #[serde(default)]
+    pub failure_count: i32,
+    /// Failed members that do not end the run.
+    #[serde(default)]
+    pub max_allowed_failures: i32,
+    /// State of the groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupStatus>,
+    /// State of the gates before the stage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before_gates: Vec<StageGateStatus>,
+    /// State of the gates after the stage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after_gates: Vec<StageGateStatus>,
+    /// State of the wait after the stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_stage_wait_status: Option<WaitStatus>,
+}
+
+/// State of a group.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupStatus {
+    /// Name of the group.
+    pub name: String,
+    /// State of the group.
+    #[serde(default)]
+    pub status: UpdateStatus,
+    /// Most members that are updated at a time.
+    #[serde(default)]
+    pub max_concurrency: i32,
+    /// Number of members that failed.
+    #[serde(default)]
+    pub failure_count: i32,
+    /// Failed members that do not end the run.
+    #[serde(default)]
+    pub max_allowed_failures: i32,
+    /// State of the members; absent when the group has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<MemberStatus>,
+    /// State of the gates before the group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before_gates: Vec<StageGateStatus>,
+    /// State of the gates after the group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after_gates: Vec<StageGateStatus>,
+}
+
+/// State of a gate as its run sees it.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StageGateStatus {
+    /// Name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// Name within the fleet of the `Gate`, once the run has reached it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate_id: Option<String>,
+    /// State of the gate.
+    #[serde(default)]
+    pub status: UpdateStatus,
+}
+
+/// State of the wait after a stage.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitStatus {
+    /// State of the wait.
+    #[serde(default)]
+    pub status: UpdateStatus,
+    /// How long the wait is, in seconds.
+    pub wait_duration_in_seconds: i32,
+}
+
+/// State of a member.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStatus {
+    /// Name of the member within the fleet.
+    pub name: String,
+    /// State of the member.
+    #[serde(default)]
+    pub status: UpdateStatus,
+    /// The cluster that the member stood for when the run was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_resource_id: Option<String>,
+    /// The latest upgrade of the member by this run. It is written before the upgrade begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation_id: Option<String>,
+    /// How often this run has begun to upgrade the member.
+    #[serde(default)]
+    pub attempt: i32,
+    /// What the latest upgrade brings the member to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<MemberTarget>,
+    /// What happens, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What one upgrade brings a member to.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberTarget {
+    /// Which parts of the cluster are upgraded.
+    #[serde(rename = "type")]
+    pub upgrade_type: UpgradeType,
+    /// The full Kubernetes version; absent when no version changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes_version: Option<String>,
+    /// Node images, `<family>-<version>`, at most one for each family.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_images: Vec<String>,
+}
+
+/// The node images of a run.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeImageSelectionStatus {
+    /// The images, once they are chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub selected_node_image_versions: Vec<NodeImageVersion>,
+}
+
+/// A node image.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeImageVersion {
+    /// `<family>-<version>`.
+    pub version: String,
+}
