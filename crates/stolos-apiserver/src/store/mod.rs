@@ -1,95 +1,243 @@
 //! Durable, revisioned object store with watches: in-memory index over `redb`.
 //!
-//! A write is sequenced, flushed with its batch, then published: nothing is visible before it is durable.
+//! A write is sequenced, flushed with its batch, then published: nothing is visible before it is durable. All reads and
+//! watches are served from memory. A store holds several logical clusters, each with its own revision counter.
+//!
+//! The way of a write through the modules: [`ClusterStore::commit`] → `canonical` (bytes) → `cluster` (order) → `flush`
+//! and `disk` (durability) → `table` and `history` (visibility) → [`Watcher`].
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use serde_json::Value;
+mod canonical;
+mod cluster;
+mod disk;
+mod flush;
+mod history;
+mod lock;
+mod object;
+mod table;
+#[cfg(test)]
+mod tests;
+mod watcher;
 
-/// Identifies a resource within a store, such as `deployments.apps` or `pods`; the same for all served versions.
-pub type ResourceId = Arc<str>;
+pub use disk::OpenError;
+pub use history::Limits;
+pub use object::{
+    Attributes, Change, CommitError, Event, Expect, Expired, Key, ResourceId, Version, Write,
+};
+pub use table::{At, Filter, ListOptions, Page};
+pub use watcher::{WatchEnd, Watcher};
 
-/// Identifies an object of a resource; cluster-scoped objects have an empty namespace. Orders by namespace, then name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    /// Namespace, empty for cluster-scoped objects.
-    pub namespace: String,
-    /// Object name.
-    pub name: String,
+use cluster::Cluster;
+use disk::{Disk, Recovered};
+use flush::Flusher;
+
+/// All logical clusters of a process. Clones share the store; the last handle to go closes it.
+#[derive(Clone)]
+pub struct Store(Arc<Shared>);
+
+struct Shared {
+    limits: Limits,
+    /// First revision of new clusters.
+    start: u64,
+    flusher: Option<Arc<Flusher>>,
+    state: Mutex<State>,
 }
 
-/// What selectors and the garbage collector need of an object, read once from its JSON.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Attributes {
-    /// `metadata.uid`.
-    pub uid: String,
-    /// `metadata.labels`.
-    pub labels: BTreeMap<String, String>,
-    /// Selectable fields of the resource by path, such as `spec.nodeName`.
-    pub fields: BTreeMap<String, String>,
-    /// Uids of `metadata.ownerReferences`.
-    pub owners: Vec<String>,
-    /// `metadata.deletionTimestamp` is set.
-    pub deleting: bool,
+struct State {
+    clusters: BTreeMap<String, Arc<Cluster>>,
+    thread: Option<JoinHandle<()>>,
+    closed: bool,
 }
 
-/// An object as it stood at one revision.
-#[derive(Debug)]
-pub struct Version {
-    /// Which object.
-    pub key: Key,
-    /// Revision at which this state was written.
-    pub revision: u64,
-    /// Canonical JSON with `metadata.resourceVersion`, in the storage version; shared by every reader.
-    pub body: Bytes,
-    /// What selectors see.
-    pub attributes: Attributes,
+/// The store was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store is closed")]
+pub struct Closed;
+
+impl Store {
+    /// Makes a store that forgets everything when the process ends.
+    ///
+    /// Revisions start at the microseconds since 1970, so that a client which survived the last process asks for a
+    /// revision before the history, is told so, and lists again.
+    #[must_use]
+    pub fn memory() -> Self {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self::memory_from(u64::try_from(since_1970.as_micros()).unwrap_or(1), Limits::default())
+    }
+
+    /// Makes a store in memory whose revisions come after `start`.
+    #[must_use]
+    pub fn memory_from(start: u64, limits: Limits) -> Self {
+        Self::new(start, limits, None, None)
+    }
+
+    /// Opens the store in a directory, or creates it. Reads everything into memory, so it blocks for a while.
+    ///
+    /// # Errors
+    ///
+    /// When another process has it open, when it is damaged, or when the file system refuses. No file is changed then.
+    pub fn open(directory: &Path) -> Result<Self, OpenError> {
+        Self::open_with(directory, Limits::default())
+    }
+
+    /// Opens like [`Store::open`], with other bounds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`].
+    pub fn open_with(directory: &Path, limits: Limits) -> Result<Self, OpenError> {
+        let (disk, recovered) = Disk::open(directory)?;
+        Self::on_disk(disk, recovered, limits)
+            .map_err(|source| OpenError::Io { path: directory.to_owned(), source })
+    }
+
+    fn on_disk(disk: Disk, recovered: Vec<Recovered>, limits: Limits) -> std::io::Result<Self> {
+        let (flusher, thread) = Flusher::spawn(disk)?;
+        let store = Self::new(0, limits, Some(Arc::clone(&flusher)), Some(thread));
+        let mut state = lock::lock(&store.0.state);
+        for Recovered { name, revision, objects } in recovered {
+            let cluster = Cluster::new(&name, revision, limits, Some(Arc::clone(&flusher)));
+            for (resource, version) in objects {
+                cluster.load(&resource, version);
+            }
+            state.clusters.insert(name, Arc::new(cluster));
+        }
+        drop(state);
+        Ok(store)
+    }
+
+    fn new(
+        start: u64,
+        limits: Limits,
+        flusher: Option<Arc<Flusher>>,
+        thread: Option<JoinHandle<()>>,
+    ) -> Self {
+        let state = Mutex::new(State { clusters: BTreeMap::new(), thread, closed: false });
+        Self(Arc::new(Shared { limits, start, flusher, state }))
+    }
+
+    /// Returns a logical cluster, a new one if the store has none of this name.
+    ///
+    /// # Errors
+    ///
+    /// When the store is closed.
+    pub fn cluster(&self, name: &str) -> Result<ClusterStore, Closed> {
+        let mut state = lock::lock(&self.0.state);
+        if state.closed {
+            return Err(Closed);
+        }
+        let Shared { start, limits, flusher, .. } = &*self.0;
+        let cluster = state
+            .clusters
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(Cluster::new(name, *start, *limits, flusher.clone())));
+        Ok(ClusterStore { cluster: Arc::clone(cluster), _store: Arc::clone(&self.0) })
+    }
+
+    /// Finishes accepted writes, ends watches and releases the files. Blocks until that is done. Reads go on.
+    pub fn close(&self) {
+        self.0.close();
+    }
 }
 
-/// One committed change of a resource.
-#[derive(Debug)]
-pub struct Event {
-    /// Revision of the change.
-    pub revision: u64,
-    /// State before; absent for a creation.
-    pub previous: Option<Arc<Version>>,
-    /// State after. For a deletion: the last state, with the revision of the deletion in its body.
-    pub current: Arc<Version>,
-    /// The change removed the object.
-    pub deleted: bool,
+impl Shared {
+    fn close(&self) {
+        let mut state = lock::lock(&self.state);
+        state.closed = true;
+        if let Some(flusher) = &self.flusher {
+            flusher.close();
+        }
+        if let Some(thread) = state.thread.take() {
+            // The thread catches the panics of the database; were it to panic itself, writers saw errors already.
+            let _ = thread.join();
+        }
+        state.clusters.values().for_each(|cluster| cluster.close());
+    }
 }
 
-/// A change to make, with what must hold for it.
-#[derive(Debug)]
-pub struct Write {
-    /// Resource of the object.
-    pub resource: ResourceId,
-    /// Object.
-    pub key: Key,
-    /// What must be there, checked against the newest pending state.
-    pub expect: Expect,
-    /// What to do.
-    pub change: Change,
-    /// An object that must exist and not be deleting at commit, such as the namespace of a creation.
-    pub requires: Option<(ResourceId, Key)>,
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
-/// Optimistic lock of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expect {
-    /// The object does not exist.
-    Absent,
-    /// The object exists at this revision.
-    Revision(u64),
+/// One logical cluster of a [`Store`]. Cheap to clone.
+#[derive(Clone)]
+pub struct ClusterStore {
+    cluster: Arc<Cluster>,
+    /// Keeps the store open.
+    _store: Arc<Shared>,
 }
 
-/// The change itself. Objects are given without `metadata.resourceVersion`; the store sets it.
-#[derive(Debug)]
-pub enum Change {
-    /// Writes this state.
-    Put(Value, Attributes),
-    /// Removes the object; the value is the last state shown in the event.
-    Delete(Value, Attributes),
+impl ClusterStore {
+    /// Makes a change and returns what was written, once it is durable and visible.
+    ///
+    /// Waits while too many bytes are on their way to the disk. When the future is dropped, the change may happen.
+    ///
+    /// # Errors
+    ///
+    /// When what the write expects or requires does not hold; the caller finds the state that contradicts it when it
+    /// reads again. When the object is too large. When the store is closed or cannot write.
+    pub async fn commit(&self, write: Write) -> Result<Arc<Version>, CommitError> {
+        self.cluster.commit(write).await
+    }
+
+    /// Returns an object.
+    #[must_use]
+    pub fn get(&self, resource: &ResourceId, key: &Key) -> Option<Arc<Version>> {
+        self.cluster.table(resource).get(key)
+    }
+
+    /// Returns objects in order of their keys.
+    ///
+    /// # Errors
+    ///
+    /// When the asked revision is not in the history.
+    pub fn list(&self, resource: &ResourceId, options: &ListOptions<'_>) -> Result<Page, Expired> {
+        // Read first: what is visible is in the table.
+        let visible = self.cluster.visible();
+        self.cluster.table(resource).list(options, visible)
+    }
+
+    /// Follows the changes of a resource after revision `from`.
+    ///
+    /// # Errors
+    ///
+    /// When `from` is before the history of the resource.
+    pub fn watch(&self, resource: &ResourceId, from: u64) -> Result<Watcher, Expired> {
+        Watcher::new(Arc::clone(&self.cluster), resource, from)
+    }
+
+    /// Returns the revision up to which all changes are visible.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.cluster.visible()
+    }
+
+    /// Waits until a revision is visible; false when that takes too long.
+    pub async fn wait_for(&self, revision: u64, timeout: Duration) -> bool {
+        tokio::time::timeout(timeout, self.cluster.reached(revision)).await.unwrap_or(false)
+    }
+
+    /// Returns the objects with an owner reference to this uid.
+    #[must_use]
+    pub fn dependents(&self, owner_uid: &str) -> Vec<(ResourceId, Key)> {
+        self.cluster.dependents(owner_uid)
+    }
+
+    /// Ends the watches of a resource that is served no more; they first hand out what happened until now.
+    pub fn remove_resource(&self, resource: &ResourceId) {
+        self.cluster.table(resource).remove(self.cluster.visible());
+    }
+
+    /// Returns the resources that have objects.
+    #[must_use]
+    pub fn resources(&self) -> Vec<ResourceId> {
+        self.cluster.resources()
+    }
 }

@@ -1,0 +1,267 @@
+//! The durable form: a `redb` file with one table per logical cluster.
+//!
+//! Attributes are stored beside the body, so that start-up parses no object. Nothing here deletes or truncates a file.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, TableHandle};
+
+use super::cluster::{Cluster, Pending};
+use super::object::{Key, ResourceId, Version};
+
+/// Name of the file within the data directory.
+const FILE: &str = "store.redb";
+/// Version of the layout described by the table definitions below.
+const FORMAT: u64 = 1;
+/// The index in memory serves all reads; the cache only spares the writer the upper pages of the tree.
+const CACHE_BYTES: usize = 32 << 20;
+
+/// `format`, and `revision/<cluster>` with the last revision of each cluster.
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+const REVISION_PREFIX: &str = "revision/";
+
+/// (resource, namespace, name)
+type ObjectKey = (&'static str, &'static str, &'static str);
+/// (revision, attributes as JSON, body)
+type ObjectValue = (u64, &'static [u8], &'static [u8]);
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process works on the directory.
+    #[error("`{}` is in use by another process", .path.display())]
+    Locked {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The file is not what this program wrote.
+    #[error("`{}` is damaged: {what}; nothing was changed, restore it from a backup", .path.display())]
+    Damaged {
+        /// The database file.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+    },
+    /// The file was written by another version of this program.
+    #[error("`{}` has format {found}, this version reads format {FORMAT}", .path.display())]
+    Format {
+        /// The database file.
+        path: PathBuf,
+        /// Format of the file.
+        found: u64,
+    },
+    /// The file system refuses.
+    #[error("could not open `{}`", .path.display())]
+    Io {
+        /// File or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A logical cluster as it was found on disk.
+pub(super) struct Recovered {
+    pub(super) name: String,
+    pub(super) revision: u64,
+    pub(super) objects: Vec<(ResourceId, Version)>,
+}
+
+pub(super) struct Disk(Database);
+
+impl Disk {
+    /// Opens or creates the file in a directory, checks all of it, and reads it.
+    pub(super) fn open(directory: &Path) -> Result<(Self, Vec<Recovered>), OpenError> {
+        let path = directory.join(FILE);
+        let io_error = |source| OpenError::Io { path: path.clone(), source };
+        if !path.try_exists().map_err(io_error)? {
+            create(directory, &path).map_err(io_error)?;
+        }
+        // `redb` panics on some damaged files.
+        catch_unwind(AssertUnwindSafe(|| open_existing(&path)))
+            .unwrap_or_else(|_| Err(Damage::Broken("its structure does not hold".to_owned())))
+            .map_err(|damage| damage.at(&path))
+    }
+
+    /// Uses a new database on other storage.
+    #[cfg(test)]
+    pub(super) fn on(backend: impl redb::StorageBackend) -> Self {
+        let database = builder().create_with_backend(backend).unwrap();
+        write_format(&database).unwrap();
+        Self(database)
+    }
+
+    /// Makes all batches durable in one transaction, or none.
+    pub(super) fn write(&self, batches: &[(Arc<Cluster>, Vec<Pending>)]) -> Result<(), redb::Error> {
+        let mut transaction = self.0.begin_write()?;
+        transaction.set_durability(redb::Durability::Immediate)?;
+        for (cluster, batch) in batches {
+            let Some(last) = batch.last() else { continue };
+            let name = table_name(cluster.name());
+            let mut objects = transaction.open_table(objects_table(&name))?;
+            for Pending { resource, event, .. } in batch {
+                let current = &event.current;
+                let key = (&**resource, current.key.namespace.as_str(), current.key.name.as_str());
+                if event.deleted {
+                    objects.remove(key)?;
+                } else {
+                    let attributes =
+                        serde_json::to_vec(&current.attributes).expect("attributes are strings and flags");
+                    objects.insert(key, (current.revision, attributes.as_slice(), &*current.body))?;
+                }
+            }
+            let revision = format!("{REVISION_PREFIX}{}", cluster.name());
+            transaction.open_table(META)?.insert(revision.as_str(), last.event.revision)?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+/// What is wrong with an existing file.
+enum Damage {
+    Locked,
+    Broken(String),
+    Format(u64),
+    Io(io::Error),
+}
+
+impl Damage {
+    fn at(self, path: &Path) -> OpenError {
+        let path = path.to_owned();
+        match self {
+            Self::Locked => OpenError::Locked { path },
+            Self::Broken(what) => OpenError::Damaged { path, what },
+            Self::Format(found) => OpenError::Format { path, found },
+            Self::Io(source) => OpenError::Io { path, source },
+        }
+    }
+}
+
+impl<E: Into<redb::Error>> From<E> for Damage {
+    fn from(error: E) -> Self {
+        match error.into() {
+            redb::Error::DatabaseAlreadyOpen => Self::Locked,
+            redb::Error::Io(error)
+                if !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+            {
+                Self::Io(error)
+            }
+            other => Self::Broken(other.to_string()),
+        }
+    }
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    builder
+}
+
+fn objects_table(name: &str) -> TableDefinition<'_, ObjectKey, ObjectValue> {
+    TableDefinition::new(name)
+}
+
+fn table_name(cluster: &str) -> String {
+    format!("objects/{cluster}")
+}
+
+fn open_existing(path: &Path) -> Result<(Disk, Vec<Recovered>), Damage> {
+    let database = builder().open(path)?;
+    let recovered = recover(&database)?;
+    Ok((Disk(database), recovered))
+}
+
+/// Creates an empty store beside the path and links it into place, so that a crash leaves no half-made file there and
+/// of two processes that start at once only one wins.
+fn create(directory: &Path, path: &Path) -> io::Result<()> {
+    make_directory(directory)?;
+    let draft = directory.join(format!("{FILE}.{}.new", uuid::Uuid::new_v4()));
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    drop(options.open(&draft)?);
+    let database = builder().create(&draft).map_err(into_io)?;
+    write_format(&database).map_err(|error| io::Error::other(error.to_string()))?;
+    database.close().map_err(into_io)?;
+    let linked = std::fs::hard_link(&draft, path);
+    std::fs::remove_file(&draft)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => File::open(directory)?.sync_all(),
+    }
+}
+
+fn make_directory(directory: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
+fn into_io(error: DatabaseError) -> io::Error {
+    match error {
+        DatabaseError::Storage(StorageError::Io(error)) => error,
+        other => io::Error::other(other.to_string()),
+    }
+}
+
+fn write_format(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(META)?.insert("format", FORMAT)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn recover(database: &Database) -> Result<Vec<Recovered>, Damage> {
+    let transaction = database.begin_read()?;
+    let meta = transaction.open_table(META)?;
+    match meta.get("format")?.map(|format| format.value()) {
+        Some(FORMAT) => {}
+        Some(other) => return Err(Damage::Format(other)),
+        None => return Err(Damage::Broken("it names no format".to_owned())),
+    }
+    let tables: Vec<String> = transaction.list_tables()?.map(|table| table.name().to_owned()).collect();
+    let mut recovered = Vec::new();
+    for entry in meta.range(REVISION_PREFIX..)? {
+        let (key, revision) = entry?;
+        let Some(name) = key.value().strip_prefix(REVISION_PREFIX).map(str::to_owned) else { break };
+        let table = table_name(&name);
+        if !tables.contains(&table) {
+            return Err(Damage::Broken(format!("the objects of cluster `{name}` are missing")));
+        }
+        let mut objects: Vec<(ResourceId, Version)> = Vec::new();
+        for entry in transaction.open_table(objects_table(&table))?.iter()? {
+            let (key, value) = entry?;
+            let (resource, namespace, name) = key.value();
+            // The objects of a resource are neighbours and share its name.
+            let resource = match objects.last() {
+                Some((last, _)) if **last == *resource => Arc::clone(last),
+                Some(_) | None => ResourceId::from(resource),
+            };
+            let version = decode(&resource, Key::namespaced(namespace, name), value.value())?;
+            objects.push((resource, version));
+        }
+        recovered.push(Recovered { name, revision: revision.value(), objects });
+    }
+    Ok(recovered)
+}
+
+fn decode(
+    resource: &str,
+    key: Key,
+    (revision, attributes, body): (u64, &[u8], &[u8]),
+) -> Result<Version, Damage> {
+    let attributes = serde_json::from_slice(attributes).map_err(|error| {
+        let Key { namespace, name } = &key;
+        Damage::Broken(format!("the attributes of `{resource}` `{namespace}/{name}` do not parse: {error}"))
+    })?;
+    Ok(Version { key, revision, body: Bytes::copy_from_slice(body), attributes })
+}

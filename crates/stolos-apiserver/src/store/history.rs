@@ -1,0 +1,135 @@
+//! The recent changes of one resource, bounded by count, bytes and age.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::object::Event;
+
+/// Bounds of a store. Every logical cluster has its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Events of a resource that are kept however large or old, so that a watcher survives a pause.
+    pub min_events: usize,
+    /// Events of a resource kept at most.
+    pub max_events: usize,
+    /// Bytes of bodies in the history of a resource, beyond [`Limits::min_events`].
+    pub max_bytes: usize,
+    /// Age of events, beyond [`Limits::min_events`].
+    pub max_age: Duration,
+    /// Bytes of bodies that may wait for the disk; writers beyond it wait.
+    pub pending_bytes: usize,
+    /// Size of one serialised object.
+    pub object_bytes: usize,
+}
+
+impl Default for Limits {
+    /// Returns bounds that let clients with a minute of lag catch up, and objects as large as upstream takes them.
+    fn default() -> Self {
+        Self {
+            min_events: 100,
+            max_events: 20_000,
+            max_bytes: 16 << 20,
+            max_age: Duration::from_secs(600),
+            pending_bytes: 64 << 20,
+            object_bytes: 3 << 19,
+        }
+    }
+}
+
+/// Ring of events in order of revision. Whoever knows [`History::floor`] or a later revision can catch up.
+#[derive(Debug)]
+pub(super) struct History {
+    events: VecDeque<(Instant, Arc<Event>)>,
+    bytes: usize,
+    floor: u64,
+    limits: Limits,
+}
+
+impl History {
+    pub(super) fn new(floor: u64, limits: Limits) -> Self {
+        Self { events: VecDeque::new(), bytes: 0, floor, limits }
+    }
+
+    /// Oldest revision from which no event is missing.
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    pub(super) fn push(&mut self, event: Arc<Event>, now: Instant) {
+        self.bytes += weight(&event);
+        self.events.push_back((now, event));
+        while self.is_over(now) {
+            let (_, dropped) = self.events.pop_front().expect("only a history with events is over its limits");
+            self.bytes -= weight(&dropped);
+            self.floor = dropped.revision;
+        }
+    }
+
+    /// Iterates over the events after `revision`, oldest first.
+    pub(super) fn after(&self, revision: u64) -> impl Iterator<Item = &Arc<Event>> {
+        let start = self.events.partition_point(|(_, event)| event.revision <= revision);
+        self.events.range(start..).map(|(_, event)| event)
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        let Limits { min_events, max_events, max_bytes, max_age, .. } = self.limits;
+        let is_old = self.events.front().is_some_and(|(at, _)| now.duration_since(*at) > max_age);
+        self.events.len() > max_events
+            || (self.events.len() > min_events && (self.bytes > max_bytes || is_old))
+    }
+}
+
+/// Bytes that an event keeps alive: its new body. The previous one belongs to the event before.
+fn weight(event: &Event) -> usize {
+    event.current.body.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::object::{Attributes, Key, Version};
+    use super::*;
+
+    fn event(revision: u64, size: usize) -> Arc<Event> {
+        let key = Key::cluster_scoped("a");
+        let body = Bytes::from(vec![b'x'; size]);
+        let current = Arc::new(Version { key, revision, body, attributes: Attributes::default() });
+        Arc::new(Event { revision, previous: None, current, deleted: false })
+    }
+
+    fn revisions(history: &History, after: u64) -> Vec<u64> {
+        history.after(after).map(|event| event.revision).collect()
+    }
+
+    fn small() -> Limits {
+        Limits { min_events: 2, max_events: 4, max_bytes: 100, ..Limits::default() }
+    }
+
+    #[test]
+    fn count_bounds_the_history_and_moves_the_floor() {
+        let mut history = History::new(10, small());
+        let now = Instant::now();
+        (11..=16).for_each(|revision| history.push(event(revision, 1), now));
+        assert_eq!(revisions(&history, 0), [13, 14, 15, 16]);
+        assert_eq!(history.floor(), 12);
+        assert_eq!(revisions(&history, 14), [15, 16]);
+    }
+
+    #[test]
+    fn bytes_and_age_bound_only_what_exceeds_the_minimum() {
+        let now = Instant::now();
+        let mut history = History::new(0, small());
+        (1..=3).for_each(|revision| history.push(event(revision, 90), now));
+        assert_eq!(revisions(&history, 0), [2, 3], "two large events stay");
+
+        let mut history = History::new(0, small());
+        (1..=3).for_each(|revision| history.push(event(revision, 1), now));
+        history.push(event(4, 1), now + Duration::from_secs(601));
+        assert_eq!(revisions(&history, 0), [3, 4], "old events go, the last two stay");
+        assert_eq!(history.floor(), 2);
+    }
+}
