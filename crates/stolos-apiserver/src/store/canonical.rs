@@ -19,14 +19,18 @@ impl Draft {
         open_metadata(&mut object);
         let mut bytes = Vec::with_capacity(1024);
         let mut hole = 0;
-        write_map(&mut bytes, object.as_object().expect("made an object"), |bytes, key, value| match value {
-            Value::Object(metadata) if key == "metadata" => write_map(bytes, metadata, |bytes, key, value| {
-                write(bytes, value);
-                if key == "resourceVersion" {
-                    hole = bytes.len() - 1;
+        write_map(&mut bytes, object.as_object().expect("made an object"), |bytes, key, value| {
+            match value {
+                Value::Object(metadata) if key == "metadata" => {
+                    write_map(bytes, metadata, |bytes, key, value| {
+                        write(bytes, value);
+                        if key == "resourceVersion" {
+                            hole = bytes.len() - 1;
+                        }
+                    });
                 }
-            }),
-            other => write(bytes, other),
+                other => write(bytes, other),
+            }
         });
         Self { bytes, hole }
     }
@@ -73,11 +77,17 @@ pub(super) fn write(bytes: &mut Vec<u8>, value: &Value) {
             }
             bytes.push(b']');
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => write_scalar(bytes, value),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            write_scalar(bytes, value);
+        }
     }
 }
 
-fn write_map(bytes: &mut Vec<u8>, map: &Map<String, Value>, mut member: impl FnMut(&mut Vec<u8>, &str, &Value)) {
+fn write_map(
+    bytes: &mut Vec<u8>,
+    map: &Map<String, Value>,
+    mut member: impl FnMut(&mut Vec<u8>, &str, &Value),
+) {
     let mut entries: Vec<(&String, &Value)> = map.iter().collect();
     if !entries.is_sorted_by_key(|(key, _)| *key) {
         entries.sort_unstable_by_key(|(key, _)| *key);
@@ -120,10 +130,14 @@ mod tests {
 
     #[test]
     fn keys_are_sorted_whatever_order_they_came_in() {
-        let one: Value = serde_json::from_str(r#"{"b":{"z":1,"a":[{"y":1,"x":2}]},"a":"\u0001\"é"}"#).unwrap();
+        let one: Value =
+            serde_json::from_str(r#"{"b":{"z":1,"a":[{"y":1,"x":2}]},"a":"\u0001\"é"}"#).unwrap();
         let mut bytes = Vec::new();
         write(&mut bytes, &one);
-        assert_eq!(String::from_utf8(bytes).unwrap(), r#"{"a":"\u0001\"é","b":{"a":[{"x":2,"y":1}],"z":1}}"#);
+        assert_eq!(
+            String::from_utf8(bytes).unwrap(),
+            r#"{"a":"\u0001\"é","b":{"a":[{"x":2,"y":1}],"z":1}}"#
+        );
     }
 
     #[test]

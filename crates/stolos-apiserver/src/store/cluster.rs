@@ -79,9 +79,18 @@ struct Newest {
 }
 
 impl Cluster {
-    pub(super) fn new(name: &str, start: u64, limits: Limits, flusher: Option<Arc<Flusher>>) -> Self {
-        let sequencer =
-            Sequencer { last: start, pending: BTreeMap::new(), queue: VecDeque::new(), scheduled: false };
+    pub(super) fn new(
+        name: &str,
+        start: u64,
+        limits: Limits,
+        flusher: Option<Arc<Flusher>>,
+    ) -> Self {
+        let sequencer = Sequencer {
+            last: start,
+            pending: BTreeMap::new(),
+            queue: VecDeque::new(),
+            scheduled: false,
+        };
         Self {
             name: name.to_owned(),
             limits,
@@ -118,7 +127,9 @@ impl Cluster {
     /// Waits until `revision` is visible; false when the cluster stopped before.
     pub(super) async fn reached(&self, revision: u64) -> bool {
         let mut progress = self.progress.subscribe();
-        let seen = progress.wait_for(|progress| progress.visible >= revision || progress.end.is_some()).await;
+        let seen = progress
+            .wait_for(|progress| progress.visible >= revision || progress.end.is_some())
+            .await;
         seen.is_ok_and(|progress| progress.visible >= revision)
     }
 
@@ -143,7 +154,10 @@ impl Cluster {
         lock::read(&self.owners).get(owner).into_iter().flatten().cloned().collect()
     }
 
-    pub(super) async fn commit(self: &Arc<Self>, write: Write) -> Result<Arc<Version>, CommitError> {
+    pub(super) async fn commit(
+        self: &Arc<Self>,
+        write: Write,
+    ) -> Result<Arc<Version>, CommitError> {
         let Write { resource, key, expect, change, requires } = write;
         let (object, attributes, deleted) = match change {
             Change::Put(object, attributes) => (object, attributes, false),
@@ -199,8 +213,12 @@ impl Cluster {
         }
         sequencer.last += 1;
         let revision = sequencer.last;
-        let current =
-            Arc::new(Version { key: key.clone(), revision, body: draft.seal(revision), attributes });
+        let current = Arc::new(Version {
+            key: key.clone(),
+            revision,
+            body: draft.seal(revision),
+            attributes,
+        });
         let version = Arc::clone(&current);
         let event = Arc::new(Event { revision, previous: newest.version, current, deleted });
         if self.flusher.is_none() {
@@ -287,7 +305,9 @@ impl Cluster {
             visible = event.revision;
         }
         self.progress.send_modify(|progress| progress.visible = visible);
-        touched.values().for_each(|table| table.wake());
+        for table in touched.values() {
+            table.wake();
+        }
     }
 
     fn index_owners(&self, resource: &ResourceId, version: &Version) {

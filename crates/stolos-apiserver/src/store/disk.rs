@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, TableHandle};
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError,
+    TableDefinition, TableHandle,
+};
 
 use super::cluster::{Cluster, Pending};
 use super::object::{Key, ResourceId, Version};
@@ -97,7 +100,10 @@ impl Disk {
     }
 
     /// Makes all batches durable in one transaction, or none.
-    pub(super) fn write(&self, batches: &[(Arc<Cluster>, Vec<Pending>)]) -> Result<(), redb::Error> {
+    pub(super) fn write(
+        &self,
+        batches: &[(Arc<Cluster>, Vec<Pending>)],
+    ) -> Result<(), redb::Error> {
         let mut transaction = self.0.begin_write()?;
         transaction.set_durability(redb::Durability::Immediate)?;
         for (cluster, batch) in batches {
@@ -110,9 +116,10 @@ impl Disk {
                 if event.deleted {
                     objects.remove(key)?;
                 } else {
-                    let attributes =
-                        serde_json::to_vec(&current.attributes).expect("attributes are strings and flags");
-                    objects.insert(key, (current.revision, attributes.as_slice(), &*current.body))?;
+                    let attributes = serde_json::to_vec(&current.attributes)
+                        .expect("attributes are strings and flags");
+                    objects
+                        .insert(key, (current.revision, attributes.as_slice(), &*current.body))?;
                 }
             }
             let revision = format!("{REVISION_PREFIX}{}", cluster.name());
@@ -148,7 +155,10 @@ impl<E: Into<redb::Error>> From<E> for Damage {
         match error.into() {
             redb::Error::DatabaseAlreadyOpen => Self::Locked,
             redb::Error::Io(error)
-                if !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                ) =>
             {
                 Self::Io(error)
             }
@@ -228,11 +238,14 @@ fn recover(database: &Database) -> Result<Vec<Recovered>, Damage> {
         Some(other) => return Err(Damage::Format(other)),
         None => return Err(Damage::Broken("it names no format".to_owned())),
     }
-    let tables: Vec<String> = transaction.list_tables()?.map(|table| table.name().to_owned()).collect();
+    let tables: Vec<String> =
+        transaction.list_tables()?.map(|table| table.name().to_owned()).collect();
     let mut recovered = Vec::new();
     for entry in meta.range(REVISION_PREFIX..)? {
         let (key, revision) = entry?;
-        let Some(name) = key.value().strip_prefix(REVISION_PREFIX).map(str::to_owned) else { break };
+        let Some(name) = key.value().strip_prefix(REVISION_PREFIX).map(str::to_owned) else {
+            break;
+        };
         let table = table_name(&name);
         if !tables.contains(&table) {
             return Err(Damage::Broken(format!("the objects of cluster `{name}` are missing")));
@@ -261,7 +274,9 @@ fn decode(
 ) -> Result<Version, Damage> {
     let attributes = serde_json::from_slice(attributes).map_err(|error| {
         let Key { namespace, name } = &key;
-        Damage::Broken(format!("the attributes of `{resource}` `{namespace}/{name}` do not parse: {error}"))
+        Damage::Broken(format!(
+            "the attributes of `{resource}` `{namespace}/{name}` do not parse: {error}"
+        ))
     })?;
     Ok(Version { key, revision, body: Bytes::copy_from_slice(body), attributes })
 }

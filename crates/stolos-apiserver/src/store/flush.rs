@@ -31,8 +31,9 @@ impl Flusher {
     pub(super) fn spawn(disk: Disk) -> std::io::Result<(Arc<Self>, JoinHandle<()>)> {
         let flusher = Arc::new(Self { state: Mutex::default(), wake: Condvar::new() });
         let shared = Arc::clone(&flusher);
-        let thread =
-            std::thread::Builder::new().name("store-flush".to_owned()).spawn(move || run(&shared, &disk))?;
+        let thread = std::thread::Builder::new()
+            .name("store-flush".to_owned())
+            .spawn(move || run(&shared, &disk))?;
         Ok((flusher, thread))
     }
 

@@ -32,7 +32,7 @@ impl Default for Limits {
             min_events: 100,
             max_events: 20_000,
             max_bytes: 16 << 20,
-            max_age: Duration::from_secs(600),
+            max_age: Duration::from_mins(10),
             pending_bytes: 64 << 20,
             object_bytes: 3 << 19,
         }
@@ -62,7 +62,8 @@ impl History {
         self.bytes += weight(&event);
         self.events.push_back((now, event));
         while self.is_over(now) {
-            let (_, dropped) = self.events.pop_front().expect("only a history with events is over its limits");
+            let (_, dropped) =
+                self.events.pop_front().expect("only a history with events is over its limits");
             self.bytes -= weight(&dropped);
             self.floor = dropped.revision;
         }

@@ -66,7 +66,8 @@ impl Store {
     /// revision before the history, is told so, and lists again.
     #[must_use]
     pub fn memory() -> Self {
-        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since_1970 =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self::memory_from(u64::try_from(since_1970.as_micros()).unwrap_or(1), Limits::default())
     }
 

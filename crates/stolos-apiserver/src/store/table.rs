@@ -197,8 +197,9 @@ impl State {
         overlay: &'a BTreeMap<&'a Key, Option<&'a Arc<Version>>>,
     ) -> impl Iterator<Item = &'a Arc<Version>> {
         let start = start_of(options);
-        let in_range =
-            move |key: &Key| options.namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace);
+        let in_range = move |key: &Key| {
+            options.namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace)
+        };
         let mut current = self
             .objects
             .range((start.clone(), Bound::Unbounded))
@@ -206,7 +207,7 @@ impl State {
             .filter(|(key, _)| !overlay.contains_key(key))
             .map(|(_, version)| version)
             .peekable();
-        let start = start.as_ref().map(|key| key.clone());
+        let start = start.as_ref().map(Key::clone);
         let mut undone = overlay
             .iter()
             .filter(move |(key, _)| is_after_start(key, &start) && in_range(key))
@@ -243,7 +244,8 @@ fn paginate<'a>(
     options: &ListOptions<'_>,
     revision: u64,
 ) -> Page {
-    let mut matching = objects.filter(|version| options.filter.is_none_or(|filter| filter(version)));
+    let mut matching =
+        objects.filter(|version| options.filter.is_none_or(|filter| filter(version)));
     let limit = options.limit.unwrap_or(NonZeroUsize::MAX).get();
     let items: Vec<_> = matching.by_ref().take(limit).cloned().collect();
     let (has_more, remaining) = match options.filter {

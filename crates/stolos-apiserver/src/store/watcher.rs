@@ -36,7 +36,11 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    pub(super) fn new(cluster: Arc<Cluster>, resource: &ResourceId, from: u64) -> Result<Self, Expired> {
+    pub(super) fn new(
+        cluster: Arc<Cluster>,
+        resource: &ResourceId,
+        from: u64,
+    ) -> Result<Self, Expired> {
         let table = cluster.table(resource);
         let wake = table.subscribe();
         let epoch = table.admit(from)?;

@@ -43,7 +43,10 @@ async fn history_begins_at_the_revision_found() {
     store.close();
 
     let (_store, cluster) = open(directory.path());
-    assert_eq!(cluster.watch(&pods(), first).err(), Some(Expired { requested: first, oldest: second }));
+    assert_eq!(
+        cluster.watch(&pods(), first).err(),
+        Some(Expired { requested: first, oldest: second })
+    );
     let mut watcher = cluster.watch(&pods(), second).unwrap();
     let third = cluster.commit(create("a/z")).await.unwrap().revision;
     assert!(third > second);
@@ -81,7 +84,8 @@ fn only_the_owner_may_read_the_files() {
     let _store = Store::open(&directory).unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&directory), 0o700);
-    let files: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let files: Vec<_> =
+        std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(files, [directory.join("store.redb")], "nothing else is left behind");
     assert_eq!(mode(&files[0]), 0o600);
 }
@@ -108,7 +112,8 @@ async fn a_damaged_file_is_reported_and_left_alone() {
     ];
     for (what, bytes) in cases {
         std::fs::write(&path, &bytes).unwrap();
-        let error = Store::open(directory.path()).err().unwrap_or_else(|| panic!("{what} was taken"));
+        let error =
+            Store::open(directory.path()).err().unwrap_or_else(|| panic!("{what} was taken"));
         assert!(matches!(error, OpenError::Damaged { .. }), "{what}: {error:?}");
         assert!(error.to_string().contains("store.redb` is damaged"), "{error}");
         assert_eq!(std::fs::metadata(&path).unwrap().len(), bytes.len() as u64, "{what}");
@@ -211,7 +216,10 @@ async fn writes_are_checked_against_pending_ones() {
     let mut second = Box::pin(cluster.commit(update("a/x", 1, 1)));
     assert!(second.as_mut().now_or_never().is_none());
     let mut refused = Box::pin(cluster.commit(update("a/x", 1, 2)));
-    assert!(refused.as_mut().now_or_never().is_none(), "the verdict waits for the state it rests on");
+    assert!(
+        refused.as_mut().now_or_never().is_none(),
+        "the verdict waits for the state it rests on"
+    );
     disk.hold(false);
     assert_eq!(refused.await.unwrap_err(), CommitError::Conflict { current: 2 });
     assert_eq!(cluster.get(&pods(), &key("a/x")).unwrap().revision, 2);
@@ -231,7 +239,10 @@ async fn writes_gather_while_the_disk_syncs() {
     assert!(all.as_mut().now_or_never().is_none());
     disk.hold(false);
     assert!(all.await.iter().all(Result::is_ok));
-    assert!(disk.0.syncs.load(Ordering::SeqCst) <= 2 * alone, "a batch before the hold, and one after");
+    assert!(
+        disk.0.syncs.load(Ordering::SeqCst) <= 2 * alone,
+        "a batch before the hold, and one after"
+    );
 }
 
 #[tokio::test]
@@ -241,11 +252,20 @@ async fn a_failed_commit_makes_the_store_read_only() {
     cluster.commit(create("a/x")).await.unwrap();
     disk.0.broken.store(true, Ordering::SeqCst);
     let results = join_all([cluster.commit(create("a/y")), cluster.commit(create("a/z"))]).await;
-    assert!(results.iter().all(|result| matches!(result, Err(CommitError::Failed(_)))), "{results:?}");
+    assert!(
+        results.iter().all(|result| matches!(result, Err(CommitError::Failed(_)))),
+        "{results:?}"
+    );
     disk.0.broken.store(false, Ordering::SeqCst);
-    assert!(matches!(cluster.commit(create("a/w")).await, Err(CommitError::Failed(_))), "no second try");
+    assert!(
+        matches!(cluster.commit(create("a/w")).await, Err(CommitError::Failed(_))),
+        "no second try"
+    );
     let other = store.cluster("other").unwrap();
-    assert!(matches!(other.commit(create("a/w")).await, Err(CommitError::Failed(_))), "for no cluster");
+    assert!(
+        matches!(other.commit(create("a/w")).await, Err(CommitError::Failed(_))),
+        "for no cluster"
+    );
 
     assert!(cluster.get(&pods(), &key("a/x")).is_some(), "reads go on");
     assert!(cluster.get(&pods(), &key("a/y")).is_none());

@@ -65,7 +65,10 @@ fn delete(name: &str, revision: u64) -> Write {
 }
 
 fn names(page: &Page) -> Vec<String> {
-    page.items.iter().map(|version| format!("{}/{}", version.key.namespace, version.key.name)).collect()
+    page.items
+        .iter()
+        .map(|version| format!("{}/{}", version.key.namespace, version.key.name))
+        .collect()
 }
 
 fn revisions(events: &[Arc<Event>]) -> Vec<u64> {

@@ -64,11 +64,14 @@ impl Model {
 
     async fn put(&mut self, key: &Key, value: u32, stale: bool) {
         let known = self.now.get(key).map(|(revision, _)| *revision);
-        let expect = known.map_or(Expect::Absent, |revision| Expect::Revision(revision - u64::from(stale)));
+        let expect =
+            known.map_or(Expect::Absent, |revision| Expect::Revision(revision - u64::from(stale)));
         let last = self.store.revision();
         let result = self.store.commit(write(pods(), key, expect, value)).await;
         match (known, stale) {
-            (Some(current), true) => assert_eq!(result.unwrap_err(), CommitError::Conflict { current }),
+            (Some(current), true) => {
+                assert_eq!(result.unwrap_err(), CommitError::Conflict { current })
+            }
             (_, _) => {
                 let version = result.unwrap();
                 assert!(version.revision > last, "revisions rise");
@@ -84,7 +87,9 @@ impl Model {
         let result = self.store.commit(delete(&name, known.unwrap_or(7) - u64::from(stale))).await;
         match (known, stale) {
             (None, _) => assert_eq!(result.unwrap_err(), CommitError::NotFound),
-            (Some(current), true) => assert_eq!(result.unwrap_err(), CommitError::Conflict { current }),
+            (Some(current), true) => {
+                assert_eq!(result.unwrap_err(), CommitError::Conflict { current })
+            }
             (Some(_), false) => {
                 let revision = result.unwrap().revision;
                 self.now.remove(key);
@@ -103,7 +108,12 @@ impl Model {
         loop {
             let page = match self.store.list(&pods(), &options) {
                 Ok(page) => page,
-                Err(_) => return assert!(back as usize > HISTORY, "history reaches {HISTORY} events back"),
+                Err(_) => {
+                    return assert!(
+                        back as usize > HISTORY,
+                        "history reaches {HISTORY} events back"
+                    );
+                }
             };
             got.extend(page.items.iter().map(|version| (version.key.clone(), content(version))));
             assert_eq!(page.remaining, Some((want.len() - got.len()) as u64));

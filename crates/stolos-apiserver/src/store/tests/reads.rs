@@ -38,7 +38,8 @@ async fn pages_continue_after_the_last_key_and_count_the_rest() {
     assert_eq!((first.next.clone(), first.remaining), (Some(key("b/1")), Some(1)));
     store.commit(create("b/0")).await.unwrap();
     store.commit(create("b/2")).await.unwrap();
-    let options = ListOptions { at: At::Exact(first.revision), after: first.next, ..ListOptions::default() };
+    let options =
+        ListOptions { at: At::Exact(first.revision), after: first.next, ..ListOptions::default() };
     let second = list(&store, &options);
     assert_eq!((names(&second), second.revision), (vec!["c/1".to_owned()], first.revision));
     let latest = list(&store, &ListOptions { at: At::Latest, ..options });

@@ -78,8 +78,10 @@ async fn clusters_do_not_see_each_other() {
 async fn dependents_follow_the_owner_references() {
     let store = cluster();
     let owned = |owners: &[&str], expect| {
-        let attributes =
-            Attributes { owners: owners.iter().map(|&uid| uid.to_owned()).collect(), ..Attributes::default() };
+        let attributes = Attributes {
+            owners: owners.iter().map(|&uid| uid.to_owned()).collect(),
+            ..Attributes::default()
+        };
         let change = Change::Put(object(&key("a/x"), 0), attributes);
         Write { change, ..write(pods(), &key("a/x"), expect, 0) }
     };
