@@ -1,4 +1,23 @@
-//! Kinds of the Stolos API: custom resources, names of conditions, labels and finalizers.
+//! Kinds of the Stolos API: custom resources, names of conditions, labels and finalizers,
+//! defaulting and validation.
+//!
+//! One module per wing. The Rust types are the storage version of each kind; other served versions
+//! exist only as schemas, because every kind uses conversion strategy `None`. Strings that a client
+//! may leave out and that mean the same when empty are plain `String`s in the kinds of `cluster` and
+//! `placement` and are omitted when empty; an `Option` there always carries a difference.
+#![warn(missing_docs)]
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+
+pub mod cluster;
+mod crd;
 pub mod fleet;
+mod kind;
+pub mod placement;
+mod schema;
 pub mod update;
+
+/// Returns the definitions of every kind that lives on the hub or on a member.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    [cluster::crds(), placement::crds(), fleet::crds(), update::crds()].concat()
+}

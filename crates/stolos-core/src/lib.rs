@@ -1,1 +1,7 @@
 //! The decisions of Stolos: pure functions from plain data to plain data.
+//!
+//! No I/O, no clock, no randomness, no logging: what a decision needs is an argument, and what it
+//! finds is a value. One module per wing.
+#![warn(missing_docs)]
+
+pub mod placement;

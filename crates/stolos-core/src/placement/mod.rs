@@ -1,0 +1,2 @@
+//! From a placement to objects on members, one decision per module, in the order in which they
+//! follow each other.
