@@ -1,1 +1,11 @@
 //! Listening: TLS, HTTP/1.1 and HTTP/2, certificates, kubeconfig.
+
+mod authority;
+pub mod kubeconfig;
+mod listener;
+pub(crate) mod private_file;
+mod tls;
+
+pub use authority::{AuthorityError, CertificateAuthority, Credentials};
+pub use listener::{Limits, Server};
+pub use tls::{TlsError, server_config};
