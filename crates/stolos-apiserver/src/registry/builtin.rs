@@ -9,7 +9,7 @@ use super::resource::{
 };
 use super::selectable;
 use crate::names::GroupVersion;
-use crate::table::Column;
+use crate::table::builtin_columns;
 use std::sync::Arc;
 
 const POD_SUBRESOURCES: &[Subresource] = &[
@@ -299,12 +299,7 @@ impl Row {
     }
 
     fn finish(mut self) -> Resource {
-        self.0.columns = columns(&self.0.group_version.group, &self.0.kind);
+        self.0.columns = builtin_columns(&self.0.group_version.group, &self.0.kind);
         self.0
     }
-}
-
-/// Returns the table columns of a built-in kind.
-fn columns(_group: &str, _kind: &str) -> Arc<[Column]> {
-    Arc::from([])
 }
