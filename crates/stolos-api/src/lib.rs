@@ -14,8 +14,10 @@ mod crd;
 pub mod fleet;
 mod kind;
 pub mod placement;
+pub mod quantity;
 mod schema;
 pub mod update;
+pub mod validation;
 
 /// Returns the definitions of every kind that lives on the hub or on a member.
 pub fn crds() -> Vec<CustomResourceDefinition> {

@@ -6,6 +6,7 @@ use kube::CustomResourceExt;
 use crate::kind::custom_resource;
 
 mod binding;
+mod defaults;
 mod definitions;
 pub mod names;
 mod policy;
@@ -13,14 +14,17 @@ mod snapshot;
 mod spec;
 mod status;
 mod strategy;
+mod validation;
 mod work;
 
 pub use binding::*;
+pub use defaults::*;
 pub use policy::*;
 pub use snapshot::*;
 pub use spec::*;
 pub use status::*;
 pub use strategy::*;
+pub use validation::*;
 pub use work::*;
 
 /// API group of the kinds in this module.
