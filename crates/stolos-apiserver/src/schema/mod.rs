@@ -2,32 +2,53 @@
 //!
 //! It drives strict decoding, pruning, defaulting, validation, strategic merge, server-side apply, OpenAPI and `explain`.
 
+pub mod builtin;
+pub mod parse;
+
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use serde_json::Value;
 
-/// A shared, possibly recursive schema node. Built once, then only read.
-#[derive(Clone, Debug)]
-pub struct SchemaRef(Arc<OnceLock<Schema>>);
+/// A shared, possibly recursive schema node. Built once, at the latest when first read, then only read.
+#[derive(Clone)]
+pub struct SchemaRef(Arc<Node>);
+
+enum Node {
+    /// Finished, or a forward node to be filled.
+    Cell(OnceLock<Schema>),
+    /// Built when first read.
+    Lazy(LazyLock<Schema, Build>),
+}
+
+type Build = Box<dyn FnOnce() -> Schema + Send>;
 
 impl SchemaRef {
     /// Wraps a finished node.
     #[must_use]
     pub fn new(schema: Schema) -> Self {
-        Self(Arc::new(OnceLock::from(schema)))
+        Self(Arc::new(Node::Cell(OnceLock::from(schema))))
+    }
+
+    /// Returns a node that `build` makes when it is first read. `build` must not read the node itself.
+    #[must_use]
+    pub fn lazy(build: impl FnOnce() -> Schema + Send + 'static) -> Self {
+        Self(Arc::new(Node::Lazy(LazyLock::new(Box::new(build)))))
     }
 
     /// Returns a node that [`SchemaRef::fill`] completes later, for schemas that contain themselves.
     #[must_use]
     pub fn forward() -> Self {
-        Self(Arc::new(OnceLock::new()))
+        Self(Arc::new(Node::Cell(OnceLock::new())))
     }
 
     /// Completes a forward node; the first content wins.
     pub fn fill(&self, schema: Schema) {
-        let _ = self.0.set(schema);
+        if let Node::Cell(cell) = &*self.0 {
+            let _ = cell.set(schema);
+        }
     }
 }
 
@@ -35,7 +56,23 @@ impl Deref for SchemaRef {
     type Target = Schema;
 
     fn deref(&self) -> &Schema {
-        self.0.get().expect("a schema is read only after every forward node has been filled")
+        match &*self.0 {
+            Node::Cell(cell) => {
+                cell.get().expect("a schema is read only after every forward node has been filled")
+            }
+            Node::Lazy(lazy) => lazy,
+        }
+    }
+}
+
+/// Does not descend: a schema may contain itself.
+impl fmt::Debug for SchemaRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = match &*self.0 {
+            Node::Cell(cell) => cell.get().and_then(|schema| schema.model.clone()),
+            Node::Lazy(_) => None,
+        };
+        f.debug_tuple("SchemaRef").field(&known).finish()
     }
 }
 
