@@ -1,0 +1,5 @@
+//! Integration tests of the embedded API server, in one binary to keep linking short.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod crash;
