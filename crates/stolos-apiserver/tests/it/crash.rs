@@ -38,7 +38,12 @@ impl Report {
         let words: Vec<&str> = line.split(' ').collect();
         let ["@", kind, name, revision, value, "."] = words[..] else { return None };
         let value = (value != "gone").then(|| value.parse().unwrap());
-        Some(Self { kind: kind.to_owned(), name: name.to_owned(), revision: revision.parse().unwrap(), value })
+        Some(Self {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            revision: revision.parse().unwrap(),
+            value,
+        })
     }
 }
 
@@ -60,7 +65,8 @@ fn write(name: &str, expect: Expect, value: Option<u64>) -> Write {
 async fn write_for_ever(store: ClusterStore, writer: usize) {
     for value in 1.. {
         let name = format!("{writer}-{}", value % KEYS_PER_WRITER);
-        let current = store.get(&resource(), &Key::cluster_scoped(&name)).map(|version| version.revision);
+        let current =
+            store.get(&resource(), &Key::cluster_scoped(&name)).map(|version| version.revision);
         let value = (current.is_none() || value % 7 != 0).then_some(value as u64);
         let write = write(&name, current.map_or(Expect::Absent, Expect::Revision), value);
         let version = store.commit(write).await.unwrap();
@@ -80,7 +86,8 @@ fn child() {
         }
         loop {
             for event in watcher.next().await.unwrap() {
-                let value = (!event.deleted).then(|| event.current.object()["value"].as_u64().unwrap());
+                let value =
+                    (!event.deleted).then(|| event.current.object()["value"].as_u64().unwrap());
                 Report::print("event", &event.current.key.name, event.revision, value);
             }
         }
@@ -139,7 +146,9 @@ fn check(store: &ClusterStore, newest: &BTreeMap<String, Report>) -> u64 {
         let found = store.get(&resource(), &Key::cluster_scoped(name));
         let value = found.as_ref().map(|version| version.object()["value"].as_u64().unwrap());
         match found {
-            Some(version) if version.revision == told.revision => assert_eq!(value, told.value, "{told:?}"),
+            Some(version) if version.revision == told.revision => {
+                assert_eq!(value, told.value, "{told:?}")
+            }
             None if told.value.is_none() => {}
             Some(version) => {
                 assert!(version.revision > told.revision, "{told:?} was lost");
