@@ -147,7 +147,7 @@ fn check(store: &ClusterStore, newest: &BTreeMap<String, Report>) -> u64 {
         let value = found.as_ref().map(|version| version.object()["value"].as_u64().unwrap());
         match found {
             Some(version) if version.revision == told.revision => {
-                assert_eq!(value, told.value, "{told:?}")
+                assert_eq!(value, told.value, "{told:?}");
             }
             None if told.value.is_none() => {}
             Some(version) => {
