@@ -1,0 +1,395 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
+use proptest::prelude::*;
+use stolos_api::cluster::names::{agent, condition};
+use stolos_api::cluster::{AgentStatus, MemberClusterStatus, Taint};
+use stolos_api::placement::{
+    Affinity, ClusterAffinity, ClusterSelector, ClusterSelectorTerm, PreferredClusterSelector,
+    TopologySpreadConstraint,
+};
+
+use super::*;
+
+const NOW: &str = "2026-01-01T00:10:00Z";
+
+fn now() -> Timestamp {
+    NOW.parse().expect("a timestamp")
+}
+
+fn cluster(name: &str, labels: &[(&str, &str)]) -> MemberCluster {
+    let condition = |type_: &str| Condition {
+        type_: type_.to_owned(),
+        status: "True".to_owned(),
+        last_transition_time: Time(now()),
+        ..empty_condition()
+    };
+    let mut cluster = MemberCluster::default();
+    cluster.metadata.name = Some(name.to_owned());
+    cluster.metadata.labels =
+        Some(labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
+    cluster.status = Some(MemberClusterStatus {
+        agent_status: vec![AgentStatus {
+            type_: agent::MEMBER_AGENT.to_owned(),
+            conditions: vec![condition(condition::JOINED), condition(condition::HEALTHY)],
+            last_received_heartbeat: Some(Time(now())),
+        }],
+        ..MemberClusterStatus::default()
+    });
+    cluster
+}
+
+fn empty_condition() -> Condition {
+    Condition {
+        type_: String::new(),
+        status: String::new(),
+        reason: String::new(),
+        message: String::new(),
+        last_transition_time: Time(now()),
+        observed_generation: None,
+    }
+}
+
+/// The state that plans are carried out on.
+#[derive(Clone, Debug, Default)]
+struct Hub {
+    clusters: Vec<MemberCluster>,
+    policy: Option<PlacementPolicy>,
+    n: Option<i32>,
+    snapshot: String,
+    bindings: Vec<(String, Option<BindingState>, ResourceBindingSpec)>,
+}
+
+impl Hub {
+    fn new(clusters: Vec<MemberCluster>, policy: Option<PlacementPolicy>) -> Self {
+        let n = policy.as_ref().and_then(|policy| policy.number_of_clusters);
+        Self { clusters, policy, n, snapshot: "web-0".to_owned(), bindings: Vec::new() }
+    }
+
+    fn plan(&self) -> Plan {
+        let bindings: Vec<Binding<'_>> = self
+            .bindings
+            .iter()
+            .map(|(name, previous, spec)| Binding {
+                name,
+                deleting: false,
+                previous_state: *previous,
+                spec,
+            })
+            .collect();
+        let observed = Observed {
+            placement: "web",
+            placement_uid: "uid-of-web",
+            policy_snapshot: &self.snapshot,
+            policy: self.policy.as_ref(),
+            number_of_clusters: self.n,
+            clusters: &self.clusters,
+            bindings: &bindings,
+            now: now(),
+        };
+        plan(&observed).expect("the policy can be evaluated")
+    }
+
+    fn carry_out(&mut self, plan: &Plan) {
+        for assignment in plan.create.iter().chain(&plan.patch) {
+            self.bindings.retain(|(name, _, _)| *name != assignment.name);
+            self.bindings.push((assignment.name.clone(), None, assignment.spec.clone()));
+        }
+        for (unwanted, state) in &plan.unschedule {
+            for (name, previous, spec) in &mut self.bindings {
+                if name == unwanted {
+                    *previous = Some(*state);
+                    spec.state = BindingState::Unscheduled;
+                }
+            }
+        }
+    }
+
+    /// Plans and carries out until a plan is final, and returns its decisions.
+    fn settle(&mut self) -> Outcome {
+        for _ in 0..=self.clusters.len() {
+            let plan = self.plan();
+            self.carry_out(&plan);
+            if !plan.again {
+                return plan.outcome.expect("a final plan reports");
+            }
+        }
+        panic!("the scheduler does not come to an end")
+    }
+
+    fn selected(&self) -> Vec<&str> {
+        let live =
+            self.bindings.iter().filter(|(_, _, spec)| spec.state != BindingState::Unscheduled);
+        let mut names: Vec<&str> = live.map(|(_, _, spec)| spec.target_cluster.as_str()).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+fn members(n: usize) -> Vec<MemberCluster> {
+    (0..n)
+        .map(|i| cluster(&format!("member-{i}"), &[("zone", if i % 2 == 0 { "a" } else { "b" })]))
+        .collect()
+}
+
+fn pick_n(n: i32) -> PlacementPolicy {
+    PlacementPolicy {
+        placement_type: PlacementType::PickN,
+        number_of_clusters: Some(n),
+        ..PlacementPolicy::default()
+    }
+}
+
+fn label_term(key: &str, value: &str) -> ClusterSelectorTerm {
+    let match_labels = Some([(key.to_owned(), value.to_owned())].into());
+    let selector = LabelSelector { match_labels, match_expressions: None };
+    ClusterSelectorTerm { label_selector: Some(selector), ..ClusterSelectorTerm::default() }
+}
+
+fn required(mut policy: PlacementPolicy, term: ClusterSelectorTerm) -> PlacementPolicy {
+    policy.affinity = Some(Affinity {
+        cluster_affinity: Some(ClusterAffinity {
+            required_during_scheduling_ignored_during_execution: Some(ClusterSelector {
+                cluster_selector_terms: vec![term],
+            }),
+            ..ClusterAffinity::default()
+        }),
+    });
+    policy
+}
+
+fn preferred(
+    mut policy: PlacementPolicy,
+    weight: i32,
+    term: ClusterSelectorTerm,
+) -> PlacementPolicy {
+    policy.affinity = Some(Affinity {
+        cluster_affinity: Some(ClusterAffinity {
+            preferred_during_scheduling_ignored_during_execution: vec![PreferredClusterSelector {
+                weight,
+                preference: term,
+            }],
+            ..ClusterAffinity::default()
+        }),
+    });
+    policy
+}
+
+#[test]
+fn no_policy_picks_every_eligible_cluster() {
+    let mut clusters = members(3);
+    clusters[1].status = None;
+    let mut hub = Hub::new(clusters, None);
+    let outcome = hub.settle();
+    assert_eq!(hub.selected(), ["member-0", "member-2"]);
+    assert!(outcome.fulfilled);
+    let why = &outcome.decisions.last().expect("the third cluster is explained").reason;
+    assert_eq!(
+        why,
+        "ClusterUnschedulable, cluster is not connected to the fleet: member agent not online yet"
+    );
+}
+
+#[test]
+fn on_a_tie_the_greater_name_wins() {
+    let mut hub = Hub::new(members(3), Some(pick_n(2)));
+    hub.settle();
+    assert_eq!(hub.selected(), ["member-1", "member-2"]);
+}
+
+#[test]
+fn preference_beats_the_name() {
+    let mut hub = Hub::new(members(3), Some(preferred(pick_n(1), 10, label_term("zone", "b"))));
+    let outcome = hub.settle();
+    assert_eq!(hub.selected(), ["member-1"]);
+    let reason = &outcome.decisions[0].reason;
+    assert!(reason.contains("(affinity score: 10, topology spread score: 0)"), "{reason}");
+}
+
+#[test]
+fn too_few_clusters_leave_the_policy_unfulfilled() {
+    let mut hub = Hub::new(members(3), Some(required(pick_n(3), label_term("zone", "a"))));
+    let outcome = hub.settle();
+    assert_eq!(hub.selected(), ["member-0", "member-2"]);
+    assert!(!outcome.fulfilled);
+    assert_eq!(outcome.condition().1, "SchedulingPolicyUnfulfilled");
+}
+
+#[test]
+fn scaling_down_takes_scheduled_before_bound_and_smaller_names_first() {
+    let mut hub = Hub::new(members(3), Some(pick_n(3)));
+    hub.settle();
+    for (_, _, spec) in &mut hub.bindings {
+        if spec.target_cluster == "member-0" {
+            spec.state = BindingState::Bound;
+        }
+    }
+    hub.n = Some(1);
+    hub.settle();
+    assert_eq!(hub.selected(), ["member-0"]);
+}
+
+#[test]
+fn a_satisfied_placement_never_moves() {
+    let mut hub = Hub::new(members(2), Some(pick_n(1)));
+    hub.settle();
+    hub.clusters.push(cluster("zebra", &[]));
+    hub.settle();
+    assert_eq!(hub.selected(), ["member-1"]);
+}
+
+#[test]
+fn a_cluster_that_becomes_unhealthy_keeps_its_binding() {
+    let mut hub = Hub::new(members(2), None);
+    hub.settle();
+    hub.clusters[0].status = None;
+    hub.settle();
+    assert_eq!(hub.selected(), ["member-0", "member-1"]);
+}
+
+#[test]
+fn a_cluster_that_leaves_loses_its_binding() {
+    let mut hub = Hub::new(members(2), None);
+    hub.settle();
+    hub.clusters.remove(0);
+    hub.settle();
+    assert_eq!(hub.selected(), ["member-1"]);
+}
+
+#[test]
+fn a_cluster_picked_again_gets_its_former_state_back() {
+    let mut hub = Hub::new(members(2), Some(pick_n(2)));
+    hub.settle();
+    hub.bindings.iter_mut().for_each(|(_, _, spec)| spec.state = BindingState::Bound);
+    hub.n = Some(1);
+    hub.settle();
+    assert_eq!(hub.selected(), ["member-1"]);
+    hub.n = Some(2);
+    hub.settle();
+    assert_eq!(hub.bindings.len(), 2, "no second binding for the cluster");
+    assert!(hub.bindings.iter().all(|(_, _, spec)| spec.state == BindingState::Bound));
+}
+
+#[test]
+fn a_new_policy_moves_what_no_longer_matches_and_keeps_the_rest() {
+    let mut hub = Hub::new(members(4), Some(PlacementPolicy::default()));
+    hub.settle();
+    hub.policy = Some(required(PlacementPolicy::default(), label_term("zone", "a")));
+    hub.snapshot = "web-1".to_owned();
+    hub.settle();
+    assert_eq!(hub.selected(), ["member-0", "member-2"]);
+}
+
+#[test]
+fn taints_repel_new_placements_only() {
+    let mut clusters = members(2);
+    clusters[0].spec.taints = vec![Taint { key: "k".into(), ..Taint::default() }];
+    let mut hub = Hub::new(clusters, None);
+    hub.settle();
+    assert_eq!(hub.selected(), ["member-1"]);
+    hub.clusters[1].spec.taints = vec![Taint { key: "k".into(), ..Taint::default() }];
+    hub.settle();
+    assert_eq!(hub.selected(), ["member-1"]);
+}
+
+#[test]
+fn fixed_names_explain_what_is_missing() {
+    let policy = PlacementPolicy {
+        placement_type: PlacementType::PickFixed,
+        cluster_names: vec!["member-1".into(), "nowhere".into()],
+        ..PlacementPolicy::default()
+    };
+    let mut hub = Hub::new(members(2), Some(policy));
+    let outcome = hub.settle();
+    assert_eq!(hub.selected(), ["member-1"]);
+    assert!(!outcome.fulfilled);
+    assert_eq!(outcome.decisions[1].reason, "Specified cluster \"nowhere\" is not found");
+}
+
+#[test]
+fn an_emptied_list_of_fixed_names_withdraws_nothing() {
+    let policy = PlacementPolicy {
+        placement_type: PlacementType::PickFixed,
+        cluster_names: vec!["member-1".into()],
+        ..PlacementPolicy::default()
+    };
+    let mut hub = Hub::new(members(2), Some(policy));
+    hub.settle();
+    hub.policy.as_mut().expect("a policy").cluster_names.clear();
+    hub.snapshot = "web-1".to_owned();
+    let plan = hub.plan();
+    assert_eq!(plan, Plan::default());
+}
+
+#[test]
+fn names_of_bindings_fit_and_stay_the_same() {
+    let long = "c".repeat(60);
+    let hub = Hub::new(vec![cluster(&long, &[])], None);
+    let (first, second) = (hub.plan(), hub.plan());
+    assert_eq!(first.create[0].name, second.create[0].name);
+    assert_eq!(first.create[0].name.len(), 3 + 1 + 27 + 1 + 8);
+}
+
+fn any_hub() -> impl Strategy<Value = Hub> {
+    (1..12usize, 0..14i32, prop::option::of(1..3i32), any::<bool>()).prop_map(
+        |(n, wished, skew, prefer)| {
+            let mut policy = pick_n(wished);
+            if prefer {
+                policy = preferred(policy, -5, label_term("zone", "a"));
+            }
+            if let Some(max_skew) = skew {
+                policy.topology_spread_constraints = vec![TopologySpreadConstraint {
+                    max_skew,
+                    topology_key: "zone".to_owned(),
+                    ..TopologySpreadConstraint::default()
+                }];
+            }
+            Hub::new(members(n), Some(policy))
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn never_more_clusters_than_wished(mut hub in any_hub()) {
+        hub.settle();
+        let wished = usize::try_from(hub.n.unwrap_or(0)).unwrap_or(0);
+        prop_assert!(hub.selected().len() <= wished);
+    }
+
+    #[test]
+    fn planning_again_changes_nothing(mut hub in any_hub()) {
+        hub.settle();
+        let again = hub.plan();
+        prop_assert!(again.create.is_empty() && again.patch.is_empty() && again.unschedule.is_empty());
+    }
+
+    #[test]
+    fn the_order_of_clusters_and_bindings_does_not_matter(mut hub in any_hub(), scale in 0..6i32) {
+        let mut turned = hub.clone();
+        turned.clusters.reverse();
+        hub.settle();
+        turned.settle();
+        prop_assert_eq!(hub.selected(), turned.selected());
+        turned.bindings.reverse();
+        (hub.n, turned.n) = (Some(scale), Some(scale));
+        hub.settle();
+        turned.settle();
+        prop_assert_eq!(hub.selected(), turned.selected());
+    }
+
+    #[test]
+    fn spread_constraints_hold(mut hub in any_hub()) {
+        hub.settle();
+        let Some(constraint) = hub.policy.as_ref().and_then(|p| p.topology_spread_constraints.first()) else {
+            return Ok(());
+        };
+        let in_zone = |zone: usize| {
+            let of_zone = |name: &&&str| name.trim_start_matches("member-").parse::<usize>().is_ok_and(|i| i % 2 == zone);
+            hub.selected().iter().filter(of_zone).count()
+        };
+        // With one cluster there is one domain only.
+        if hub.clusters.len() > 1 {
+            let skew = in_zone(0).abs_diff(in_zone(1));
+            prop_assert!(skew <= usize::try_from(constraint.max_skew).unwrap_or(0));
+        }
+    }
+}
