@@ -11,7 +11,7 @@ use crate::process;
 const FLOORS: &[&[&str]] = &[
     &["stolos-api"],
     &["stolos-core"],
-    &["stolos-apiserver", "stolos-upgrade", "stolos-sim"],
+    &["stolos-apiserver", "stolos-controller", "stolos-upgrade", "stolos-sim"],
     &["stolos-hub", "stolos-member"],
     &["stolos", "stolos-bench"],
 ];
@@ -21,7 +21,7 @@ const PURE: &[&str] = &["stolos-api", "stolos-core"];
 const IMPURE: &[&str] = &["tokio", "hyper", "axum", "reqwest", "kube-client"];
 
 /// Crates that know nothing about fleets.
-const STANDALONE: &[&str] = &["stolos-apiserver", "stolos-sim"];
+const STANDALONE: &[&str] = &["stolos-apiserver", "stolos-controller", "stolos-sim"];
 
 /// Fails on an edge that points up, on I/O in a pure crate, and on a crate that has no floor.
 pub(crate) fn check() -> anyhow::Result<()> {

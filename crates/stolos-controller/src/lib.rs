@@ -1,0 +1,65 @@
+//! The loop of every Stolos controller: watch, plan, write.
+//!
+//! A controller keeps a [`World`](Controller): tables of the objects it watches. A change marks the *items* that it may
+//! concern (a placement to schedule, a work to apply); for each marked item the controller plans writes from its world,
+//! and the loop carries them out, items side by side, the writes of one item in order. The answers are taken into the
+//! world before anything is planned again, so that a plan always includes the controller's own writes.
+//!
+//! Plans are made from caches, so each write carries what it was decided on (a resource version, a uid, the absence of
+//! the object): an outdated one fails, and the item is planned again.
+//!
+//! Why not `kube::runtime::Controller`: its caches lag behind its own writes, it has no index by parent, and one
+//! reconciliation per object cannot share what many objects changed at once.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+mod queue;
+mod runner;
+mod table;
+mod watch;
+mod write;
+
+pub use runner::{Options, run};
+pub use table::{Key, Table, Tracked};
+pub use watch::{Change, Watches};
+pub use write::{How, Stored, Write, WriteError, split, write_one};
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What an item needs now.
+#[derive(Debug)]
+pub struct Plan<O> {
+    /// Writes, in this order; the first failure ends the plan.
+    pub writes: Vec<Write<O>>,
+    /// When to plan the item again though nothing has changed.
+    pub wake_at: Option<Timestamp>,
+}
+
+impl<O> Default for Plan<O> {
+    fn default() -> Self {
+        Self { writes: Vec::new(), wake_at: None }
+    }
+}
+
+impl<O> From<Vec<Write<O>>> for Plan<O> {
+    fn from(writes: Vec<Write<O>>) -> Self {
+        Self { writes, wake_at: None }
+    }
+}
+
+/// A controller: its world, which items a change concerns, and what an item needs. It never waits.
+pub trait Controller: Send + 'static {
+    /// Something to plan for.
+    type Item: Clone + Ord + std::fmt::Debug + Send + Sync + 'static;
+    /// Any object of the watched kinds.
+    type Object: Stored;
+
+    /// Takes a change into the world and returns the items it may concern.
+    fn learn(&mut self, change: Change<Self::Object>) -> Vec<Self::Item>;
+
+    /// Plans an item from the world.
+    fn plan(&self, item: &Self::Item, now: Timestamp) -> Plan<Self::Object>;
+}

@@ -1,0 +1,136 @@
+//! The loop itself.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use kube::Client;
+use tracing::{debug, warn};
+
+use crate::queue::Queue;
+use crate::watch::{Change, Watches};
+use crate::write::{Stored, Write, WriteError};
+use crate::{Clock, Controller};
+
+/// How a controller runs.
+#[derive(Clone)]
+pub struct Options {
+    /// Name for logs.
+    pub name: &'static str,
+    /// Items whose writes are under way at once.
+    pub concurrency: usize,
+    /// Clock for plans and timers.
+    pub clock: Clock,
+}
+
+/// What the writes of one item came to.
+struct Outcome<C: Controller> {
+    item: C::Item,
+    written: Vec<Change<C::Object>>,
+    error: Option<WriteError>,
+}
+
+/// Changes taken in before the loop plans again; a flood of events must not starve the plans.
+const BATCH: usize = 256;
+
+/// Runs a controller until the future is dropped.
+///
+/// Dropping it is safe at any moment: what was written is in the API server, and all else is planned anew.
+pub async fn run<C: Controller>(
+    mut controller: C,
+    client: Client,
+    watches: Watches<C::Object>,
+    options: Options,
+) {
+    let mut watches = watches;
+    let mut queue: Queue<C::Item> = Queue::new();
+    let mut running = FuturesUnordered::new();
+    loop {
+        if watches.synced() {
+            while queue.n_running() < options.concurrency {
+                let Some(item) = queue.next() else { break };
+                let plan = controller.plan(&item, (options.clock)());
+                if let Some(at) = plan.wake_at {
+                    queue.wake_at(&item, at);
+                }
+                if plan.writes.is_empty() {
+                    queue.done(&item);
+                } else {
+                    running.push(carry_out::<C>(&client, item, plan.writes));
+                }
+            }
+        }
+        let due = queue.next_due();
+        let timer = pin!(sleep_until(due, &options.clock));
+        tokio::select! {
+            Some(outcome) = running.next(), if !running.is_empty() => {
+                finish(&mut controller, &mut queue, outcome, &options);
+            }
+            Some(signal) = async { watches.signals().next().await } => {
+                let mut next = Some(signal);
+                for _ in 0..BATCH {
+                    let Some(signal) = next.take() else { break };
+                    if let Some(change) = watches.interpret(signal) {
+                        controller.learn(change).into_iter().for_each(|item| queue.mark(item));
+                    }
+                    next = futures::FutureExt::now_or_never(watches.signals().next()).flatten();
+                }
+                if let Some(change) = next.and_then(|signal| watches.interpret(signal)) {
+                    controller.learn(change).into_iter().for_each(|item| queue.mark(item));
+                }
+            }
+            () = timer => queue.mark_due((options.clock)()),
+        }
+    }
+}
+
+async fn sleep_until(due: Option<Timestamp>, clock: &Clock) {
+    match due {
+        Some(at) => {
+            let wait = Duration::try_from(at.duration_since(clock())).unwrap_or_default();
+            tokio::time::sleep(wait).await;
+        }
+        None => futures::future::pending().await,
+    }
+}
+
+/// Writes in order until one fails.
+async fn carry_out<C: Controller>(
+    client: &Client,
+    item: C::Item,
+    writes: Vec<Write<C::Object>>,
+) -> Outcome<C> {
+    let mut written = Vec::new();
+    for write in &writes {
+        match C::Object::write(client, write).await {
+            Ok(Some(object)) => written.push(Change::Applied(object)),
+            Ok(None) => {}
+            Err(error) => return Outcome { item, written, error: Some(error.into()) },
+        }
+    }
+    Outcome { item, written, error: None }
+}
+
+fn finish<C: Controller>(
+    controller: &mut C,
+    queue: &mut Queue<C::Item>,
+    outcome: Outcome<C>,
+    options: &Options,
+) {
+    for change in outcome.written {
+        controller.learn(change).into_iter().for_each(|item| queue.mark(item));
+    }
+    match outcome.error {
+        None => queue.done(&outcome.item),
+        Some(WriteError::Outdated(error)) => {
+            debug!(controller = options.name, item = ?outcome.item, %error, "planned on outdated state");
+            queue.failed(&outcome.item, (options.clock)());
+        }
+        Some(WriteError::Failed(error)) => {
+            warn!(controller = options.name, item = ?outcome.item, %error, "failed to write");
+            queue.failed(&outcome.item, (options.clock)());
+        }
+    }
+}

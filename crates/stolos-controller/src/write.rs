@@ -1,0 +1,161 @@
+//! The writes of a plan.
+
+use std::fmt::Debug;
+use std::future::Future;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, PostParams, PropagationPolicy, Request};
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// One write. Each carries what it was decided on.
+#[derive(Clone, Debug)]
+pub enum Write<O> {
+    /// Creates an object that must not exist.
+    Create(O),
+    /// Replaces an object at its resource version.
+    Replace(O),
+    /// Replaces the status of an object at its resource version.
+    ReplaceStatus(O),
+    /// Deletes this very object, by uid, in the background.
+    Delete(O),
+    /// Deletes this very object, by uid, after everything it owns.
+    DeleteForeground(O),
+}
+
+/// Why a write failed.
+#[derive(Debug)]
+pub enum WriteError {
+    /// The world has moved on: conflict, already exists, not found. The item is planned again.
+    Outdated(kube::Error),
+    /// Anything else.
+    Failed(kube::Error),
+}
+
+impl From<kube::Error> for WriteError {
+    fn from(error: kube::Error) -> Self {
+        match &error {
+            kube::Error::Api(status)
+                if status.is_conflict() || status.is_not_found() || status.is_already_exists() =>
+            {
+                Self::Outdated(error)
+            }
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+/// An object of any watched kind that can be written; [`kinds!`](crate::kinds) implements it.
+pub trait Stored: Clone + Debug + Send + Sync + 'static {
+    /// Returns the metadata.
+    fn meta(&self) -> &ObjectMeta;
+
+    /// Carries out a write and returns the new state; nothing after a deletion.
+    fn write(
+        client: &Client,
+        write: &Write<Self>,
+    ) -> impl Future<Output = Result<Option<Self>, kube::Error>> + Send;
+}
+
+/// Carries out a write of one kind, whatever its scope.
+#[doc(hidden)]
+pub async fn write_one<K>(
+    client: &Client,
+    how: How,
+    object: &K,
+    manager: &str,
+) -> Result<Option<K>, kube::Error>
+where
+    K: Resource<DynamicType = ()> + Serialize + DeserializeOwned,
+{
+    let meta = object.meta();
+    let name = meta.name.as_deref().unwrap_or_default();
+    let request = Request::new(K::url_path(&(), meta.namespace.as_deref()));
+    let params = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
+    let body = || serde_json::to_vec(object).map_err(kube::Error::SerdeError);
+    let request = match how {
+        How::Create => request.create(&params, body()?),
+        How::Replace => request.replace(name, &params, body()?),
+        How::ReplaceStatus => request.replace_subresource("status", name, &params, body()?),
+        How::Delete(policy) => {
+            let this_one =
+                kube::api::Preconditions { uid: meta.uid.clone(), resource_version: None };
+            let params =
+                DeleteParams { propagation_policy: Some(policy), ..DeleteParams::default() }
+                    .preconditions(this_one);
+            let request = request.delete(name, &params).map_err(kube::Error::BuildRequest)?;
+            client.request_text(request).await?;
+            return Ok(None);
+        }
+    };
+    client.request(request.map_err(kube::Error::BuildRequest)?).await.map(Some)
+}
+
+/// What [`write_one`] does.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub enum How {
+    Create,
+    Replace,
+    ReplaceStatus,
+    Delete(PropagationPolicy),
+}
+
+/// Declares the watched kinds of a controller once: `Object`, an enum with a variant per kind.
+///
+/// ```ignore
+/// stolos_controller::kinds! { "manager-name"; ConfigMap, Pod }
+/// ```
+#[macro_export]
+macro_rules! kinds {
+    ($manager:expr; $($kind:ident),* $(,)?) => {
+        /// An object of a watched kind.
+        #[derive(Clone, Debug)]
+        pub(crate) enum Object {
+            $(
+                #[doc = concat!("A `", stringify!($kind), "`.")]
+                $kind(Box<$kind>),
+            )*
+        }
+
+        $(impl From<$kind> for Object {
+            fn from(object: $kind) -> Self {
+                Self::$kind(Box::new(object))
+            }
+        })*
+
+        impl $crate::Stored for Object {
+            fn meta(&self) -> &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+                match self {
+                    $(Self::$kind(object) => &object.metadata,)*
+                }
+            }
+
+            async fn write(
+                client: &kube::Client,
+                write: &$crate::Write<Self>,
+            ) -> Result<Option<Self>, kube::Error> {
+                let (how, object) = $crate::split(write);
+                match object {
+                    $(Self::$kind(object) => {
+                        let written = $crate::write_one(client, how, object.as_ref(), $manager).await?;
+                        Ok(written.map(Self::from))
+                    })*
+                }
+            }
+        }
+    };
+}
+
+/// Takes a write apart.
+#[doc(hidden)]
+pub fn split<O>(write: &Write<O>) -> (How, &O) {
+    match write {
+        Write::Create(object) => (How::Create, object),
+        Write::Replace(object) => (How::Replace, object),
+        Write::ReplaceStatus(object) => (How::ReplaceStatus, object),
+        Write::Delete(object) => (How::Delete(PropagationPolicy::Background), object),
+        Write::DeleteForeground(object) => (How::Delete(PropagationPolicy::Foreground), object),
+    }
+}
