@@ -66,35 +66,23 @@ fn event_label(label: &str) -> String {
 }
 
 impl Resource {
-    /// Returns the name under which the store keeps the value of a field label, or nothing when the resource cannot
-    /// be selected by it.
-    ///
-    /// The two differ only for `events.k8s.io`, whose objects are stored as core events.
-    #[must_use]
-    pub fn attribute_of_label(&self, label: &str) -> Option<String> {
-        if matches!(label, "metadata.name" | "metadata.namespace") {
-            return Some(label.to_owned());
-        }
-        if !self.selectable_fields.iter().any(|known| known == label) {
-            return None;
-        }
-        if self.group_version.group != "events.k8s.io" {
-            return Some(label.to_owned());
-        }
-        Some(match label.strip_prefix("regarding.") {
-            Some(rest) => format!("involvedObject.{rest}"),
-            None if label == "reportingController" => "reportingComponent".to_owned(),
-            None => label.to_owned(),
-        })
-    }
-
     /// Returns the values of the selectable fields of a stored object, for the attributes the store keeps.
     #[must_use]
     pub fn field_attributes(&self, stored: &Value) -> BTreeMap<String, String> {
-        self.selectable_fields
+        let own = self
+            .selectable_fields
             .iter()
-            .filter_map(|label| self.attribute_of_label(label))
-            .map(|attribute| (attribute.clone(), self.field_value(stored, &attribute)))
+            .map(|label| (label.clone(), self.field_value(stored, label)));
+        if *self.storage != *"events" {
+            return own.collect();
+        }
+        // Both event groups show the same stored objects, each with labels of its own.
+        EVENT_LABELS
+            .iter()
+            .map(|&label| (label, self.field_value(stored, label)))
+            .flat_map(|(label, value)| {
+                [(label.to_owned(), value.clone()), (event_label(label), value)]
+            })
             .collect()
     }
 
@@ -173,16 +161,16 @@ mod tests {
     }
 
     #[test]
-    fn both_event_groups_select_the_same_attributes() {
+    fn both_event_groups_select_the_same_objects() {
         let event = json!({"involvedObject": {"name": "web"}, "reportingComponent": "kubelet"});
         let core = resource("", "events");
         let other = resource("events.k8s.io", "events");
-        assert_eq!(core.field_attributes(&event), other.field_attributes(&event));
-        assert_eq!(core.field_attributes(&event)["source"], "kubelet");
-        assert_eq!(
-            other.attribute_of_label("regarding.name").as_deref(),
-            Some("involvedObject.name")
-        );
-        assert_eq!(core.attribute_of_label("regarding.name"), None);
+        let fields = core.field_attributes(&event);
+        assert_eq!(fields, other.field_attributes(&event));
+        assert_eq!(fields["source"], "kubelet");
+        assert_eq!(fields["involvedObject.name"], fields["regarding.name"]);
+        for label in core.selectable_fields.iter().chain(&other.selectable_fields) {
+            assert!(fields.contains_key(label), "{label}");
+        }
     }
 }
