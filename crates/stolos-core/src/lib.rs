@@ -4,5 +4,7 @@
 //! finds is a value. One module per wing.
 #![warn(missing_docs)]
 
+pub mod cluster;
+pub mod condition;
 pub mod placement;
 pub mod selector;

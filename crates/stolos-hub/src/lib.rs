@@ -1,1 +1,3 @@
 //! Hub controllers: clusters, placements, updates.
+
+pub mod cluster;

@@ -1,0 +1,3 @@
+//! The members of a fleet: joining, leaving, what they report.
+
+pub mod membership;

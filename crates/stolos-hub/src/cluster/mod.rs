@@ -1,0 +1,362 @@
+//! Members on the hub: prepares a namespace with rights for each, asks them to join or leave, and shows what they report.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding, RoleRef, Subject};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::Api;
+use kube::{Client, Resource};
+use stolos_api::cluster::names::{
+    MEMBER_NAMESPACE_PREFIX, finalizer, label, member_namespace, member_role, member_role_binding,
+};
+use stolos_api::cluster::{
+    ClusterState, InternalMemberCluster, InternalMemberClusterSpec, MemberCluster,
+};
+use stolos_api::placement::Work;
+use stolos_controller::{Change, Controller, Key, Options, Plan, Table, Tracked, Watches, Write};
+use stolos_core::cluster::membership::{self, Leaving};
+
+stolos_controller::kinds! {
+    "member-cluster-controller";
+    InternalMemberCluster, MemberCluster, Namespace, Role, RoleBinding, Work,
+}
+
+/// How members are handled.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How long a leaving member's agent is waited for (30 s to 1 h; KubeFleet's `force-delete-wait-time`).
+    pub force_delete_wait_time: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { force_delete_wait_time: Duration::from_mins(15) }
+    }
+}
+
+/// Runs the controller of MemberClusters until the future is dropped.
+pub async fn run(client: Client, config: Config, options: Options) {
+    let watches = Watches::default()
+        .add("MemberCluster", Api::<MemberCluster>::all(client.clone()))
+        .add("InternalMemberCluster", Api::<InternalMemberCluster>::all(client.clone()))
+        .add("Namespace", Api::<Namespace>::all(client.clone()))
+        .add("Role", Api::<Role>::all(client.clone()))
+        .add("RoleBinding", Api::<RoleBinding>::all(client.clone()))
+        .add("Work", Api::<Work>::all(client.clone()));
+    let options = Options { name: "member-cluster", ..options };
+    stolos_controller::run(Members::new(config), client, watches, options).await;
+}
+
+struct Members {
+    config: Config,
+    members: Table<MemberCluster>,
+    internal: Table<InternalMemberCluster>,
+    namespaces: Table<Namespace>,
+    roles: Table<Role>,
+    role_bindings: Table<RoleBinding>,
+    works: Table<Work>,
+}
+
+impl Members {
+    fn new(config: Config) -> Self {
+        Self {
+            config,
+            members: Table::default(),
+            internal: Table::default(),
+            namespaces: Table::default(),
+            roles: Table::default(),
+            role_bindings: Table::default(),
+            works: Table::default(),
+        }
+    }
+}
+
+/// Returns the member that a namespace belongs to.
+fn owner_of(namespace: &str) -> Option<String> {
+    namespace.strip_prefix(MEMBER_NAMESPACE_PREFIX).map(str::to_owned)
+}
+
+/// The name of the member an object belongs to.
+fn member_of(object: &Object) -> Option<String> {
+    match object {
+        Object::MemberCluster(member) => member.metadata.name.clone(),
+        Object::Namespace(namespace) => owner_of(namespace.metadata.name.as_deref()?),
+        Object::InternalMemberCluster(_)
+        | Object::Role(_)
+        | Object::RoleBinding(_)
+        | Object::Work(_) => {
+            owner_of(stolos_controller::Stored::meta(object).namespace.as_deref()?)
+        }
+    }
+}
+
+impl Controller for Members {
+    type Item = String;
+    type Object = Object;
+
+    fn learn(&mut self, change: Change<Object>) -> Vec<String> {
+        match change {
+            Change::Applied(object) => {
+                let Some(member) = member_of(&object) else { return Vec::new() };
+                let news = match object {
+                    Object::MemberCluster(object) => self.members.insert(*object).is_ok(),
+                    Object::InternalMemberCluster(object) => self.internal.insert(*object).is_ok(),
+                    Object::Namespace(object) => self.namespaces.insert(*object).is_ok(),
+                    Object::Role(object) => self.roles.insert(*object).is_ok(),
+                    Object::RoleBinding(object) => self.role_bindings.insert(*object).is_ok(),
+                    // Works matter only to a member that leaves.
+                    Object::Work(object) => {
+                        self.works.insert(*object).is_ok() && self.is_leaving(&member)
+                    }
+                };
+                news.then_some(member).into_iter().collect()
+            }
+            Change::Deleted(object) => {
+                let member = member_of(&object);
+                match object {
+                    Object::MemberCluster(object) => drop(self.members.remove(&object.metadata)),
+                    Object::InternalMemberCluster(object) => {
+                        drop(self.internal.remove(&object.metadata))
+                    }
+                    Object::Namespace(object) => drop(self.namespaces.remove(&object.metadata)),
+                    Object::Role(object) => drop(self.roles.remove(&object.metadata)),
+                    Object::RoleBinding(object) => {
+                        drop(self.role_bindings.remove(&object.metadata))
+                    }
+                    Object::Work(object) => drop(self.works.remove(&object.metadata)),
+                }
+                member.into_iter().collect()
+            }
+            Change::Listed { kind, keys } => {
+                match kind {
+                    "MemberCluster" => drop(self.members.retain(&keys)),
+                    "InternalMemberCluster" => drop(self.internal.retain(&keys)),
+                    "Namespace" => drop(self.namespaces.retain(&keys)),
+                    "Role" => drop(self.roles.retain(&keys)),
+                    "RoleBinding" => drop(self.role_bindings.retain(&keys)),
+                    _ => drop(self.works.retain(&keys)),
+                }
+                self.members.iter().filter_map(|member| member.metadata.name.clone()).collect()
+            }
+        }
+    }
+
+    fn plan(&self, name: &String, now: Timestamp) -> Plan<Object> {
+        let Some(member) = self.members.get(&Key::cluster(name)) else { return Plan::default() };
+        match &member.metadata.deletion_timestamp {
+            None => self.join(member, now).into(),
+            Some(deleted) => self.leave(member, deleted.0, now),
+        }
+    }
+}
+
+impl Members {
+    fn is_leaving(&self, name: &str) -> bool {
+        let member = self.members.get(&Key::cluster(name));
+        member.is_some_and(|member| member.metadata.deletion_timestamp.is_some())
+    }
+
+    /// Prepares the hub for a member and reports what its agent says.
+    fn join(&self, member: &Arc<MemberCluster>, now: Timestamp) -> Vec<Write<Object>> {
+        let name = member.metadata.name.as_deref().unwrap_or_default();
+        if let Some(marked) = marked(member) {
+            return vec![Write::Replace(marked.into())];
+        }
+        let mut writes: Vec<Write<Object>> = Vec::new();
+        let namespace = member_namespace(name);
+        let key = |object: &str| Key::namespaced(&namespace, object);
+        writes.extend(self.namespace(member, &namespace));
+        writes.extend(ensure(
+            self.roles.get(&key(&member_role(name))),
+            role(member, &namespace),
+            |live, wanted| live.rules == wanted.rules,
+        ));
+        writes.extend(ensure(
+            self.role_bindings.get(&key(&member_role_binding(name))),
+            role_binding(member, &namespace),
+            |live, wanted| live.subjects == wanted.subjects && live.role_ref == wanted.role_ref,
+        ));
+        let internal = self.internal.get(&key(name));
+        let wanted = internal_member_cluster(member, &namespace, ClusterState::Join);
+        writes.extend(ensure(internal, wanted, |live, wanted| live.spec == wanted.spec));
+        let status =
+            membership::status(member, internal.map(AsRef::as_ref), writes.is_empty(), now);
+        if member.status.as_ref() != Some(&status) {
+            let reported = MemberCluster { status: Some(status), ..MemberCluster::clone(member) };
+            writes.push(Write::ReplaceStatus(reported.into()));
+        }
+        writes
+    }
+
+    fn namespace(&self, member: &MemberCluster, name: &str) -> Option<Write<Object>> {
+        let labels: BTreeMap<String, String> =
+            [(label::IS_FLEET_RESOURCE.to_owned(), "true".to_owned())].into();
+        let Some(live) = self.namespaces.get(&Key::cluster(name)) else {
+            let mut metadata = owned_by(member, name, None);
+            metadata.labels = Some(labels);
+            return Some(Write::Create(Namespace { metadata, ..Namespace::default() }.into()));
+        };
+        let has = |(key, value)| {
+            live.metadata.labels.as_ref().is_some_and(|live| live.get(key) == Some(value))
+        };
+        if labels.iter().all(has) {
+            return None;
+        }
+        let mut labelled = Namespace::clone(live);
+        labelled.metadata.labels.get_or_insert_default().extend(labels);
+        Some(Write::Replace(labelled.into()))
+    }
+
+    fn leave(
+        &self,
+        member: &Arc<MemberCluster>,
+        deleted: Timestamp,
+        now: Timestamp,
+    ) -> Plan<Object> {
+        let name = member.metadata.name.as_deref().unwrap_or_default();
+        let finalizers = member.metadata.finalizers.as_deref().unwrap_or_default();
+        if !finalizers.iter().any(|finalizer| finalizer == finalizer::MEMBER_CLUSTER) {
+            return Plan::default();
+        }
+        let namespace = member_namespace(name);
+        let live = self.namespaces.get(&Key::cluster(&namespace));
+        let state = match live {
+            None => membership::Namespace::Absent,
+            Some(live) if live.metadata.deletion_timestamp.is_some() => {
+                membership::Namespace::Terminating
+            }
+            Some(_) => membership::Namespace::Active,
+        };
+        let internal = self.internal.get(&Key::namespaced(&namespace, name));
+        let patience = self.config.force_delete_wait_time;
+        match membership::leave(state, internal.map(AsRef::as_ref), deleted, patience, now) {
+            Leaving::Release => vec![Write::Replace(released(member).into())].into(),
+            Leaving::Wait => self.free_works(&namespace).into(),
+            Leaving::Ask(deadline) => {
+                let mut writes = Vec::new();
+                let wanted = internal_member_cluster(member, &namespace, ClusterState::Leave);
+                writes.extend(ensure(internal, wanted, |live, wanted| live.spec == wanted.spec));
+                Plan { writes, wake_at: Some(deadline) }
+            }
+            Leaving::CleanUp => {
+                let mut writes = self.free_works(&namespace);
+                writes.extend(live.map(|live| Write::Delete(Namespace::clone(live).into())));
+                writes.into()
+            }
+        }
+    }
+
+    /// Takes every finalizer off the Works of a member whose agent is gone: nobody else would. What they placed stays on
+    /// the member.
+    fn free_works(&self, namespace: &str) -> Vec<Write<Object>> {
+        let held = self.works.in_namespace(namespace).filter(|work| {
+            work.metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty())
+        });
+        held.map(|work| {
+            let mut freed = Work::clone(work);
+            freed.metadata.finalizers = None;
+            Write::Replace(freed.into())
+        })
+        .collect()
+    }
+}
+
+/// Returns the member with its finalizer and name label, if they are missing.
+fn marked(member: &Arc<MemberCluster>) -> Option<MemberCluster> {
+    let mut marked = MemberCluster::clone(member);
+    let name = marked.metadata.name.clone().unwrap_or_default();
+    marked.metadata.labels.get_or_insert_default().insert(label::MEMBER_NAME.to_owned(), name);
+    let finalizers = marked.metadata.finalizers.get_or_insert_default();
+    if !finalizers.iter().any(|finalizer| finalizer == finalizer::MEMBER_CLUSTER) {
+        finalizers.push(finalizer::MEMBER_CLUSTER.to_owned());
+    }
+    (marked.metadata != member.metadata).then_some(marked)
+}
+
+fn released(member: &Arc<MemberCluster>) -> MemberCluster {
+    let mut released = MemberCluster::clone(member);
+    if let Some(finalizers) = &mut released.metadata.finalizers {
+        finalizers.retain(|finalizer| finalizer != finalizer::MEMBER_CLUSTER);
+    }
+    released
+}
+
+/// Creates an object, or resets it when it differs in what counts.
+fn ensure<K>(
+    live: Option<&Arc<K>>,
+    wanted: K,
+    same: impl Fn(&K, &K) -> bool,
+) -> Option<Write<Object>>
+where
+    K: Resource + Tracked + Clone + Into<Object>,
+{
+    match live {
+        None => Some(Write::Create(wanted.into())),
+        Some(live) if same(live, &wanted) => None,
+        Some(live) => {
+            let mut reset = wanted;
+            *Resource::meta_mut(&mut reset) = Resource::meta(live.as_ref()).clone();
+            Some(Write::Replace(reset.into()))
+        }
+    }
+}
+
+fn owned_by(member: &MemberCluster, name: &str, namespace: Option<&str>) -> ObjectMeta {
+    let owner = OwnerReference {
+        api_version: MemberCluster::api_version(&()).into_owned(),
+        kind: MemberCluster::kind(&()).into_owned(),
+        name: member.metadata.name.clone().unwrap_or_default(),
+        uid: member.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    };
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: namespace.map(str::to_owned),
+        owner_references: Some(vec![owner]),
+        ..ObjectMeta::default()
+    }
+}
+
+fn role(member: &MemberCluster, namespace: &str) -> Role {
+    let name = member_role(member.metadata.name.as_deref().unwrap_or_default());
+    Role { metadata: owned_by(member, &name, Some(namespace)), rules: Some(membership::rules()) }
+}
+
+fn role_binding(member: &MemberCluster, namespace: &str) -> RoleBinding {
+    let name = member.metadata.name.as_deref().unwrap_or_default();
+    let mut subject: Subject = member.spec.identity.clone();
+    if matches!(subject.kind.as_str(), "User" | "Group")
+        && subject.api_group.as_deref().unwrap_or_default().is_empty()
+    {
+        subject.api_group = Some("rbac.authorization.k8s.io".to_owned());
+    }
+    RoleBinding {
+        metadata: owned_by(member, &member_role_binding(name), Some(namespace)),
+        role_ref: RoleRef {
+            api_group: "rbac.authorization.k8s.io".to_owned(),
+            kind: "Role".to_owned(),
+            name: member_role(name),
+        },
+        subjects: Some(vec![subject]),
+    }
+}
+
+fn internal_member_cluster(
+    member: &MemberCluster,
+    namespace: &str,
+    state: ClusterState,
+) -> InternalMemberCluster {
+    let name = member.metadata.name.as_deref().unwrap_or_default();
+    let mut internal = InternalMemberCluster::default();
+    internal.metadata = owned_by(member, name, Some(namespace));
+    internal.spec = InternalMemberClusterSpec {
+        state,
+        heartbeat_period_seconds: member.spec.heartbeat_period_seconds,
+    };
+    internal
+}
