@@ -1,5 +1,11 @@
-//! From a placement to objects on members, one decision per module, in the order in which they
-//! follow each other.
+//! From a placement to objects on members, one decision per module.
 
+pub mod condition;
+pub mod eligibility;
+pub mod hash;
+pub mod object;
+pub mod order;
 pub mod rollout;
+pub mod sanitise;
 pub mod scheduler;
+pub mod select;
