@@ -217,6 +217,14 @@ mod tests {
     }
 
     #[test]
+    fn every_row_has_a_schema_and_what_is_stored_has_columns() {
+        for row in Registry::builtin().all() {
+            assert!(!row.schema.properties.is_empty(), "{}", row.plural);
+            assert!(!row.is_stored() || !row.columns.is_empty(), "{}", row.plural);
+        }
+    }
+
+    #[test]
     fn names_do_not_collide_within_a_group() {
         for row in Registry::builtin().all() {
             let mut names = vec![row.plural.clone(), row.singular.clone()];
