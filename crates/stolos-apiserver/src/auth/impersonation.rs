@@ -96,15 +96,12 @@ fn percent_decoded(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
         let escaped = tail.get(..2).filter(|_| *first == b'%');
-        match escaped.and_then(|digits| hex::decode(digits).ok()) {
-            Some(byte) => {
-                bytes.extend(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
+        if let Some(byte) = escaped.and_then(|digits| hex::decode(digits).ok()) {
+            bytes.extend(byte);
+            rest = &tail[2..];
+        } else {
+            bytes.push(*first);
+            rest = tail;
         }
     }
     String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())

@@ -11,8 +11,8 @@ use crate::registry::{Resource, Snapshot, Subresource};
 pub(super) fn render(snapshot: &Snapshot, path: &str, form: Form) -> Option<Value> {
     let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
     match (segments.as_slice(), form) {
-        (["api"], Form::Aggregated(version)) => Some(aggregated(vec![core(snapshot)], version)),
-        (["apis"], Form::Aggregated(version)) => Some(aggregated(named_groups(snapshot), version)),
+        (["api"], Form::Aggregated(version)) => Some(aggregated(&[core(snapshot)], version)),
+        (["apis"], Form::Aggregated(version)) => Some(aggregated(&named_groups(snapshot), version)),
         (["api"], Form::Legacy) => Some(api_versions(&core(snapshot))),
         (["apis"], Form::Legacy) => {
             let groups: Vec<_> = named_groups(snapshot).iter().map(api_group).collect();
@@ -143,7 +143,7 @@ fn api_resources(resource: &Resource) -> Vec<Value> {
     std::iter::once(own).chain(subresources).collect()
 }
 
-fn aggregated(groups: Vec<Group<'_>>, version: &str) -> Value {
+fn aggregated(groups: &[Group<'_>], version: &str) -> Value {
     let items: Vec<Value> = groups.iter().map(discovered_group).collect();
     json!({
         "kind": "APIGroupDiscoveryList",

@@ -120,13 +120,12 @@ impl CertificateAuthority {
             }
         };
         // The key is written first: a crash between the two leaves a key that the next start certifies.
-        let certificate = match read(&certificate_path)? {
-            Some(pem) => pem,
-            None => {
-                let pem = certify_itself(name, &key, now).map_err(issue)?;
-                create(&certificate_path, pem.as_bytes())?;
-                pem
-            }
+        let certificate = if let Some(pem) = read(&certificate_path)? {
+            pem
+        } else {
+            let pem = certify_itself(name, &key, now).map_err(issue)?;
+            create(&certificate_path, pem.as_bytes())?;
+            pem
         };
         let unusable =
             |problem| AuthorityError::Unusable { path: certificate_path.clone(), problem };

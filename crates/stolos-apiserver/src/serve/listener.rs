@@ -195,12 +195,11 @@ where
         let mut peer = Peer { address: Some(address), certificate: None };
         let Some(acceptor) = self.tls.take() else {
             // The protocol is told apart by the first bytes; nothing else would bound the wait for them.
-            match timeout(self.limits.handshake, stream.peek(&mut [0])).await {
-                Ok(Ok(1)) => {
-                    let builder = self.builder();
-                    self.http(stream, peer, builder).await;
-                }
-                _ => debug!(%address, "connection closed before its first request"),
+            if let Ok(Ok(1)) = timeout(self.limits.handshake, stream.peek(&mut [0])).await {
+                let builder = self.builder();
+                self.http(stream, peer, builder).await;
+            } else {
+                debug!(%address, "connection closed before its first request");
             }
             return;
         };

@@ -14,10 +14,7 @@ pub fn is_aggregated(role: &Value) -> bool {
 /// Decides the `rules` that an aggregated cluster role should have: those of every other role that one of its
 /// selectors matches, in order of selectors and names, without repetition. Nothing for a role that is not aggregated.
 #[must_use]
-pub fn aggregated_rules<'a>(
-    role: &Value,
-    all: impl IntoIterator<Item = &'a Value> + Clone,
-) -> Option<Value> {
+pub fn aggregated_rules(role: &Value, all: &[Value]) -> Option<Value> {
     if !is_aggregated(role) {
         return None;
     }
@@ -27,13 +24,12 @@ pub fn aggregated_rules<'a>(
         // A selector that cannot be read selects nothing, rather than everything.
         let Ok(Some(selector)) = LabelSelector::from_object(selector) else { continue };
         let mut matching: Vec<&Value> = all
-            .clone()
-            .into_iter()
+            .iter()
             .filter(|other| other["metadata"]["name"] != role["metadata"]["name"])
             .filter(|other| selector.matches(&Attributes::of(other).labels))
             .collect();
         matching.sort_by_key(|other| other["metadata"]["name"].as_str());
-        for rule in matching.into_iter().flat_map(|other| other["rules"].as_array()).flatten() {
+        for rule in matching.into_iter().filter_map(|other| other["rules"].as_array()).flatten() {
             if !rules.contains(rule) {
                 rules.push(rule.clone());
             }

@@ -7,7 +7,7 @@ fn role(resource: &str) -> Value {
     json!({"rules": [{"verbs": ["get"], "apiGroups": [""], "resources": [resource]}]})
 }
 
-fn binding(kind: &str, role: &str, subject: Value) -> Value {
+fn binding(kind: &str, role: &str, subject: &Value) -> Value {
     json!({"roleRef": {"apiGroup": GROUP, "kind": kind, "name": role}, "subjects": [subject]})
 }
 
@@ -23,7 +23,7 @@ fn may(index: &Index, who: &UserInfo, resource: &str, namespace: &str) -> bool {
 fn a_role_binding_gives_a_cluster_role_in_its_namespace_only() {
     let mut index = Index::default();
     index.put_role(&Key::cluster_scoped("reader"), &role("pods"));
-    index.put_binding(&Key::namespaced("a", "b"), &binding("ClusterRole", "reader", user("ann")));
+    index.put_binding(&Key::namespaced("a", "b"), &binding("ClusterRole", "reader", &user("ann")));
     let ann = UserInfo::authenticated("ann", &[]);
     assert!(may(&index, &ann, "pods", "a"));
     assert!(!may(&index, &ann, "pods", "b"));
@@ -38,7 +38,7 @@ fn a_cluster_role_binding_gives_it_everywhere() {
     let mut index = Index::default();
     index.put_role(&Key::cluster_scoped("reader"), &role("pods"));
     let group = json!({"kind": "Group", "apiGroup": GROUP, "name": "team"});
-    index.put_binding(&Key::cluster_scoped("b"), &binding("ClusterRole", "reader", group));
+    index.put_binding(&Key::cluster_scoped("b"), &binding("ClusterRole", "reader", &group));
     let ann = UserInfo::authenticated("ann", &["team"]);
     assert!(may(&index, &ann, "pods", "") && may(&index, &ann, "pods", "any"));
     assert!(!may(&index, &UserInfo::authenticated("bob", &[]), "pods", "any"));
@@ -52,7 +52,7 @@ fn service_accounts_get_roles_by_namespace_and_name() {
     let mut index = Index::default();
     index.put_role(&Key::namespaced("a", "reader"), &role("pods"));
     let subject = json!({"kind": "ServiceAccount", "name": "robot"});
-    index.put_binding(&Key::namespaced("a", "b"), &binding("Role", "reader", subject));
+    index.put_binding(&Key::namespaced("a", "b"), &binding("Role", "reader", &subject));
     assert!(may(&index, &UserInfo::service_account("a", "robot", "u"), "pods", "a"));
     assert!(!may(&index, &UserInfo::service_account("b", "robot", "u"), "pods", "a"));
 }
@@ -62,8 +62,8 @@ fn a_replaced_binding_takes_away_what_the_old_one_gave() {
     let mut index = Index::default();
     index.put_role(&Key::cluster_scoped("reader"), &role("pods"));
     let key = Key::cluster_scoped("b");
-    index.put_binding(&key, &binding("ClusterRole", "reader", user("ann")));
-    index.put_binding(&key, &binding("ClusterRole", "reader", user("bob")));
+    index.put_binding(&key, &binding("ClusterRole", "reader", &user("ann")));
+    index.put_binding(&key, &binding("ClusterRole", "reader", &user("bob")));
     assert!(!may(&index, &UserInfo::authenticated("ann", &[]), "pods", ""));
     assert!(may(&index, &UserInfo::authenticated("bob", &[]), "pods", ""));
 }
@@ -78,14 +78,14 @@ fn broken_bindings_give_nothing() {
         (
             "a cluster binding of a role",
             Key::cluster_scoped("b"),
-            binding("Role", "reader", user("ann")),
+            binding("Role", "reader", &user("ann")),
         ),
-        ("a missing role", Key::namespaced("a", "b"), binding("Role", "none", user("ann"))),
-        ("another kind", Key::namespaced("a", "b"), binding("Roll", "reader", user("ann"))),
+        ("a missing role", Key::namespaced("a", "b"), binding("Role", "none", &user("ann"))),
+        ("another kind", Key::namespaced("a", "b"), binding("Roll", "reader", &user("ann"))),
         (
             "a subject of another group",
             Key::namespaced("a", "b"),
-            binding("Role", "reader", json!({"kind": "User", "apiGroup": "x", "name": "ann"})),
+            binding("Role", "reader", &json!({"kind": "User", "apiGroup": "x", "name": "ann"})),
         ),
         ("nothing at all", Key::namespaced("a", "b"), json!({})),
     ] {
@@ -111,7 +111,7 @@ fn keys() -> impl Strategy<Value = Key> {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let name = || "(x|y)";
     let bound = (keys(), "(Role|ClusterRole|Other)", name(), "(ann|bob)")
-        .prop_map(|(key, kind, role, who)| Step::Binding(key, binding(&kind, &role, user(&who))));
+        .prop_map(|(key, kind, role, who)| Step::Binding(key, binding(&kind, &role, &user(&who))));
     let step = prop_oneof![
         (keys(), "(pods|secrets)").prop_map(|(key, resource)| Step::Role(key, resource)),
         keys().prop_map(Step::RemoveRole),
