@@ -20,7 +20,9 @@ impl Clock {
     pub fn tokio(start: Timestamp) -> Self {
         let origin = tokio::time::Instant::now();
         Self(Arc::new(move || {
-            start + SignedDuration::try_from(origin.elapsed()).expect("a test runs for less than 292 years")
+            start
+                + SignedDuration::try_from(origin.elapsed())
+                    .expect("a test runs for less than 292 years")
         }))
     }
 

@@ -23,6 +23,9 @@ pub mod rest;
 pub mod schema;
 pub mod selector;
 pub mod serve;
+pub mod server;
 pub mod status;
 pub mod store;
 pub mod table;
+
+pub use server::ApiServer;

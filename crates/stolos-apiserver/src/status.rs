@@ -79,6 +79,13 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized")
     }
 
+    /// 403: the user may not, or a rule of the server forbids it.
+    #[must_use]
+    pub fn forbidden(group: &str, resource: &str, name: &str, why: &str) -> Self {
+        let text = format!("{} \"{name}\" is forbidden: {why}", qualified(group, resource));
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", text).about(group, resource, name)
+    }
+
     /// 404: the object does not exist. `resource` is the plural, qualified by the group in the text.
     #[must_use]
     pub fn not_found(group: &str, resource: &str, name: &str) -> Self {
@@ -96,21 +103,25 @@ impl ApiError {
     /// 409: the object changed, or a precondition does not hold.
     #[must_use]
     pub fn conflict(group: &str, resource: &str, name: &str, why: &str) -> Self {
-        let text =
-            format!("Operation cannot be fulfilled on {} \"{name}\": {why}", qualified(group, resource));
+        let text = format!(
+            "Operation cannot be fulfilled on {} \"{name}\": {why}",
+            qualified(group, resource)
+        );
         Self::new(StatusCode::CONFLICT, "Conflict", text).about(group, resource, name)
     }
 
     /// 422: fields do not hold. `kind` is the kind; the text lists every cause as upstream does.
     #[must_use]
     pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Self {
-        let lines: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+        let lines: Vec<String> =
+            causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
         let list = match lines.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
         let text = format!("{} \"{name}\" is invalid: {list}", qualified(group, kind));
-        let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", text).about(group, kind, name);
+        let mut error =
+            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", text).about(group, kind, name);
         error.causes = causes;
         error
     }
@@ -125,7 +136,9 @@ impl ApiError {
     #[must_use]
     pub fn to_status(&self) -> Value {
         let mut details = serde_json::Map::new();
-        for (key, text) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)] {
+        for (key, text) in
+            [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)]
+        {
             if !text.is_empty() {
                 details.insert(key.into(), json!(text));
             }

@@ -1,1 +1,56 @@
 //! The generic handler: what a request asks, and doing it.
+//!
+//! One tower service answers everything, in process and over TLS. A request goes through `service` (who is asking, may
+//! they), `route` (which handler), and then one of `list`, `watch`, `write` or `subresource`. The rules of an object's
+//! life are plain functions in `lifecycle`.
+
+pub mod admission;
+mod body;
+mod call;
+mod continue_token;
+mod convert;
+mod decode;
+mod lifecycle;
+mod list;
+mod local;
+mod meta;
+mod negotiate;
+mod path;
+mod pending;
+mod query;
+mod respond;
+mod route;
+mod service;
+mod subresource;
+mod system;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+pub use body::Body;
+pub use local::LocalClient;
+pub use respond::Response;
+pub use service::ApiService;
+
+use crate::clock::Clock;
+use crate::registry::Registry;
+use crate::store::ClusterStore;
+
+/// What every request of a logical cluster shares.
+pub(crate) struct Core {
+    pub(crate) store: ClusterStore,
+    pub(crate) registry: Registry,
+    pub(crate) clock: Clock,
+    /// In the order in which they run.
+    pub(crate) admission: Vec<Arc<dyn admission::Plugin>>,
+    /// One permit for each request in flight that is not a watch.
+    pub(crate) in_flight: Semaphore,
+    /// Becomes true when the server stops; ends all watches.
+    pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
+}
+
+/// Requests in flight at once, watches aside. Beyond it clients are asked to come back: a queue here would only grow.
+pub(crate) const MAX_IN_FLIGHT: usize = 1000;

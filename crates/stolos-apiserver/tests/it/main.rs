@@ -3,3 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod crash;
+mod harness;
+mod objects;
+mod watches;

@@ -1,0 +1,128 @@
+//! Creation: what the server fills in and what it does not take from the client.
+
+use jiff::Timestamp;
+use rand::seq::IndexedRandom;
+use serde_json::{Value, json};
+
+use super::initial_status;
+use crate::registry::Resource;
+use crate::rest::meta;
+
+/// Letters and digits of generated suffixes: no vowels, so that no words appear, and nothing easily confused.
+const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+/// Length of a generated suffix.
+const SUFFIX_LENGTH: usize = 5;
+/// A generated name has at most 63 characters, the suffix included.
+const MAX_BASE_LENGTH: usize = 58;
+
+/// Fields that only the server sets.
+const SERVER_FIELDS: [&str; 6] = [
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "generation",
+    "selfLink",
+    "uid",
+];
+
+/// Makes a client's object the one to create: server-set fields are wiped and filled, status starts afresh.
+pub(crate) fn prepare_create(resource: &Resource, object: &mut Value, uid: &str, now: Timestamp) {
+    let metadata = meta::of(object);
+    for field in SERVER_FIELDS {
+        metadata.remove(field);
+    }
+    metadata.insert("uid".to_owned(), uid.into());
+    metadata.insert("creationTimestamp".to_owned(), meta::seconds(now).into());
+    if resource.generation {
+        metadata.insert("generation".to_owned(), 1.into());
+    }
+    initial_status::reset(resource, object);
+    if !resource.custom && resource.storage.as_ref() == "namespaces" {
+        prepare_namespace(object);
+    }
+}
+
+/// A namespace carries its own name as a label, and the finalizer that empties it.
+fn prepare_namespace(namespace: &mut Value) {
+    let name = meta::text(namespace, "name").to_owned();
+    let labels = meta::of(namespace).entry("labels").or_insert(Value::Null);
+    if !labels.is_object() {
+        *labels = json!({});
+    }
+    labels["kubernetes.io/metadata.name"] = name.into();
+    let spec = &mut namespace["spec"];
+    if !spec.is_object() {
+        *spec = json!({});
+    }
+    let finalizers = &mut spec["finalizers"];
+    let mut list: Vec<Value> = finalizers.as_array().cloned().unwrap_or_default();
+    if !list.iter().any(|finalizer| finalizer == "kubernetes") {
+        list.push("kubernetes".into());
+    }
+    *finalizers = list.into();
+}
+
+/// Returns a fresh name for `generateName`.
+pub(crate) fn generate_name(base: &str, random: &mut impl rand::Rng) -> String {
+    let mut name: String = base.chars().take(MAX_BASE_LENGTH).collect();
+    for _ in 0..SUFFIX_LENGTH {
+        name.push(char::from(*ALPHABET.choose(random).expect("the alphabet is not empty")));
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::registry::Registry;
+
+    fn now() -> Timestamp {
+        "2026-01-02T03:04:05Z".parse().unwrap()
+    }
+
+    fn created(group: &str, plural: &str, mut object: Value) -> Value {
+        let resource = Registry::builtin().resource(group, "v1", plural).unwrap();
+        prepare_create(&resource, &mut object, "u-1", now());
+        object
+    }
+
+    #[test]
+    fn fields_of_the_server_are_not_taken_from_the_client() {
+        let object = created(
+            "apps",
+            "deployments",
+            json!({
+                "metadata": {"name": "a", "uid": "mine", "generation": 7, "deletionTimestamp": "x", "selfLink": "y"},
+                "status": {"replicas": 3},
+            }),
+        );
+        let want = json!({"name": "a", "uid": "u-1", "generation": 1, "creationTimestamp": "2026-01-02T03:04:05Z"});
+        assert_eq!(object["metadata"], want);
+        assert_eq!(object["status"], json!({}));
+    }
+
+    #[test]
+    fn kinds_without_desired_state_have_no_generation() {
+        let object = created("", "configmaps", json!({"metadata": {"name": "a"}}));
+        assert!(object["metadata"].get("generation").is_none());
+    }
+
+    #[test]
+    fn namespaces_are_labelled_finalized_and_active() {
+        let object = created("", "namespaces", json!({"metadata": {"name": "a"}}));
+        assert_eq!(object["metadata"]["labels"]["kubernetes.io/metadata.name"], "a");
+        assert_eq!(object["spec"]["finalizers"], json!(["kubernetes"]));
+        assert_eq!(object["status"]["phase"], "Active");
+    }
+
+    #[test]
+    fn generated_names_fit_and_use_the_vowel_free_alphabet() {
+        let mut random = StdRng::seed_from_u64(1);
+        let name = generate_name(&"a".repeat(80), &mut random);
+        assert_eq!(name.len(), 63);
+        assert!(name[58..].bytes().all(|byte| ALPHABET.contains(&byte)));
+    }
+}

@@ -1,0 +1,14 @@
+//! What happens to an object over its life, as plain functions: creation, update, deletion.
+//!
+//! The shell reads the stored object, calls one of these, and commits what comes out.
+
+mod create;
+mod delete;
+mod initial_status;
+mod update;
+mod validate;
+
+pub(crate) use create::{generate_name, prepare_create};
+pub(crate) use delete::{Deletion, decide_delete, returns_deleted_object};
+pub(crate) use update::{Part, ends_deletion, prepare_update};
+pub(crate) use validate::{validate_metadata, validate_metadata_update};

@@ -1,0 +1,101 @@
+//! HTTP responses.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WARNING};
+use http::{HeaderValue, StatusCode};
+use serde_json::Value;
+
+use super::body::Body;
+use super::negotiate::Format;
+use crate::status::ApiError;
+
+/// What the server answers.
+pub type Response = http::Response<Body>;
+
+/// Answers with a JSON or YAML document.
+pub(crate) fn document(status: StatusCode, format: Format, value: &Value) -> Response {
+    match format {
+        Format::Json => json_bytes(
+            status,
+            serde_json::to_vec(value).expect("JSON values always serialise").into(),
+        ),
+        Format::Yaml => yaml(status, value),
+    }
+}
+
+/// Answers with JSON at hand.
+pub(crate) fn json_bytes(status: StatusCode, bytes: Bytes) -> Response {
+    with_type(status, "application/json", Body::full(bytes))
+}
+
+fn yaml(status: StatusCode, value: &Value) -> Response {
+    match serde_saphyr::to_string(value) {
+        Ok(text) => with_type(status, "application/yaml", Body::full(text)),
+        Err(error) => self::error(&ApiError::internal(format!("failed to write YAML: {error}"))),
+    }
+}
+
+/// Answers with plain text.
+pub(crate) fn text(status: StatusCode, text: &'static str) -> Response {
+    with_type(status, "text/plain; charset=utf-8", Body::full(text))
+}
+
+/// Answers with a failed `v1 Status`.
+pub(crate) fn error(error: &ApiError) -> Response {
+    let mut response = document(error.code, Format::Json, &error.to_status());
+    if let Some(seconds) = error.retry_after_seconds {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// Answers with a body of the given content type.
+pub(crate) fn with_type(status: StatusCode, content_type: &'static str, body: Body) -> Response {
+    let mut response = http::Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// Most bytes of all warnings together, so that headers stay within what clients accept.
+const MAX_WARNING_BYTES: usize = 4096;
+
+/// Adds `Warning` headers, each once, as many as fit.
+pub(crate) fn add_warnings(response: &mut Response, warnings: &[String]) {
+    let mut budget = MAX_WARNING_BYTES;
+    let mut seen = Vec::new();
+    for warning in warnings {
+        if seen.contains(&warning) || warning.len() > budget {
+            continue;
+        }
+        seen.push(warning);
+        budget -= warning.len();
+        let visible: String =
+            warning.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let quoted = visible.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
+            response.headers_mut().append(WARNING, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_quoted_and_said_once() {
+        let mut response = text(StatusCode::OK, "ok");
+        let warning = "unknown field \"spec.x\"".to_owned();
+        add_warnings(&mut response, &[warning.clone(), warning]);
+        let values: Vec<_> = response.headers().get_all(WARNING).iter().collect();
+        assert_eq!(values, ["299 - \"unknown field \\\"spec.x\\\"\""]);
+    }
+
+    #[test]
+    fn errors_carry_retry_after() {
+        let mut busy = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "busy");
+        busy.retry_after_seconds = Some(1);
+        assert_eq!(error(&busy).headers()[RETRY_AFTER], "1");
+    }
+}

@@ -1,0 +1,183 @@
+//! The tower service: who is asking, may they, and is there room.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt;
+
+use super::decode::{BoxError, RequestBody};
+use super::query::Query;
+use super::respond::{self, Response};
+use super::{Core, path, route, system};
+use crate::auth::{Access, Peer, UserInfo};
+use crate::status::ApiError;
+
+/// The API of one logical cluster as a tower service. Clones share the cluster.
+#[derive(Clone)]
+pub struct ApiService {
+    core: Arc<Core>,
+    /// Set for clients inside the process, which need not log in.
+    user: Option<Arc<UserInfo>>,
+}
+
+impl ApiService {
+    /// Returns a service that reads the user from each request.
+    pub(crate) fn authenticating(core: Arc<Core>) -> Self {
+        Self { core, user: None }
+    }
+
+    /// Returns a service whose requests all come from one user.
+    pub(crate) fn trusting(core: Arc<Core>, user: UserInfo) -> Self {
+        Self { core, user: Some(Arc::new(user)) }
+    }
+}
+
+impl<B> tower::Service<Request<B>> for ApiService
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        let (core, user) = (Arc::clone(&self.core), self.user.clone());
+        Box::pin(async move { Ok(answer(&core, user, request).await) })
+    }
+}
+
+async fn answer(
+    core: &Arc<Core>,
+    user: Option<Arc<UserInfo>>,
+    request: Request<RequestBody>,
+) -> Response {
+    if let Some(health) = system::health(request.method(), request.uri().path()) {
+        return health;
+    }
+    let permit = if is_watch(&request) { None } else { Some(core.in_flight.try_acquire()) };
+    if matches!(permit, Some(Err(_))) {
+        return respond::error(&too_many_requests());
+    }
+    match handle(core, user, request).await {
+        Ok(response) => response,
+        Err(error) => respond::error(&error),
+    }
+}
+
+fn is_watch(request: &Request<RequestBody>) -> bool {
+    request.method() == Method::GET
+        && (Query::parse(request.uri().query()).flag("watch") == Some(true)
+            || path::parse(request.uri().path()).is_some_and(|path| path.legacy_watch))
+}
+
+fn too_many_requests() -> ApiError {
+    let text = "too many requests at once, please try again later";
+    let mut error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", text);
+    error.retry_after_seconds = Some(1);
+    error
+}
+
+/// Handles a request of a user who is known or still has to log in.
+pub(crate) async fn handle(
+    core: &Arc<Core>,
+    user: Option<Arc<UserInfo>>,
+    request: Request<RequestBody>,
+) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let user = match user {
+        Some(user) => (*user).clone(),
+        None => authenticate(core, &parts)?,
+    };
+    let path = parts.uri.path();
+    let query = Query::parse(parts.uri.query());
+    let resource_path = path::parse(path);
+    let access = match &resource_path {
+        Some(resource) => resource_access(&parts.method, resource, &query),
+        None => Access::path(&parts.method.as_str().to_ascii_lowercase(), path),
+    };
+    authorize(core, &user, &access)?;
+    match resource_path {
+        Some(path) => {
+            let request =
+                route::Incoming { method: parts.method, path, query, headers: parts.headers, user };
+            route::resource(core, request, body).await
+        }
+        None => system::respond(core, &parts),
+    }
+}
+
+fn authenticate(_core: &Core, parts: &http::request::Parts) -> Result<UserInfo, ApiError> {
+    let peer = parts.extensions.get::<Peer>();
+    peer.and_then(|peer| peer.certificate.clone()).ok_or_else(ApiError::unauthorized)
+}
+
+fn authorize(_core: &Core, _user: &UserInfo, _access: &Access) -> Result<(), ApiError> {
+    Ok(())
+}
+
+/// Says in the words of authorisation what a request for a resource does.
+fn resource_access(method: &Method, path: &path::ResourcePath, query: &Query) -> Access {
+    let one = path.name.is_some();
+    let watch = path.legacy_watch || query.flag("watch").unwrap_or(false);
+    let verb = match method.as_str() {
+        "GET" | "HEAD" if watch => "watch",
+        "GET" | "HEAD" if one => "get",
+        "GET" | "HEAD" => "list",
+        "POST" => "create",
+        "PUT" => "update",
+        "PATCH" => "patch",
+        "DELETE" if one => "delete",
+        "DELETE" => "deletecollection",
+        other => other,
+    };
+    let name = path.name.as_deref().unwrap_or_default();
+    let is_namespace = path.plural == "namespaces" && path.group_version.group.is_empty();
+    let namespace = if is_namespace { name } else { path.namespace.as_deref().unwrap_or_default() };
+    let access = Access::resource(verb, &path.group_version.group, &path.plural, namespace, name);
+    match &path.subresource {
+        Some(subresource) => {
+            access.on_subresource(subresource.split('/').next().unwrap_or_default())
+        }
+        None => access,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(method: Method, uri: &str) -> Access {
+        let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+        resource_access(&method, &path::parse(path).unwrap(), &Query::parse(Some(query)))
+    }
+
+    #[test]
+    fn verbs_follow_method_name_and_watch() {
+        for (method, uri, verb) in [
+            (Method::GET, "/api/v1/pods", "list"),
+            (Method::GET, "/api/v1/pods?watch=1", "watch"),
+            (Method::GET, "/api/v1/namespaces/a/pods/p", "get"),
+            (Method::DELETE, "/api/v1/namespaces/a/pods", "deletecollection"),
+            (Method::DELETE, "/api/v1/namespaces/a/pods/p", "delete"),
+            (Method::POST, "/api/v1/namespaces/a/pods/p/eviction", "create"),
+        ] {
+            assert_eq!(access(method, uri).verb, verb, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_lies_in_itself() {
+        let want = Access::resource("get", "", "namespaces", "a", "a");
+        assert_eq!(access(Method::GET, "/api/v1/namespaces/a"), want);
+    }
+}

@@ -1,0 +1,74 @@
+//! Paths outside the resources: health, version, discovery, OpenAPI.
+
+use http::request::Parts;
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use super::Core;
+use super::body::Body;
+use super::negotiate::Format;
+use super::respond::{self, Response};
+use crate::discovery;
+use crate::status::ApiError;
+
+/// Kubernetes minor version that the server announces.
+const MINOR: &str = "34";
+
+/// Answers the health checks, which need no credentials; nothing for other paths.
+pub(crate) fn health(method: &Method, path: &str) -> Option<Response> {
+    let mut segments = path.trim_matches('/').splitn(2, '/');
+    let check = segments.next()?;
+    if !matches!(check, "healthz" | "livez" | "readyz") {
+        return None;
+    }
+    let known = matches!(segments.next(), None | Some("ping" | "store"));
+    Some(match (known, matches!(*method, Method::GET | Method::HEAD)) {
+        (true, true) => respond::text(StatusCode::OK, "ok"),
+        (true, false) => respond::text(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed\n"),
+        (false, _) => respond::text(StatusCode::NOT_FOUND, "404 page not found\n"),
+    })
+}
+
+/// Answers every path that names no resource.
+pub(crate) fn respond(core: &Core, parts: &Parts) -> Result<Response, ApiError> {
+    let path = parts.uri.path();
+    if path == "/version" || path == "/version/" {
+        return Ok(respond::document(StatusCode::OK, Format::Json, &version()));
+    }
+    if path == "/" {
+        return Ok(respond::document(StatusCode::OK, Format::Json, &json!({ "paths": PATHS })));
+    }
+    if let Some(document) = discovery::respond(&core.registry, path, &parts.headers)? {
+        return Ok(document.map(Body::full));
+    }
+    if path.starts_with("/apis/") || path.starts_with("/api/") {
+        return Err(no_such_resource());
+    }
+    Ok(respond::text(StatusCode::NOT_FOUND, "404 page not found\n"))
+}
+
+const PATHS: [&str; 8] =
+    ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"];
+
+fn version() -> serde_json::Value {
+    json!({
+        "major": "1",
+        "minor": MINOR,
+        "gitVersion": format!("v1.{MINOR}.0+stolos.{}", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "",
+        "gitTreeState": "",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+    })
+}
+
+/// 404 for a group, version or resource that is not served.
+pub(crate) fn no_such_resource() -> ApiError {
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "NotFound",
+        "the server could not find the requested resource",
+    )
+}

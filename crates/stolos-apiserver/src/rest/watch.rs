@@ -1,0 +1,301 @@
+//! WATCH: current state first where asked for, then every change as it becomes visible.
+//!
+//! A watch holds a cursor into the store's history and no buffer of its own. A client that falls behind the history gets
+//! `410 Expired` as an event and starts over.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream;
+use http::StatusCode;
+use rand::RngExt;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::Core;
+use super::body::Body;
+use super::call::Call;
+use super::negotiate::Shape;
+use super::query::ListOptions;
+use super::respond::{self, Response};
+use super::{convert, list};
+use crate::selector::Selectors;
+use crate::status::ApiError;
+use crate::store::{Event, Expired, Version, WatchEnd, Watcher};
+
+/// Clients that ask for bookmarks get one at least once a minute.
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(55);
+/// A last bookmark comes this long before the watch ends, so that the client resumes where it stopped.
+const LAST_BOOKMARK_LEAD: Duration = Duration::from_secs(2);
+/// A watch without `timeoutSeconds` ends after 30 to 60 minutes, at random so that not all reconnect at once.
+const DEFAULT_TIMEOUT_SECONDS: std::ops::Range<u64> = 1800..3600;
+/// Initial objects are sent in chunks of about this size.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Marks the bookmark that ends the initial objects.
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// Answers a WATCH. Failures after the selectors are checked reach the client as an event.
+pub(crate) async fn watch(
+    core: &Arc<Core>,
+    call: Call,
+    options: &ListOptions,
+) -> Result<Response, ApiError> {
+    let selectors = list::selectors(&call, options)?;
+    let asked = options.resource_version;
+    let send_initial =
+        options.send_initial_events.unwrap_or(asked.is_none_or(|revision| revision == 0));
+    if let (Some(_), Some(revision)) = (options.send_initial_events, asked) {
+        core.wait_until(revision).await?;
+    }
+    let (initial, from) = if send_initial {
+        let now = ListOptions::default();
+        let page = list::page(core, &call, &now, &selectors).await?;
+        (VecDeque::from(page.items), page.revision)
+    } else {
+        let from = asked.filter(|revision| *revision != 0).unwrap_or_else(|| core.store.revision());
+        (VecDeque::new(), from)
+    };
+    let timeout = options.timeout_seconds.filter(|seconds| *seconds > 0);
+    let timeout = timeout.unwrap_or_else(|| rand::rng().random_range(DEFAULT_TIMEOUT_SECONDS));
+    let timeout = Duration::from_secs(timeout);
+    let opened = Instant::now();
+    let session = Session {
+        watcher: core.store.watch(&call.resource.storage, from),
+        initial_end: (options.send_initial_events == Some(true) && options.allow_bookmarks)
+            .then_some(from),
+        initial,
+        next_bookmark: options.allow_bookmarks.then(|| opened + BOOKMARK_INTERVAL),
+        last_bookmark: options
+            .allow_bookmarks
+            .then(|| opened + timeout - LAST_BOOKMARK_LEAD.min(timeout / 2)),
+        deadline: opened + timeout,
+        columns_sent: false,
+        stopping: core.stopping.clone(),
+        core: Arc::clone(core),
+        call,
+        selectors,
+        ended: false,
+    };
+    let frames = stream::unfold(session, |mut session| async move {
+        let frames = session.next().await?;
+        Some((frames, session))
+    });
+    Ok(respond::with_type(StatusCode::OK, "application/json", Body::stream(frames)))
+}
+
+struct Session {
+    core: Arc<Core>,
+    call: Call,
+    selectors: Selectors,
+    watcher: Result<Watcher, Expired>,
+    initial: VecDeque<Arc<Version>>,
+    /// Revision of the bookmark that is due after the initial objects.
+    initial_end: Option<u64>,
+    next_bookmark: Option<Instant>,
+    last_bookmark: Option<Instant>,
+    deadline: Instant,
+    columns_sent: bool,
+    stopping: tokio::sync::watch::Receiver<bool>,
+    ended: bool,
+}
+
+enum Woken {
+    Events(Result<Vec<Arc<Event>>, WatchEnd>),
+    Timer,
+    Stopping,
+}
+
+impl Session {
+    /// Returns the next frames, or nothing when the watch has ended.
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        if !self.initial.is_empty() {
+            return Some(self.initial_frames());
+        }
+        if let Some(revision) = self.initial_end.take() {
+            return Some(self.bookmark(revision, true));
+        }
+        loop {
+            match self.wait().await {
+                Woken::Events(Ok(events)) => {
+                    let frames = self.event_frames(&events);
+                    if !frames.is_empty() {
+                        return Some(frames);
+                    }
+                }
+                Woken::Events(Err(WatchEnd::Expired(expired))) => {
+                    self.ended = true;
+                    return Some(error_frame(&too_old(&expired)));
+                }
+                Woken::Events(Err(WatchEnd::ResourceRemoved | WatchEnd::Closed))
+                | Woken::Stopping => return None,
+                Woken::Timer => {
+                    let now = Instant::now();
+                    if now >= self.deadline {
+                        return None;
+                    }
+                    if self.last_bookmark.is_some_and(|due| now >= due) {
+                        self.last_bookmark = None;
+                    }
+                    self.next_bookmark = self.next_bookmark.map(|_| now + BOOKMARK_INTERVAL);
+                    if let Ok(watcher) = &self.watcher {
+                        return Some(self.bookmark(watcher.revision(), false));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Woken {
+        let timer = [Some(self.deadline), self.next_bookmark, self.last_bookmark]
+            .into_iter()
+            .flatten()
+            .min();
+        let watcher = match &mut self.watcher {
+            Ok(watcher) => watcher,
+            Err(expired) => return Woken::Events(Err(WatchEnd::Expired(*expired))),
+        };
+        tokio::select! {
+            biased;
+            events = watcher.next() => Woken::Events(events),
+            () = tokio::time::sleep_until(timer.unwrap_or(self.deadline)) => Woken::Timer,
+            // An error means that the server is gone.
+            _ = self.stopping.wait_for(|stopping| *stopping) => Woken::Stopping,
+        }
+    }
+
+    fn initial_frames(&mut self) -> Bytes {
+        let mut frames = Vec::with_capacity(CHUNK_BYTES);
+        while frames.len() < CHUNK_BYTES
+            && let Some(version) = self.initial.pop_front()
+        {
+            self.push_version(&mut frames, "ADDED", &version);
+        }
+        frames.into()
+    }
+
+    fn event_frames(&mut self, events: &[Arc<Event>]) -> Bytes {
+        let mut frames = Vec::new();
+        for event in events {
+            let Some(transition) = self.transition(event) else { continue };
+            match (transition, &event.previous) {
+                (Transition::Left, Some(previous)) => {
+                    let mut object = convert::served(&self.call.resource, previous);
+                    object["metadata"]["resourceVersion"] = event.revision.to_string().into();
+                    self.push_value(&mut frames, "DELETED", object);
+                }
+                (transition, _) => {
+                    self.push_version(&mut frames, transition.event_type(), &event.current)
+                }
+            }
+        }
+        frames.into()
+    }
+
+    /// Decides what an event means to this watch.
+    fn transition(&self, event: &Event) -> Option<Transition> {
+        let in_namespace =
+            self.call.namespace.as_ref().is_none_or(|own| *own == event.current.key.namespace);
+        if !in_namespace {
+            return None;
+        }
+        let selects =
+            |version: &Arc<Version>| self.selectors.matches(&version.key, &version.attributes);
+        let before = event.previous.as_ref().is_some_and(selects);
+        if event.deleted {
+            return before.then_some(Transition::Deleted);
+        }
+        match (before, selects(&event.current)) {
+            (false, true) => Some(Transition::Entered),
+            (true, true) => Some(Transition::Changed),
+            (true, false) => Some(Transition::Left),
+            (false, false) => None,
+        }
+    }
+
+    fn push_version(&mut self, frames: &mut Vec<u8>, event_type: &str, version: &Version) {
+        if self.call.output.shape == Shape::Object {
+            push_frame(frames, event_type, &convert::served_bytes(&self.call.resource, version));
+        } else {
+            self.push_value(frames, event_type, convert::served(&self.call.resource, version));
+        }
+    }
+
+    fn push_value(&mut self, frames: &mut Vec<u8>, event_type: &str, object: Value) {
+        let shaped = match self.call.output.shape.clone() {
+            Shape::Object => object,
+            Shape::Metadata => convert::metadata_only(object),
+            Shape::Table { version } => {
+                let meta = json!({ "resourceVersion": object["metadata"]["resourceVersion"] });
+                self.table(&version, &[object], meta)
+            }
+        };
+        push_frame(frames, event_type, shaped.to_string().as_bytes());
+    }
+
+    fn table(&mut self, version: &str, objects: &[Value], meta: Value) -> Value {
+        let with_columns = !std::mem::replace(&mut self.columns_sent, true);
+        list::render_table(&self.core, &self.call, version, objects, meta, with_columns)
+            .unwrap_or_else(|error| error.to_status())
+    }
+
+    fn bookmark(&self, revision: u64, ends_initial_events: bool) -> Bytes {
+        let resource = &self.call.resource;
+        let (api_version, kind) = match &self.call.output.shape {
+            Shape::Object => (resource.group_version.to_string(), resource.kind.as_str()),
+            Shape::Metadata => ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadata"),
+            Shape::Table { version } => (format!("meta.k8s.io/{version}"), "Table"),
+        };
+        let mut metadata = json!({ "resourceVersion": revision.to_string() });
+        if ends_initial_events {
+            metadata["annotations"] = json!({ INITIAL_EVENTS_END: "true" });
+        }
+        let object = json!({ "apiVersion": api_version, "kind": kind, "metadata": metadata });
+        let mut frame = Vec::new();
+        push_frame(&mut frame, "BOOKMARK", object.to_string().as_bytes());
+        frame.into()
+    }
+}
+
+/// What a change means to a watch with selectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transition {
+    Entered,
+    Changed,
+    /// The object does not match any more; the client sees its previous state go.
+    Left,
+    Deleted,
+}
+
+impl Transition {
+    fn event_type(self) -> &'static str {
+        match self {
+            Self::Entered => "ADDED",
+            Self::Changed => "MODIFIED",
+            Self::Left | Self::Deleted => "DELETED",
+        }
+    }
+}
+
+fn push_frame(frames: &mut Vec<u8>, event_type: &str, object: &[u8]) {
+    frames.extend_from_slice(b"{\"type\":\"");
+    frames.extend_from_slice(event_type.as_bytes());
+    frames.extend_from_slice(b"\",\"object\":");
+    frames.extend_from_slice(object);
+    frames.extend_from_slice(b"}\n");
+}
+
+fn error_frame(error: &ApiError) -> Bytes {
+    let mut frame = Vec::new();
+    push_frame(&mut frame, "ERROR", error.to_status().to_string().as_bytes());
+    frame.into()
+}
+
+fn too_old(expired: &Expired) -> ApiError {
+    let text = format!("too old resource version: {} ({})", expired.requested, expired.oldest);
+    ApiError::new(StatusCode::GONE, "Expired", text)
+}

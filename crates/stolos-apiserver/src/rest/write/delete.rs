@@ -1,0 +1,88 @@
+//! DELETE of one object.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{MAX_ATTEMPTS, MODIFIED, Writer, Written};
+use crate::rest::admission::Operation;
+use crate::rest::lifecycle::{self, Deletion};
+use crate::rest::query::DeleteOptions;
+use crate::rest::{convert, meta};
+use crate::status::ApiError;
+use crate::store::{CommitError, Expect, Version};
+
+/// What a deletion did.
+#[derive(Clone, Debug)]
+pub(crate) enum Deleted {
+    /// The object is gone; this was its last state.
+    Gone(Value),
+    /// Deletion has begun and waits for finalizers or for the grace period.
+    Pending(Written),
+}
+
+impl Writer<'_> {
+    /// Deletes the object that the path names.
+    pub(crate) async fn delete(&self, options: &DeleteOptions) -> Result<Deleted, ApiError> {
+        let name = &self.call.name;
+        for _ in 0..MAX_ATTEMPTS {
+            let current = self.core.store.get(&self.resource().storage, &self.call.key());
+            let current = current.ok_or_else(|| self.call.not_found())?;
+            let live = convert::served(self.resource(), &current);
+            self.check_preconditions(&live, options)?;
+            let request = self.admission(Operation::Delete, name, Some(&live));
+            for plugin in self.core.admission.iter() {
+                plugin.validate(&request, None).await?;
+            }
+            match self.delete_once(&current, live, options).await {
+                Ok(deleted) => return Ok(deleted),
+                Err(CommitError::Conflict { .. } | CommitError::NotFound) => {}
+                Err(error) => return Err(self.commit_failed(name, &error)),
+            }
+        }
+        Err(self.call.conflict(MODIFIED))
+    }
+
+    async fn delete_once(
+        &self,
+        current: &Arc<Version>,
+        live: Value,
+        options: &DeleteOptions,
+    ) -> Result<Deleted, CommitError> {
+        let name = &self.call.name;
+        match lifecycle::decide_delete(self.resource(), &live, options, self.core.clock.now()) {
+            Deletion::Remove if self.options.dry_run => Ok(Deleted::Gone(live)),
+            Deletion::Remove => {
+                let last = self.remove(name, current.revision, live).await?;
+                Ok(Deleted::Gone(convert::served(self.resource(), &last)))
+            }
+            Deletion::Mark(next) if self.options.dry_run => {
+                Ok(Deleted::Pending(Written::Dry(next)))
+            }
+            Deletion::Mark(next) => {
+                let stored = self.put(name, Expect::Revision(current.revision), next).await?;
+                Ok(Deleted::Pending(Written::Stored(stored)))
+            }
+            Deletion::Pending => Ok(Deleted::Pending(Written::Stored(Arc::clone(current)))),
+        }
+    }
+
+    fn check_preconditions(&self, live: &Value, options: &DeleteOptions) -> Result<(), ApiError> {
+        let uid = meta::text(live, "uid");
+        if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
+            return Err(self.call.conflict(&format!(
+                "Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}"
+            )));
+        }
+        let version = meta::text(live, "resourceVersion");
+        if let Some(wanted) =
+            options.resource_version.as_deref().filter(|wanted| *wanted != version)
+        {
+            return Err(self.call.conflict(&format!(
+                "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: \
+                 {version}"
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! What a request makes of the live object: PUT, the four patches, scale.
+
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::patch::{self, PatchError};
+use crate::registry::Resource;
+use crate::rest::decode::Origin;
+use crate::rest::pending::managed_fields::{self, ApplyError, Manager, ResetFields};
+use crate::status::{ApiError, Cause};
+
+/// A change that can be made again when another write was faster.
+pub(crate) enum Edit {
+    /// The whole object.
+    Replace(Value),
+    /// RFC 6902.
+    JsonPatch(Value),
+    /// RFC 7386.
+    MergePatch(Value),
+    /// Kubernetes' own, for built-in kinds.
+    StrategicMergePatch(Value),
+    /// Server-side apply.
+    Apply {
+        /// What the manager wants.
+        config: Value,
+        /// Takes fields from other managers.
+        force: bool,
+    },
+    /// A change that a subresource computes.
+    With(Box<dyn Fn(&Value) -> Result<Value, ApiError> + Send + Sync>),
+}
+
+/// What an edit made.
+#[derive(Debug)]
+pub(crate) enum Edited {
+    /// A new state, whose field ownership is still to be recorded.
+    Object(Value),
+    /// A new state with its field ownership.
+    Applied(Value),
+    /// Nothing changes.
+    Unchanged,
+}
+
+impl Edit {
+    /// Makes the change.
+    pub(crate) fn apply(
+        &self,
+        resource: &Resource,
+        live: &Value,
+        manager: &Manager,
+        reset: &ResetFields,
+    ) -> Result<Edited, ApiError> {
+        let patched = |error: PatchError| patch_failed(resource, live, &error);
+        match self {
+            Self::Replace(object) => Ok(Edited::Object(object.clone())),
+            Self::With(compute) => compute(live).map(Edited::Object),
+            Self::JsonPatch(operations) => {
+                check_operation_count(operations)?;
+                let mut object = live.clone();
+                patch::json(&mut object, operations).map_err(patched)?;
+                Ok(Edited::Object(object))
+            }
+            Self::MergePatch(changes) => {
+                let mut object = live.clone();
+                patch::merge(&mut object, changes);
+                Ok(Edited::Object(object))
+            }
+            Self::StrategicMergePatch(changes) => patch::strategic(&resource.schema, live, changes)
+                .map(Edited::Object)
+                .map_err(patched),
+            Self::Apply { config, force } => {
+                let applied = managed_fields::apply(
+                    &resource.schema,
+                    Some(live),
+                    config,
+                    manager,
+                    *force,
+                    reset,
+                );
+                Ok(match applied.map_err(|error| apply_failed(&error))? {
+                    Some(object) => Edited::Applied(object),
+                    None => Edited::Unchanged,
+                })
+            }
+        }
+    }
+
+    /// Returns where strict decoding of the result looks for the blame.
+    pub(crate) fn origin(&self) -> Origin {
+        match self {
+            Self::Replace(_) | Self::With(_) => Origin::Body,
+            Self::JsonPatch(_)
+            | Self::MergePatch(_)
+            | Self::StrategicMergePatch(_)
+            | Self::Apply { .. } => Origin::Patch,
+        }
+    }
+}
+
+fn check_operation_count(operations: &Value) -> Result<(), ApiError> {
+    let count = operations.as_array().map_or(0, Vec::len);
+    if count <= patch::MAX_OPERATIONS {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "RequestEntityTooLarge",
+        format!(
+            "The allowed maximum operations in a JSON patch is {}, got {count}",
+            patch::MAX_OPERATIONS
+        ),
+    ))
+}
+
+/// A patch that cannot be read is 400; one that does not fit the object is 422.
+fn patch_failed(resource: &Resource, live: &Value, error: &PatchError) -> ApiError {
+    match error {
+        PatchError::Malformed(_) => ApiError::bad_request(error.to_string()),
+        PatchError::Unprocessable(_) => {
+            let name = crate::rest::meta::text(live, "name");
+            let text =
+                format!("the server rejected our request due to an error in our request: {error}");
+            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", text).about(
+                &resource.group_version.group,
+                &resource.kind,
+                name,
+            )
+        }
+    }
+}
+
+/// Turns a failed apply into its Status.
+pub(crate) fn apply_failed(error: &ApplyError) -> ApiError {
+    match error {
+        ApplyError::Conflicts(causes) => {
+            let mut conflict =
+                ApiError::new(StatusCode::CONFLICT, "Conflict", conflict_text(causes));
+            conflict.causes.clone_from(causes);
+            conflict
+        }
+        other => ApiError::bad_request(other.to_string()),
+    }
+}
+
+fn conflict_text(causes: &[Cause]) -> String {
+    let plural = if causes.len() == 1 { "conflict" } else { "conflicts" };
+    let fields = causes
+        .iter()
+        .map(|cause| format!("{}: {}", cause.message, cause.field))
+        .collect::<Vec<_>>();
+    format!("Apply failed with {} {plural}: {}", causes.len(), fields.join("\n"))
+}

@@ -1,0 +1,246 @@
+//! Writes: read the stored object, let the lifecycle rules decide, admit, validate, commit; again when another write
+//! was faster.
+
+mod create;
+mod delete;
+mod edit;
+mod update;
+
+use std::sync::{Arc, Mutex};
+
+use http::StatusCode;
+use serde_json::Value;
+
+pub(crate) use create::Ownership;
+pub(crate) use delete::Deleted;
+pub(crate) use edit::{Edit, Edited};
+
+use super::admission::{self, Operation};
+use super::call::Call;
+use super::lifecycle::{self, Part};
+use super::query::WriteOptions;
+use super::{Core, convert, meta};
+use crate::registry::Resource;
+use crate::rest::pending::managed_fields::{Manager, ResetFields};
+use crate::rest::pending::schema;
+use crate::status::{ApiError, Cause};
+use crate::store::{Attributes, Change, CommitError, Expect, Version, Write};
+
+/// How often a write is tried again when another one was faster, as upstream.
+const MAX_ATTEMPTS: usize = 5;
+
+/// What came out of a write.
+#[derive(Clone, Debug)]
+pub(crate) enum Written {
+    /// The stored state.
+    Stored(Arc<Version>),
+    /// What a dry run would have stored, as it would be served.
+    Dry(Value),
+}
+
+impl Written {
+    /// Returns the object as it is served.
+    pub(crate) fn served(&self, resource: &Resource) -> Value {
+        match self {
+            Self::Stored(version) => convert::served(resource, version),
+            Self::Dry(object) => object.clone(),
+        }
+    }
+}
+
+/// Carries out the writes of one request.
+pub(crate) struct Writer<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) call: &'a Call,
+    pub(crate) options: WriteOptions,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl<'a> Writer<'a> {
+    pub(crate) fn new(core: &'a Core, call: &'a Call, options: WriteOptions) -> Self {
+        Self { core, call, options, warnings: Mutex::default() }
+    }
+
+    /// Returns the warnings gathered so far.
+    pub(crate) fn into_warnings(self) -> Vec<String> {
+        self.warnings.into_inner().unwrap_or_default()
+    }
+
+    pub(crate) fn warn(&self, warnings: impl IntoIterator<Item = String>) {
+        self.warnings.lock().expect("adding a warning does not panic").extend(warnings);
+    }
+
+    fn resource(&self) -> &Resource {
+        &self.call.resource
+    }
+
+    fn manager(&self) -> Manager {
+        Manager {
+            name: self.options.field_manager.clone().unwrap_or_else(|| self.call.field_manager()),
+            api_version: self.resource().group_version.to_string(),
+            subresource: self.call.subresource.clone(),
+            now: self.core.clock.now(),
+        }
+    }
+
+    fn admission<'b>(
+        &'b self,
+        operation: Operation,
+        name: &'b str,
+        old: Option<&'b Value>,
+    ) -> admission::Request<'b> {
+        admission::Request {
+            operation,
+            resource: self.resource(),
+            subresource: &self.call.subresource,
+            namespace: self.call.namespace.as_deref().unwrap_or_default(),
+            name,
+            user: &self.call.user,
+            old,
+            dry_run: self.options.dry_run,
+            warnings: &self.warnings,
+        }
+    }
+
+    /// Lets the plugins change the object, then checks what has become of it.
+    async fn admit(
+        &self,
+        operation: Operation,
+        old: Option<&Value>,
+        object: &mut Value,
+    ) -> Result<(), ApiError> {
+        let name = meta::text(object, "name").to_owned();
+        let request = self.admission(operation, &name, old);
+        for plugin in self.core.admission.iter() {
+            plugin.mutate(&request, object).await?;
+        }
+        let causes = self.invalid_fields(old, object);
+        if !causes.is_empty() {
+            let resource = self.resource();
+            return Err(ApiError::invalid(
+                &resource.group_version.group,
+                &resource.kind,
+                &name,
+                causes,
+            ));
+        }
+        for plugin in self.core.admission.iter() {
+            plugin.validate(&request, Some(object)).await?;
+        }
+        Ok(())
+    }
+
+    fn invalid_fields(&self, old: Option<&Value>, object: &Value) -> Vec<Cause> {
+        let resource = self.resource();
+        let mut causes = lifecycle::validate_metadata(resource, object);
+        if let Some(old) = old {
+            causes.extend(lifecycle::validate_metadata_update(old, object));
+        }
+        let group_version = &resource.group_version;
+        causes.extend(if resource.custom {
+            schema::validate(&resource.schema, object, old)
+        } else {
+            schema::builtin::validate(group_version, &resource.kind, object, old)
+        });
+        causes
+    }
+
+    /// Fills in defaults in the version of the request.
+    fn complete(&self, object: &mut Value) {
+        let resource = self.resource();
+        if resource.custom {
+            schema::default(&resource.schema, object);
+        } else {
+            schema::builtin::default_object(&resource.group_version, &resource.kind, object);
+        }
+    }
+
+    /// Turns the object into what the store keeps, with what selectors see.
+    fn stored_form(&self, object: Value) -> (Value, Attributes) {
+        let mut stored = convert::to_storage(self.resource(), object);
+        meta::of(&mut stored).remove("resourceVersion");
+        let snapshot = self.core.registry.snapshot();
+        let storage =
+            snapshot.stored_as(&self.resource().storage).map_or(self.resource(), |row| row);
+        if storage.custom && storage.group_version != self.resource().group_version {
+            schema::default(&storage.schema, &mut stored);
+        }
+        let fields = storage.field_attributes(&stored);
+        let attributes = Attributes { fields, ..Attributes::of(&stored) };
+        (stored, attributes)
+    }
+
+    async fn put(
+        &self,
+        name: &str,
+        expect: Expect,
+        object: Value,
+    ) -> Result<Arc<Version>, CommitError> {
+        let (stored, attributes) = self.stored_form(object);
+        let creates = expect == Expect::Absent;
+        let requires =
+            self.call.namespace.as_deref().filter(|_| creates && self.resource().namespaced);
+        let write = Write {
+            resource: self.resource().storage.clone(),
+            key: self.call.key_of(name),
+            expect,
+            change: Change::Put(stored, attributes),
+            requires: requires.map(|namespace| {
+                ("namespaces".into(), crate::store::Key::cluster_scoped(namespace))
+            }),
+        };
+        self.core.store.commit(write).await
+    }
+
+    async fn remove(
+        &self,
+        name: &str,
+        revision: u64,
+        last: Value,
+    ) -> Result<Arc<Version>, CommitError> {
+        let (stored, attributes) = self.stored_form(last);
+        let write = Write {
+            resource: self.resource().storage.clone(),
+            key: self.call.key_of(name),
+            expect: Expect::Revision(revision),
+            change: Change::Delete(stored, attributes),
+            requires: None,
+        };
+        self.core.store.commit(write).await
+    }
+
+    fn commit_failed(&self, name: &str, error: &CommitError) -> ApiError {
+        let (group, plural) = (self.call.group(), self.resource().plural.as_str());
+        match error {
+            CommitError::AlreadyExists => ApiError::already_exists(group, plural, name),
+            CommitError::NotFound => ApiError::not_found(group, plural, name),
+            CommitError::Conflict { .. } => ApiError::conflict(group, plural, name, MODIFIED),
+            CommitError::RequirementMissing(key) => {
+                ApiError::not_found("", "namespaces", &key.name)
+            }
+            CommitError::RequirementDeleting(key) => {
+                admission::terminating(self.resource(), &key.name, name)
+            }
+            CommitError::TooLarge => ApiError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "RequestEntityTooLarge",
+                "Request entity too large: the object is larger than the store takes",
+            ),
+            CommitError::Failed(why) => ApiError::internal(format!("the store failed: {why}")),
+        }
+    }
+}
+
+/// What a client hears whose copy is outdated; clients and tests search for this text.
+pub(crate) const MODIFIED: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";
+
+/// Returns the fields that a write of this part never owns.
+fn reset_fields(resource: &Resource, part: Part) -> ResetFields {
+    match part {
+        Part::Main if resource.status_subresource => ResetFields::status(),
+        Part::Status if resource.custom => ResetFields::all_but_status_of_custom(),
+        Part::Status => ResetFields::all_but_status(),
+        Part::Main | Part::Whole | Part::Finalize => ResetFields::none(),
+    }
+}

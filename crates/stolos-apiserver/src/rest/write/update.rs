@@ -1,0 +1,208 @@
+//! PUT, PATCH and apply on an object that exists.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::create::Ownership;
+use super::edit::apply_failed;
+use super::{Edit, Edited, MAX_ATTEMPTS, MODIFIED, Writer, Written, reset_fields};
+use crate::rest::admission::Operation;
+use crate::rest::decode::{self, Origin};
+use crate::rest::lifecycle::{self, Part};
+use crate::rest::pending::managed_fields;
+use crate::rest::pending::schema;
+use crate::rest::{convert, meta};
+use crate::status::{ApiError, Cause};
+use crate::store::{CommitError, Expect, Version};
+
+/// Why an attempt came to nothing.
+enum Failure {
+    /// Another write was faster: worth another look.
+    Raced,
+    Final(ApiError),
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self::Final(error)
+    }
+}
+
+impl Writer<'_> {
+    /// Makes an edit; the flag tells whether it created the object.
+    pub(crate) async fn update(
+        &self,
+        part: Part,
+        edit: &Edit,
+    ) -> Result<(Written, bool), ApiError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(current) = self.core.store.get(&self.resource().storage, &self.call.key())
+            else {
+                return self.create_by(edit).await.map(|written| (written, true));
+            };
+            match self.update_once(part, edit, &current).await {
+                Ok(written) => return Ok((written, false)),
+                Err(Failure::Raced) => {}
+                Err(Failure::Final(error)) => return Err(error),
+            }
+        }
+        Err(self.call.conflict(MODIFIED))
+    }
+
+    /// Apply creates what is missing, and so does PUT for some kinds.
+    async fn create_by(&self, edit: &Edit) -> Result<Written, ApiError> {
+        let resource = self.resource();
+        if !self.call.subresource.is_empty() {
+            return Err(self.call.not_found());
+        }
+        match edit {
+            Edit::Apply { config, force } => {
+                let reset = reset_fields(resource, Part::Main);
+                let manager = self.manager();
+                let applied =
+                    managed_fields::apply(&resource.schema, None, config, &manager, *force, &reset);
+                let object = applied
+                    .map_err(|error| apply_failed(&error))?
+                    .unwrap_or_else(|| config.clone());
+                if !meta::text(&object, "resourceVersion").is_empty() {
+                    return Err(self.call.not_found());
+                }
+                let object = self.checked(object, edit)?;
+                self.create(object, Ownership::Settled).await
+            }
+            Edit::Replace(object) if resource.create_on_update => {
+                if !meta::text(object, "uid").is_empty()
+                    || !matches!(meta::text(object, "resourceVersion"), "" | "0")
+                {
+                    // The client means an object that is gone, not a new one.
+                    return Err(self.call.not_found());
+                }
+                let object = self.checked(object.clone(), edit)?;
+                self.create(object, Ownership::Manager).await
+            }
+            _ => Err(self.call.not_found()),
+        }
+    }
+
+    async fn update_once(
+        &self,
+        part: Part,
+        edit: &Edit,
+        current: &Arc<Version>,
+    ) -> Result<Written, Failure> {
+        let resource = self.resource();
+        let live = convert::served(resource, current);
+        let reset = reset_fields(resource, part);
+        let manager = self.manager();
+        let (new, ownership) = match edit.apply(resource, &live, &manager, &reset)? {
+            Edited::Object(object) => (object, Ownership::Manager),
+            Edited::Applied(object) => (object, Ownership::Settled),
+            Edited::Unchanged => return Ok(Written::Stored(Arc::clone(current))),
+        };
+        self.check_identity(&live, &new)?;
+        let mut new = self.checked(new, edit)?;
+        self.complete(&mut new);
+        lifecycle::prepare_update(resource, part, &live, &mut new);
+        if ownership == Ownership::Manager {
+            managed_fields::update(&resource.schema, Some(&live), &mut new, &manager, &reset);
+        }
+        meta::copy(&live, &mut new, "resourceVersion");
+        self.admit(Operation::Update, Some(&live), &mut new).await?;
+        let removes = lifecycle::ends_deletion(resource, &live, &new);
+        if !removes && managed_fields::same_but_times(&live, &new) {
+            return Ok(Written::Stored(Arc::clone(current)));
+        }
+        if self.options.dry_run {
+            return Ok(Written::Dry(new));
+        }
+        let name = &self.call.name;
+        let committed = if removes {
+            self.remove(name, current.revision, new).await
+        } else {
+            self.put(name, Expect::Revision(current.revision), new).await
+        };
+        match committed {
+            Ok(version) => Ok(Written::Stored(version)),
+            Err(CommitError::Conflict { .. } | CommitError::NotFound) => Err(Failure::Raced),
+            Err(error) => Err(Failure::Final(self.commit_failed(name, &error))),
+        }
+    }
+
+    /// Removes unknown fields and treats them as the request wishes; checks kind, name and namespace.
+    pub(crate) fn checked(&self, mut object: Value, edit: &Edit) -> Result<Value, ApiError> {
+        let resource = self.resource();
+        decode::expect_kind(resource, &mut object)?;
+        self.check_place(&mut object)?;
+        let unknown = schema::prune(&resource.schema, &mut object);
+        // A body was looked at when it was read; unknown fields that a patch brings show only in its result.
+        if edit.origin() == Origin::Patch {
+            let mut warnings = Vec::new();
+            let mode = self.options.field_validation;
+            decode::check_fields(resource, mode, Origin::Patch, &[], &unknown, &mut warnings)?;
+            self.warn(warnings);
+        }
+        Ok(object)
+    }
+
+    /// Checks that name and namespace agree with the URL, and fills them in where they are absent.
+    pub(crate) fn check_place(&self, object: &mut Value) -> Result<(), ApiError> {
+        let name = meta::text(object, "name");
+        if !self.call.name.is_empty() && !name.is_empty() && name != self.call.name {
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({})",
+                self.call.name
+            )));
+        }
+        let own = self.call.namespace.as_deref().unwrap_or_default().to_owned();
+        let namespace = meta::text(object, "namespace");
+        if !namespace.is_empty() && namespace != own && self.resource().namespaced {
+            return Err(ApiError::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+        let url_name = self.call.name.clone();
+        let metadata = meta::of(object);
+        if !url_name.is_empty() {
+            metadata.insert("name".to_owned(), url_name.into());
+        }
+        if self.resource().namespaced {
+            metadata.insert("namespace".to_owned(), own.into());
+        } else {
+            metadata.remove("namespace");
+        }
+        Ok(())
+    }
+
+    /// Checks that the client means this very object in this very state, as far as it says.
+    fn check_identity(&self, live: &Value, new: &Value) -> Result<(), ApiError> {
+        let uid = meta::text(new, "uid");
+        if !uid.is_empty() && uid != meta::text(live, "uid") {
+            return Err(self.call.conflict(&format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                meta::text(live, "uid")
+            )));
+        }
+        match meta::text(new, "resourceVersion") {
+            "" | "0" if self.resource().unconditional_update => Ok(()),
+            "" | "0" => {
+                let resource = self.resource();
+                let cause = Cause {
+                    reason: "FieldValueInvalid".into(),
+                    message: "Invalid value: 0: must be specified for an update".into(),
+                    field: "metadata.resourceVersion".into(),
+                };
+                Err(ApiError::invalid(
+                    &resource.group_version.group,
+                    &resource.kind,
+                    &self.call.name,
+                    vec![cause],
+                ))
+            }
+            version if version != meta::text(live, "resourceVersion") => {
+                Err(self.call.conflict(MODIFIED))
+            }
+            _ => Ok(()),
+        }
+    }
+}
