@@ -1,32 +1,53 @@
-//! One logical cluster, assembled: store, registry, handler, controllers.
+//! One logical cluster, assembled: store, registry, authentication, handler.
 
 use std::sync::Arc;
 
+use futures::{StreamExt, TryStreamExt, stream};
+use http::Method;
+use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
-use crate::auth::UserInfo;
+use crate::auth::token::KeyError;
+use crate::auth::{Auth, DEFAULT_ISSUER, TokenSigner, UserInfo, rbac};
 use crate::clock::Clock;
+use crate::names::GroupVersion;
 use crate::registry::Registry;
-use crate::rest::admission::{NamespaceLifecycle, Plugin};
+use crate::rest::admission::{NamespaceLifecycle, Plugin, RoleEscalation};
 use crate::rest::{ApiService, Core, LocalClient, MAX_IN_FLIGHT};
-use crate::store::ClusterStore;
+use crate::status::ApiError;
+use crate::store::{ClusterStore, Key};
 
 /// How a logical cluster runs.
 pub struct Options {
     /// Time of timestamps.
     pub clock: Clock,
+    /// Signs service-account tokens. Without one a key is made that lasts as long as the process.
+    pub signer: Option<Arc<TokenSigner>>,
     /// Admission plugins after the built-in ones, in order.
     pub admission: Vec<Arc<dyn Plugin>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::system(), admission: Vec::new() }
+        Self { clock: Clock::system(), signer: None, admission: Vec::new() }
     }
 }
 
-/// The API server of one logical cluster. Clones share it; [`ApiServer::stop`] or dropping the last clone ends its
-/// watches.
+/// Why a logical cluster did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The key for service-account tokens could not be made.
+    #[error("failed to make the key that signs service-account tokens")]
+    Key(#[from] KeyError),
+    /// The objects that every cluster has could not be written.
+    #[error("failed to write the objects that every cluster has")]
+    Bootstrap(#[from] ApiError),
+}
+
+/// Bootstrap objects written at once; enough to share group commits.
+const PARALLEL_WRITES: usize = 32;
+
+/// The API server of one logical cluster. Clones share it; [`ApiServer::stop`] ends its watches.
 #[derive(Clone)]
 pub struct ApiServer {
     core: Arc<Core>,
@@ -34,22 +55,60 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// Starts a cluster on its store.
-    pub fn start(store: ClusterStore, options: Options) -> Self {
-        let Options { clock, admission } = options;
-        let (stopping, stopped) = watch::channel(false);
-        let mut plugins: Vec<Arc<dyn Plugin>> =
-            vec![Arc::new(NamespaceLifecycle::new(store.clone()))];
+    /// Starts a cluster on its store. On return the default roles and their bindings exist.
+    ///
+    /// # Errors
+    /// When the token key cannot be made or the store does not take the first objects.
+    pub async fn start(store: ClusterStore, options: Options) -> Result<Self, StartError> {
+        let Options { clock, signer, admission } = options;
+        let signer = match signer {
+            Some(signer) => signer,
+            None => Arc::new(TokenSigner::generate(DEFAULT_ISSUER)?),
+        };
+        let auth = Auth::new(store.clone(), signer, clock.clone());
+        let mut plugins: Vec<Arc<dyn Plugin>> = vec![
+            Arc::new(NamespaceLifecycle::new(store.clone())),
+            Arc::new(RoleEscalation::new(auth.authorizer().clone())),
+        ];
         plugins.extend(admission);
+        let (stopping, stopped) = watch::channel(false);
         let core = Core {
             store,
             registry: Registry::builtin(),
             clock,
+            auth,
             admission: plugins,
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             stopping: stopped,
         };
-        Self { core: Arc::new(core), stopping: Arc::new(stopping) }
+        let server = Self { core: Arc::new(core), stopping: Arc::new(stopping) };
+        server.write_default_roles().await?;
+        Ok(server)
+    }
+
+    /// Writes the default roles and bindings that are missing; those that are there belong to the administrator.
+    async fn write_default_roles(&self) -> Result<(), ApiError> {
+        let missing = rbac::bootstrap_objects().into_iter().filter_map(|object| {
+            let path = self.path_if_missing(&object)?;
+            Some((path, object))
+        });
+        let writes = missing.map(|(path, object)| {
+            let client = self.local();
+            async move { client.call(Method::POST, &path, Some(object)).await.map(drop) }
+        });
+        stream::iter(writes.collect::<Vec<_>>())
+            .buffer_unordered(PARALLEL_WRITES)
+            .try_collect()
+            .await
+    }
+
+    fn path_if_missing(&self, object: &Value) -> Option<String> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let GroupVersion { group, version } = GroupVersion::parse(&text(&object["apiVersion"]));
+        let resource = self.core.registry.kind(&group, &version, &text(&object["kind"]))?;
+        let key = Key::cluster_scoped(&text(&object["metadata"]["name"]));
+        let missing = self.core.store.get(&resource.storage, &key).is_none();
+        missing.then(|| format!("/apis/{group}/{version}/{}", resource.plural))
     }
 
     /// Returns the tower service that authenticates each request.
@@ -74,6 +133,12 @@ impl ApiServer {
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.core.registry
+    }
+
+    /// Returns who may log in and do what.
+    #[must_use]
+    pub fn auth(&self) -> &Auth {
+        &self.core.auth
     }
 
     /// Ends all watches, so that connections can close.

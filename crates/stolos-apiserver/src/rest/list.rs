@@ -136,13 +136,11 @@ pub(crate) async fn list(
 
 /// Reads the selectors of a request and checks them against what the resource can be selected by.
 pub(crate) fn selectors(call: &Call, options: &ListOptions) -> Result<Selectors, ApiError> {
-    let resource = &call.resource;
     Selectors::parse(
         options.label_selector.as_deref(),
         options.field_selector.as_deref(),
-        &resource.selectable_fields,
+        &call.resource.selectable_fields,
     )
-    .map(|selectors| selectors.renamed(|label| resource.attribute_of_label(label)))
     .map_err(|error| ApiError::bad_request(error.to_string()))
 }
 

@@ -35,6 +35,7 @@ pub use local::LocalClient;
 pub use respond::Response;
 pub use service::ApiService;
 
+use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::registry::Registry;
 use crate::store::ClusterStore;
@@ -44,6 +45,7 @@ pub(crate) struct Core {
     pub(crate) store: ClusterStore,
     pub(crate) registry: Registry,
     pub(crate) clock: Clock,
+    pub(crate) auth: Auth,
     /// In the order in which they run.
     pub(crate) admission: Vec<Arc<dyn admission::Plugin>>,
     /// One permit for each request in flight that is not a watch.

@@ -182,23 +182,25 @@ async fn post(core: &Arc<Core>, call: &mut Call, body: RequestBody) -> Result<Re
     let mut object = read_object(&writer, call, body).await?;
     writer.check_place(&mut object)?;
     if !call.resource.is_stored() {
-        return virtual_resource(core, call, &object).await;
+        return virtual_resource(core, call, object).await;
     }
     let written = writer.create(object, Ownership::Manager).await?;
     written_response(core, call, StatusCode::CREATED, &written, writer.into_warnings())
 }
 
-/// Resources that are answered and never stored.
+/// Answers resources that are never stored: bindings and reviews.
 async fn virtual_resource(
     core: &Arc<Core>,
     call: &Call,
-    object: &Value,
+    object: Value,
 ) -> Result<Response, ApiError> {
     if call.resource.storage.as_ref() == "bindings" {
-        let pod = Call { name: meta::text(object, "name").to_owned(), ..pod_call(core, call)? };
-        return bind(core, &pod, object).await;
+        let name = meta::text(&object, "name").to_owned();
+        return bind(core, &Call { name, ..pod_call(core, call)? }, &object).await;
     }
-    Err(call.method_not_allowed())
+    let review =
+        core.auth.review(&call.resource.kind, call.namespace.as_deref(), &call.user, object)?;
+    Ok(respond::document(StatusCode::CREATED, call.output.format, &review))
 }
 
 fn pod_call(core: &Core, call: &Call) -> Result<Call, ApiError> {
@@ -222,6 +224,11 @@ async fn post_subresource(
     match call.subresource.as_str() {
         "binding" => bind(core, call, &value).await,
         "eviction" => evict(core, call, options, &value).await,
+        "token" => {
+            let namespace = call.namespace.as_deref().unwrap_or_default();
+            let token = core.auth.issue_token(namespace, &call.name, value)?;
+            Ok(respond::document(StatusCode::CREATED, call.output.format, &token))
+        }
         _ => Err(call.method_not_allowed()),
     }
 }

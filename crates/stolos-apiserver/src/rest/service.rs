@@ -96,7 +96,7 @@ pub(crate) async fn handle(
     let (parts, body) = request.into_parts();
     let user = match user {
         Some(user) => (*user).clone(),
-        None => authenticate(core, &parts)?,
+        None => core.auth.identify(&parts.headers, parts.extensions.get::<Peer>())?,
     };
     let path = parts.uri.path();
     let query = Query::parse(parts.uri.query());
@@ -105,7 +105,7 @@ pub(crate) async fn handle(
         Some(resource) => resource_access(&parts.method, resource, &query),
         None => Access::path(&parts.method.as_str().to_ascii_lowercase(), path),
     };
-    authorize(core, &user, &access)?;
+    core.auth.authorize(&user, &access)?;
     match resource_path {
         Some(path) => {
             let request =
@@ -114,15 +114,6 @@ pub(crate) async fn handle(
         }
         None => system::respond(core, &parts),
     }
-}
-
-fn authenticate(_core: &Core, parts: &http::request::Parts) -> Result<UserInfo, ApiError> {
-    let peer = parts.extensions.get::<Peer>();
-    peer.and_then(|peer| peer.certificate.clone()).ok_or_else(ApiError::unauthorized)
-}
-
-fn authorize(_core: &Core, _user: &UserInfo, _access: &Access) -> Result<(), ApiError> {
-    Ok(())
 }
 
 /// Says in the words of authorisation what a request for a resource does.

@@ -50,17 +50,6 @@ impl FieldSelector {
         }
     }
 
-    /// Replaces each path by what `attribute_of` calls it, where it knows it.
-    #[must_use]
-    pub(super) fn renamed(mut self, attribute_of: impl Fn(&str) -> Option<String>) -> Self {
-        for term in &mut self.terms {
-            if let Some(attribute) = attribute_of(&term.path) {
-                term.path = attribute;
-            }
-        }
-        self
-    }
-
     /// Returns whether the object satisfies every term; a field it does not have is the empty text.
     #[must_use]
     pub fn matches(&self, key: &Key, attributes: &Attributes) -> bool {

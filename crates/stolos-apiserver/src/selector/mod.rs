@@ -41,13 +41,6 @@ impl Selectors {
         Ok(Self { labels, fields })
     }
 
-    /// Replaces the labels of the field selector by the names under which the store keeps their values.
-    #[must_use]
-    pub fn renamed(mut self, attribute_of: impl Fn(&str) -> Option<String>) -> Self {
-        self.fields = self.fields.renamed(attribute_of);
-        self
-    }
-
     /// Returns whether the object is selected.
     #[must_use]
     pub fn matches(&self, key: &Key, attributes: &Attributes) -> bool {

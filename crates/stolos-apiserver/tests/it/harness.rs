@@ -22,7 +22,7 @@ impl Cluster {
     /// Starts an empty cluster with the namespace `default`.
     pub(crate) async fn start() -> Self {
         let store = Store::memory().cluster("test").unwrap();
-        let server = ApiServer::start(store, Options::default());
+        let server = ApiServer::start(store, Options::default()).await.unwrap();
         let service = server.as_user(UserInfo::internal("tester"));
         let cluster = Self { server, service };
         let namespace = json!({"metadata": {"name": "default"}});

@@ -1,11 +1,15 @@
 //! Creating, reading, changing and deleting objects through a kube client.
 
-use http::Method;
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
+use stolos_apiserver::auth::UserInfo;
+use tower::ServiceExt;
 
 use crate::harness::Cluster;
 
@@ -261,4 +265,28 @@ async fn unknown_paths_methods_and_types_have_their_codes() {
     let huge = json!({"metadata": {"name": "a"}, "data": {"k": "x".repeat(3 * 1024 * 1024)}});
     let (status, body) = cluster.send(Method::POST, path, Some(huge)).await;
     assert_eq!((status.as_u16(), &body["reason"]), (413, &json!("RequestEntityTooLarge")));
+}
+
+#[tokio::test]
+async fn only_known_users_with_rights_get_an_answer() {
+    let cluster = Cluster::start().await;
+    let anonymous = cluster.server.service();
+    let request = |path: &str| Request::get(path).body(Full::new(Bytes::new())).unwrap();
+    let code = async |path: &str| {
+        anonymous.clone().oneshot(request(path)).await.unwrap().status().as_u16()
+    };
+    assert_eq!(code("/healthz").await, 200);
+    assert_eq!(code("/api/v1/namespaces/default/configmaps").await, 401);
+
+    let nobody = UserInfo::authenticated("nobody", &[]);
+    let maps: Api<ConfigMap> =
+        Api::default_namespaced(kube::Client::new(cluster.server.as_user(nobody), "default"));
+    match maps.get("a").await.unwrap_err() {
+        kube::Error::Api(status) => assert_eq!(
+            status.message,
+            "configmaps \"a\" is forbidden: User \"nobody\" cannot get resource \"configmaps\" in API group \"\" in \
+             the namespace \"default\""
+        ),
+        other => panic!("expected a Status, got {other}"),
+    }
 }
