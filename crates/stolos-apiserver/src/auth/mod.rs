@@ -11,6 +11,7 @@ pub mod rbac;
 mod reviews;
 pub mod token;
 mod token_request;
+pub mod token_secret;
 pub mod user;
 
 use std::sync::Arc;

@@ -220,3 +220,37 @@ fn other_paths_and_other_media_types_are_refused() {
     assert_eq!(respond(&registry, "/api/v1", &table).unwrap_err().code, StatusCode::NOT_ACCEPTABLE);
     assert!(respond(&registry, "/api/v1", &headers(AGGREGATED)).unwrap().is_some());
 }
+
+/// A client whose every request is answered by discovery.
+fn client(registry: &Registry) -> kube::Client {
+    let registry = registry.clone();
+    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let answer = respond(&registry, request.uri().path(), request.headers());
+        let response = answer.unwrap().expect("the client asks for what discovery told it");
+        std::future::ready(Ok::<_, std::convert::Infallible>(
+            response.map(http_body_util::Full::new),
+        ))
+    });
+    kube::Client::new(service, "default")
+}
+
+#[tokio::test]
+async fn kube_discovers_every_resource_in_both_forms() {
+    use kube::discovery::{Discovery, Scope};
+    let registry = with_widgets();
+    let legacy = Discovery::new(client(&registry)).run().await.unwrap();
+    let aggregated = Discovery::new(client(&registry)).run_aggregated().await.unwrap();
+    for discovery in [legacy, aggregated] {
+        for row in registry.all() {
+            let group = discovery.get(&row.group_version.group).expect("every group is found");
+            let found = group.versioned_resources(&row.group_version.version);
+            let (resource, capabilities) = found
+                .into_iter()
+                .find(|(found, _)| found.plural == row.plural)
+                .expect("every resource is found");
+            assert_eq!(resource.kind, row.kind);
+            assert_eq!(capabilities.scope == Scope::Namespaced, row.namespaced, "{}", row.plural);
+            assert_eq!(capabilities.operations, row.verbs);
+        }
+    }
+}
