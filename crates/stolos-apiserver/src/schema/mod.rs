@@ -3,7 +3,16 @@
 //! It drives strict decoding, pruning, defaulting, validation, strategic merge, server-side apply, OpenAPI and `explain`.
 
 pub mod builtin;
+mod causes;
+mod cel;
+mod constraints;
+mod defaulting;
 pub mod parse;
+mod pattern;
+mod prune;
+pub mod quantity;
+pub mod structural;
+mod validate;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +20,12 @@ use std::ops::Deref;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use serde_json::Value;
+
+pub use cel::Rule;
+pub use constraints::Constraints;
+pub use defaulting::default;
+pub use prune::prune;
+pub use validate::validate;
 
 /// A shared, possibly recursive schema node. Built once, at the latest when first read, then only read.
 #[derive(Clone)]
@@ -154,4 +169,12 @@ pub struct Schema {
     pub patch: PatchStrategy,
     /// Name in OpenAPI, such as `io.k8s.api.core.v1.PodSpec`, for nodes shared by reference.
     pub model: Option<Arc<str>>,
+    /// Value checks beyond the type.
+    pub constraints: Option<Arc<Constraints>>,
+    /// Rules of this node (`x-kubernetes-validations`).
+    pub rules: Arc<[Rule]>,
+    /// This node or one below it has rules.
+    pub has_rules: bool,
+    /// `openAPIV3Schema` as the client wrote it; present at the root of a custom resource.
+    pub source: Option<Arc<Value>>,
 }
