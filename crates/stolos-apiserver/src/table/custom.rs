@@ -95,7 +95,6 @@ pub(super) fn cells(columns: &[Column], object: &Value, now: Timestamp) -> Vec<V
 /// Converts a value to the type of its column; what does not fit leaves the cell empty.
 fn cell(type_: &str, value: &Value, now: Timestamp) -> Value {
     match (type_, value) {
-        ("string", Value::String(_)) => value.clone(),
         ("string", Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
             Value::String(value.to_string())
         }
@@ -107,7 +106,9 @@ fn cell(type_: &str, value: &Value, now: Timestamp) -> Value {
             let whole = number.as_i64().or_else(|| number.as_f64().map(|float| float as i64));
             whole.map_or(Value::Null, Value::from)
         }
-        ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => value.clone(),
+        ("string", Value::String(_))
+        | ("number", Value::Number(_))
+        | ("boolean", Value::Bool(_)) => value.clone(),
         ("date", Value::String(text)) => date(text, now).into(),
         _ => Value::Null,
     }

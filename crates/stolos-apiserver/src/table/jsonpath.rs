@@ -95,7 +95,7 @@ fn apply<'a>(values: Vec<&'a Value>, step: &Step) -> Found<'a> {
     let mut found = Vec::new();
     match step {
         Step::Field(name) => {
-            found.extend(values.into_iter().filter_map(|value| value.get(name.as_str())))
+            found.extend(values.into_iter().filter_map(|value| value.get(name.as_str())));
         }
         Step::Wildcard => values.into_iter().for_each(|value| found.extend(parts(value))),
         Step::Descend => values.into_iter().for_each(|value| descend(value, &mut found)),

@@ -85,23 +85,24 @@ pub fn render(
         } else {
             (printer.cells)(object, now)
         };
-        let mut row = json!({"cells": cells, "object": carried(object, include)});
-        if !resource.custom
-            && let Some(conditions) = printer.row_conditions(object)
-        {
-            row["conditions"] = conditions;
-        }
-        row
+        let conditions = if resource.custom { None } else { printer.row_conditions(object) };
+        let carried = ("object", carried(object, include));
+        let row = [("cells", cells.into()), carried].into_iter();
+        fields(row.chain(conditions.map(|conditions| ("conditions", conditions))))
     };
-    let rows: Vec<Value> = objects.iter().map(row).collect();
-    let columns = with_columns.then(|| resource.columns.iter().map(definition).collect::<Vec<_>>());
-    json!({
-        "kind": "Table",
-        "apiVersion": "meta.k8s.io/v1",
-        "metadata": list_meta,
-        "columnDefinitions": columns,
-        "rows": rows,
-    })
+    let columns = resource.columns.iter().map(definition).collect::<Vec<_>>();
+    fields([
+        ("kind", "Table".into()),
+        ("apiVersion", "meta.k8s.io/v1".into()),
+        ("metadata", list_meta),
+        ("columnDefinitions", if with_columns { columns.into() } else { Value::Null }),
+        ("rows", objects.iter().map(row).collect()),
+    ])
+}
+
+/// Builds an object without copying the values, of which a table can have many.
+fn fields(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+    Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 fn definition(column: &Column) -> Value {
@@ -120,11 +121,11 @@ fn carried(object: &Value, include: IncludeObject) -> Value {
     match include {
         IncludeObject::Object => object.clone(),
         IncludeObject::None if marker.is_none() => Value::Null,
-        IncludeObject::None | IncludeObject::Metadata => json!({
-            "kind": "PartialObjectMetadata",
-            "apiVersion": "meta.k8s.io/v1",
-            "metadata": object["metadata"],
-        }),
+        IncludeObject::None | IncludeObject::Metadata => fields([
+            ("kind", "PartialObjectMetadata".into()),
+            ("apiVersion", "meta.k8s.io/v1".into()),
+            ("metadata", object["metadata"].clone()),
+        ]),
     }
 }
 

@@ -173,7 +173,7 @@ fn endpoint_slice(slice: &Value, now: Timestamp) -> Vec<Value> {
 /// A port may be open to all numbers, and then perhaps has a name.
 fn slice_port(port: &Value) -> String {
     let (number, name) = (at(port, "port"), at(port, "name"));
-    if !number.is_null() { scalar(number) } else { name.as_str().unwrap_or("*").to_owned() }
+    if number.is_null() { name.as_str().unwrap_or("*").to_owned() } else { scalar(number) }
 }
 
 fn ingress(ingress: &Value, now: Timestamp) -> Vec<Value> {

@@ -148,7 +148,7 @@ impl Summary {
         }
         if self.reason == "Completed" && any_running {
             let ready = condition_holds(pod, "status.conditions", "Ready");
-            self.reason = if ready { "Running" } else { "NotReady" }.to_owned();
+            (if ready { "Running" } else { "NotReady" }).clone_into(&mut self.reason);
         }
     }
 }
