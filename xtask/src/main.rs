@@ -14,6 +14,7 @@ mod kubernetes;
 mod layers;
 mod orphans;
 mod process;
+mod protobuf_table;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Chores of the Stolos project")]
@@ -40,6 +41,17 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Writes the message table of the protobuf decoder from the Kubernetes packages in the Go module cache
+    ProtobufTable {
+        /// Directory with `api@v…`, `apimachinery@v…` and so on: `$(go env GOMODCACHE)/k8s.io`
+        modules: PathBuf,
+        /// Version of the modules
+        #[arg(long, default_value = "0.34.4")]
+        version: String,
+        /// Fails when the table on disk differs instead of writing it
+        #[arg(long)]
+        check: bool,
+    },
     /// Builds and runs real Kubernetes API servers for the tests
     #[command(subcommand)]
     Kubernetes(kubernetes::Command),
@@ -51,6 +63,9 @@ fn main() -> anyhow::Result<()> {
         Command::CheckLayers => layers::check(),
         Command::CheckOrphans => orphans::check(),
         Command::Generate { check } => ci::generate(check),
+        Command::ProtobufTable { modules, version, check } => {
+            protobuf_table::run(&modules, &version, check)
+        }
         Command::Kubernetes(command) => kubernetes::run(command),
     }
 }
