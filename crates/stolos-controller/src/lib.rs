@@ -31,35 +31,49 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What an item needs now.
 #[derive(Debug)]
-pub struct Plan<O> {
-    /// Writes, in this order; the first failure ends the plan.
-    pub writes: Vec<Write<O>>,
+pub struct Plan<E> {
+    /// Effects, in this order; the first failure ends the plan.
+    pub effects: Vec<E>,
     /// When to plan the item again though nothing has changed.
     pub wake_at: Option<Timestamp>,
 }
 
-impl<O> Default for Plan<O> {
+impl<E> Default for Plan<E> {
     fn default() -> Self {
-        Self { writes: Vec::new(), wake_at: None }
+        Self { effects: Vec::new(), wake_at: None }
     }
 }
 
-impl<O> From<Vec<Write<O>>> for Plan<O> {
-    fn from(writes: Vec<Write<O>>) -> Self {
-        Self { writes, wake_at: None }
+impl<E> From<Vec<E>> for Plan<E> {
+    fn from(effects: Vec<E>) -> Self {
+        Self { effects, wake_at: None }
     }
+}
+
+/// Something a plan does to the world outside. Mostly a [`Write`].
+pub trait Effect: Send + Sync + 'static {
+    /// What the controller learns from the answer.
+    type Object: Send + 'static;
+
+    /// Does it and returns the objects as they are afterwards.
+    fn carry_out(
+        &self,
+        client: &kube::Client,
+    ) -> impl Future<Output = Result<Vec<Self::Object>, kube::Error>> + Send;
 }
 
 /// A controller: its world, which items a change concerns, and what an item needs. It never waits.
 pub trait Controller: Send + 'static {
     /// Something to plan for.
     type Item: Clone + Ord + std::fmt::Debug + Send + Sync + 'static;
-    /// Any object of the watched kinds.
-    type Object: Stored;
+    /// Any object of the watched kinds, or whatever else it learns of.
+    type Object: Send + 'static;
+    /// What it does; [`Write`] for most.
+    type Effect: Effect<Object = Self::Object>;
 
     /// Takes a change into the world and returns the items it may concern.
     fn learn(&mut self, change: Change<Self::Object>) -> Vec<Self::Item>;
 
     /// Plans an item from the world.
-    fn plan(&self, item: &Self::Item, now: Timestamp) -> Plan<Self::Object>;
+    fn plan(&self, item: &Self::Item, now: Timestamp) -> Plan<Self::Effect>;
 }

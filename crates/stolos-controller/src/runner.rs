@@ -11,8 +11,8 @@ use tracing::{debug, warn};
 
 use crate::queue::Queue;
 use crate::watch::{Change, Watches};
-use crate::write::{Stored, Write, WriteError};
-use crate::{Clock, Controller};
+use crate::write::WriteError;
+use crate::{Clock, Controller, Effect};
 
 /// How a controller runs.
 #[derive(Clone)]
@@ -55,10 +55,10 @@ pub async fn run<C: Controller>(
                 if let Some(at) = plan.wake_at {
                     queue.wake_at(&item, at);
                 }
-                if plan.writes.is_empty() {
+                if plan.effects.is_empty() {
                     queue.done(&item);
                 } else {
-                    running.push(carry_out::<C>(&client, item, plan.writes));
+                    running.push(carry_out::<C>(&client, item, plan.effects));
                 }
             }
         }
@@ -96,17 +96,16 @@ async fn sleep_until(due: Option<Timestamp>, clock: &Clock) {
     }
 }
 
-/// Writes in order until one fails.
+/// Carries effects out in order until one fails.
 async fn carry_out<C: Controller>(
     client: &Client,
     item: C::Item,
-    writes: Vec<Write<C::Object>>,
+    effects: Vec<C::Effect>,
 ) -> Outcome<C> {
     let mut written = Vec::new();
-    for write in &writes {
-        match C::Object::write(client, write).await {
-            Ok(Some(object)) => written.push(Change::Applied(object)),
-            Ok(None) => {}
+    for effect in &effects {
+        match effect.carry_out(client).await {
+            Ok(objects) => written.extend(objects.into_iter().map(Change::Applied)),
             Err(error) => return Outcome { item, written, error: Some(error.into()) },
         }
     }

@@ -36,6 +36,7 @@ pub enum Change<O> {
 pub(crate) enum Signal<O> {
     Applied(WatchId, O, Key),
     Deleted(O),
+    Heard(O),
     Restarted(WatchId),
     Complete(WatchId),
 }
@@ -90,6 +91,13 @@ impl<O: Send + 'static> Watches<O> {
         self
     }
 
+    /// Adds changes from elsewhere; nothing waits for them.
+    #[must_use]
+    pub fn add_stream(mut self, changes: impl Stream<Item = O> + Send + 'static) -> Self {
+        self.streams.push(changes.map(Signal::Heard).boxed());
+        self
+    }
+
     /// Tells whether every watch has shown its first complete list.
     pub(crate) fn synced(&self) -> bool {
         self.unsynced.is_empty()
@@ -109,6 +117,7 @@ impl<O: Send + 'static> Watches<O> {
                 Some(Change::Applied(object))
             }
             Signal::Deleted(object) => Some(Change::Deleted(object)),
+            Signal::Heard(object) => Some(Change::Applied(object)),
             Signal::Restarted(id) => {
                 self.pending.insert(id, BTreeSet::new());
                 None

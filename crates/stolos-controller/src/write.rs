@@ -58,6 +58,14 @@ pub trait Stored: Clone + Debug + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Self>, kube::Error>> + Send;
 }
 
+impl<O: Stored> crate::Effect for Write<O> {
+    type Object = O;
+
+    async fn carry_out(&self, client: &Client) -> Result<Vec<O>, kube::Error> {
+        Ok(O::write(client, self).await?.into_iter().collect())
+    }
+}
+
 /// Carries out a write of one kind, whatever its scope.
 #[doc(hidden)]
 pub async fn write_one<K>(

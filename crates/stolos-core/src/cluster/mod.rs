@@ -1,3 +1,4 @@
 //! The members of a fleet: joining, leaving, what they report.
 
 pub mod membership;
+pub mod properties;

@@ -1,5 +1,6 @@
 //! From a placement to objects on members, one decision per module.
 
+pub mod apply;
 pub mod condition;
 pub mod eligibility;
 pub mod hash;

@@ -97,6 +97,7 @@ fn member_of(object: &Object) -> Option<String> {
 impl Controller for Members {
     type Item = String;
     type Object = Object;
+    type Effect = Write<Object>;
 
     fn learn(&mut self, change: Change<Object>) -> Vec<String> {
         match change {
@@ -145,7 +146,7 @@ impl Controller for Members {
         }
     }
 
-    fn plan(&self, name: &String, now: Timestamp) -> Plan<Object> {
+    fn plan(&self, name: &String, now: Timestamp) -> Plan<Write<Object>> {
         let Some(member) = self.members.get(&Key::cluster(name)) else { return Plan::default() };
         match &member.metadata.deletion_timestamp {
             None => self.join(member, now).into(),
@@ -216,7 +217,7 @@ impl Members {
         member: &Arc<MemberCluster>,
         deleted: Timestamp,
         now: Timestamp,
-    ) -> Plan<Object> {
+    ) -> Plan<Write<Object>> {
         let name = member.metadata.name.as_deref().unwrap_or_default();
         let finalizers = member.metadata.finalizers.as_deref().unwrap_or_default();
         if !finalizers.iter().any(|finalizer| finalizer == finalizer::MEMBER_CLUSTER) {
@@ -240,7 +241,7 @@ impl Members {
                 let mut writes = Vec::new();
                 let wanted = internal_member_cluster(member, &namespace, ClusterState::Leave);
                 writes.extend(ensure(internal, wanted, |live, wanted| live.spec == wanted.spec));
-                Plan { writes, wake_at: Some(deadline) }
+                Plan { effects: writes, wake_at: Some(deadline) }
             }
             Leaving::CleanUp => {
                 let mut writes = self.free_works(&namespace);

@@ -1,0 +1,113 @@
+//! What a member reports about itself: nodes, capacity, versions (placement-clusters 2.4).
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use stolos_api::cluster::names::property;
+use stolos_api::cluster::{PropertyValue, ResourceUsage};
+use stolos_api::quantity::Amount;
+
+use crate::condition::time;
+
+/// Resources that are summed over nodes.
+const RESOURCES: [&str; 2] = ["cpu", "memory"];
+
+/// Returns the properties of a cluster with these nodes and this version.
+#[must_use]
+pub fn properties(nodes: &[Node], version: Option<&str>, now: Timestamp) -> BTreeMap<String, PropertyValue> {
+    let value = |value: String| PropertyValue { value, observation_time: time(now) };
+    let mut properties = BTreeMap::from([(property::NODE_COUNT.to_owned(), value(nodes.len().to_string()))]);
+    if let Some(version) = version {
+        properties.insert(property::K8S_VERSION.to_owned(), value(version.to_owned()));
+    }
+    properties
+}
+
+/// Sums capacity and allocatable resources over nodes; available is what pods have not requested.
+#[must_use]
+pub fn usage(nodes: &[Node], pods: &[Pod], now: Timestamp) -> ResourceUsage {
+    let sum = |read: fn(&Node) -> Option<&BTreeMap<String, Quantity>>| totals(nodes.iter().filter_map(read));
+    let allocatable = sum(|node| node.status.as_ref()?.allocatable.as_ref());
+    let requested = totals(pods.iter().filter(|pod| counts(pod)).flat_map(requests));
+    let available = RESOURCES.map(|resource| {
+        let left = allocatable.get(resource).copied().unwrap_or(0) - requested.get(resource).copied().unwrap_or(0);
+        (resource.to_owned(), quantity(resource, left.max(0)))
+    });
+    let shown = |totals: &BTreeMap<&str, i128>| {
+        totals.iter().map(|(resource, nano)| ((*resource).to_owned(), quantity(resource, *nano))).collect()
+    };
+    ResourceUsage {
+        capacity: shown(&sum(|node| node.status.as_ref()?.capacity.as_ref())),
+        allocatable: shown(&allocatable),
+        available: available.into(),
+        observation_time: Some(time(now)),
+    }
+}
+
+fn counts(pod: &Pod) -> bool {
+    let assigned = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    assigned && !matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+fn requests(pod: &Pod) -> impl Iterator<Item = &BTreeMap<String, Quantity>> {
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    containers.iter().filter_map(|container| container.resources.as_ref()?.requests.as_ref())
+}
+
+/// Sums in billionths; what is no quantity counts as nothing.
+fn totals<'a>(lists: impl Iterator<Item = &'a BTreeMap<String, Quantity>>) -> BTreeMap<&'static str, i128> {
+    let mut totals: BTreeMap<&'static str, i128> = RESOURCES.map(|resource| (resource, 0)).into();
+    for list in lists {
+        for (resource, total) in &mut totals {
+            let amount = list.get(*resource).and_then(|quantity| quantity.0.parse::<Amount>().ok());
+            *total += amount.map_or(0, Amount::nano);
+        }
+    }
+    totals
+}
+
+/// Writes CPU in cores or thousandths of one, memory in Ki where it divides.
+fn quantity(resource: &str, nano: i128) -> Quantity {
+    const NANO: i128 = 1_000_000_000;
+    let whole = nano / NANO;
+    Quantity(match resource {
+        "memory" if whole % 1024 == 0 && whole > 0 => format!("{}Ki", whole / 1024),
+        _ if nano % NANO == 0 => whole.to_string(),
+        _ => format!("{}m", nano / 1_000_000),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_pods_request_is_not_available() {
+        let node: Node = serde_json::from_value(json!({
+            "metadata": { "name": "n" },
+            "status": { "capacity": { "cpu": "4", "memory": "8Gi" }, "allocatable": { "cpu": "3900m", "memory": "8Gi" } },
+        }))
+        .expect("a node");
+        let pod = |phase: &str, node: Option<&str>| -> Pod {
+            serde_json::from_value(json!({
+                "spec": {
+                    "nodeName": node,
+                    "containers": [{ "name": "c", "resources": { "requests": { "cpu": "500m", "memory": "1Gi" } } }],
+                },
+                "status": { "phase": phase },
+            }))
+            .expect("a pod")
+        };
+        let pods = [pod("Running", Some("n")), pod("Succeeded", Some("n")), pod("Pending", None)];
+        let usage = usage(&[node.clone(), node], &pods, Timestamp::UNIX_EPOCH);
+        let show = |list: &BTreeMap<String, Quantity>| format!("{} {}", list["cpu"].0, list["memory"].0);
+        assert_eq!(show(&usage.capacity), "8 16777216Ki");
+        assert_eq!(show(&usage.allocatable), "7800m 16777216Ki");
+        assert_eq!(show(&usage.available), "7300m 15728640Ki");
+    }
+}

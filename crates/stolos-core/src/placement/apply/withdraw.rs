@@ -1,0 +1,156 @@
+//! What may be removed from a member, and on what proof.
+//!
+//! An object goes only when all of this holds: the member's own record (the AppliedWork) says that this Work placed it;
+//! the same Work, by uid, is there at a later generation than the record and no longer lists the object; and the live
+//! object still names our AppliedWork, by uid, as an owner. A Work that is missing, younger than it was, or another of
+//! the same name proves nothing.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use serde_json::Value;
+
+use super::ownership::owners;
+
+/// What is known of one object that the record lists and the Work does not.
+#[derive(Clone, Debug)]
+pub struct Evidence<'a> {
+    /// Uid of the Work that the record was made for.
+    pub recorded_work_uid: &'a str,
+    /// Generation of the Work that the record was made at.
+    pub recorded_generation: i64,
+    /// Uid of the Work on the hub.
+    pub work_uid: &'a str,
+    /// Generation of the Work on the hub.
+    pub work_generation: i64,
+    /// Uid of the object in the record; empty when it was noted before it was created.
+    pub recorded_uid: &'a str,
+    /// The object on the member.
+    pub live: Option<&'a Value>,
+    /// Our AppliedWork.
+    pub ours: &'a OwnerReference,
+}
+
+/// What to do with an object that a Work no longer lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Delete it, with its uid as a precondition.
+    Delete,
+    /// Others own it too: take our name off.
+    Disown,
+    /// It is not there, or not ours: forget it.
+    Forget,
+    /// There is no proof that it was withdrawn: leave it and keep the record.
+    Keep,
+}
+
+/// Decides about one object that the record lists and the Work does not.
+#[must_use]
+pub fn withdraw(evidence: &Evidence<'_>) -> Verdict {
+    let same_work =
+        evidence.recorded_work_uid == evidence.work_uid && !evidence.work_uid.is_empty();
+    if !same_work || evidence.work_generation <= evidence.recorded_generation {
+        return Verdict::Keep;
+    }
+    let Some(live) = evidence.live else { return Verdict::Forget };
+    let owners = owners(live);
+    let uid = live.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+    let is_the_one = evidence.recorded_uid.is_empty() || evidence.recorded_uid == uid;
+    if !is_the_one || !owners.iter().any(|owner| owner.uid == evidence.ours.uid) {
+        return Verdict::Forget;
+    }
+    if owners.len() > 1 { Verdict::Disown } else { Verdict::Delete }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn owner(uid: &str) -> OwnerReference {
+        OwnerReference {
+            kind: "AppliedWork".to_owned(),
+            uid: uid.to_owned(),
+            ..OwnerReference::default()
+        }
+    }
+
+    fn live(uid: &str, owners: &[OwnerReference]) -> Value {
+        json!({ "metadata": { "uid": uid, "ownerReferences": owners } })
+    }
+
+    /// Judges the plain case with one thing changed.
+    fn judge(change: impl FnOnce(&mut Evidence<'_>)) -> Verdict {
+        let (ours, live) = (owner("applied-work"), live("object", &[owner("applied-work")]));
+        let mut evidence = Evidence {
+            recorded_work_uid: "work",
+            recorded_generation: 3,
+            work_uid: "work",
+            work_generation: 4,
+            recorded_uid: "object",
+            live: Some(&live),
+            ours: &ours,
+        };
+        change(&mut evidence);
+        withdraw(&evidence)
+    }
+
+    #[test]
+    fn with_full_proof_the_object_goes() {
+        assert_eq!(judge(|_| {}), Verdict::Delete);
+    }
+
+    #[test]
+    fn a_work_of_the_same_name_but_another_uid_proves_nothing() {
+        assert_eq!(judge(|evidence| evidence.work_uid = "restored"), Verdict::Keep);
+    }
+
+    #[test]
+    fn a_record_without_a_work_proves_nothing() {
+        assert_eq!(
+            judge(|evidence| (evidence.recorded_work_uid, evidence.work_uid) = ("", "")),
+            Verdict::Keep
+        );
+    }
+
+    #[test]
+    fn a_hub_that_went_back_in_time_proves_nothing() {
+        assert_eq!(judge(|evidence| evidence.work_generation = 2), Verdict::Keep);
+        assert_eq!(judge(|evidence| evidence.work_generation = 3), Verdict::Keep);
+    }
+
+    #[test]
+    fn a_successor_of_the_same_name_is_not_ours() {
+        assert_eq!(judge(|evidence| evidence.recorded_uid = "former"), Verdict::Forget);
+    }
+
+    #[test]
+    fn an_object_that_lost_our_name_is_not_ours() {
+        let (foreign, ours) = (live("object", &[owner("somebody")]), owner("applied-work"));
+        let evidence = Evidence {
+            recorded_work_uid: "work",
+            recorded_generation: 3,
+            work_uid: "work",
+            work_generation: 4,
+            recorded_uid: "object",
+            live: Some(&foreign),
+            ours: &ours,
+        };
+        assert_eq!(withdraw(&evidence), Verdict::Forget);
+    }
+
+    #[test]
+    fn an_object_that_others_own_too_stays() {
+        let (shared, ours) =
+            (live("object", &[owner("applied-work"), owner("b")]), owner("applied-work"));
+        let evidence = Evidence {
+            recorded_work_uid: "work",
+            recorded_generation: 3,
+            work_uid: "work",
+            work_generation: 4,
+            recorded_uid: "object",
+            live: Some(&shared),
+            ours: &ours,
+        };
+        assert_eq!(withdraw(&evidence), Verdict::Disown);
+    }
+}

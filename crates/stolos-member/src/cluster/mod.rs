@@ -1,0 +1,3 @@
+//! Membership: heartbeats, health and properties of the member.
+
+pub(crate) mod heartbeat;
