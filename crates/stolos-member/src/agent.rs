@@ -10,7 +10,6 @@ use stolos_api::cluster::{ClusterState, InternalMemberCluster};
 use stolos_api::placement::Work;
 use stolos_controller::{Change, Controller, Effect, Key, Options, Plan, Table, Watches};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 
 use crate::cluster::heartbeat;
 use crate::placement::{Applier, Placed, apply};
@@ -25,14 +24,21 @@ const NOTES: usize = 1024;
 /// Runs the agent until the future is dropped.
 pub async fn run(config: Config) {
     let namespace = member_namespace(&config.name);
-    let options = Options { name: "member-agent", concurrency: CONCURRENCY, clock: config.clock.clone() };
+    let options =
+        Options { name: "member-agent", concurrency: CONCURRENCY, clock: config.clock.clone() };
     let hub = config.hub.clone();
-    let (notes, placed) = mpsc::channel(NOTES);
+    let (notes, mut placed) = mpsc::channel(NOTES);
+    let placed = futures::stream::poll_fn(move |context| {
+        placed.poll_recv(context).map(|note| note.map(Object::Placed))
+    });
     let applier = Arc::new(Applier::new(Arc::new(config), notes));
-    let watches = Watches::default()
-        .add("InternalMemberCluster", Api::<InternalMemberCluster>::namespaced(hub.clone(), &namespace))
+    let watches: Watches<Object> = Watches::default()
+        .add(
+            "InternalMemberCluster",
+            Api::<InternalMemberCluster>::namespaced(hub.clone(), &namespace),
+        )
         .add("Work", Api::<Work>::namespaced(hub.clone(), &namespace))
-        .add_stream(ReceiverStream::new(placed));
+        .add_stream(placed);
     let agent = Agent { applier, namespace, internal: Table::default(), works: Table::default() };
     stolos_controller::run(agent, hub, watches, options).await;
 }
@@ -70,12 +76,6 @@ impl From<InternalMemberCluster> for Object {
 impl From<Work> for Object {
     fn from(object: Work) -> Self {
         Self::Work(Box::new(object))
-    }
-}
-
-impl From<Placed> for Object {
-    fn from(object: Placed) -> Self {
-        Self::Placed(object)
     }
 }
 
@@ -133,7 +133,12 @@ impl Controller for Agent {
                     Ok(_) | Err(()) => Vec::new(),
                 }
             }
-            Change::Applied(Object::Placed(placed)) => vec![Item::Work(placed.applied_work)],
+            Change::Applied(Object::Placed(placed)) | Change::Deleted(Object::Placed(placed)) => {
+                match placed {
+                    Placed::Of(applied_work) => vec![Item::Work(applied_work)],
+                    Placed::Unknown => self.everything(),
+                }
+            }
             Change::Deleted(Object::Internal(internal)) => {
                 self.internal.remove(&internal.metadata);
                 Vec::new()
@@ -143,7 +148,6 @@ impl Controller for Agent {
                 self.works.remove(&work.metadata);
                 Vec::new()
             }
-            Change::Deleted(Object::Placed(placed)) => vec![Item::Work(placed.applied_work)],
             Change::Listed { kind, keys } => {
                 self.relist(kind, &keys);
                 self.everything()
@@ -156,7 +160,7 @@ impl Controller for Agent {
         let joined = internal.spec.state == ClusterState::Join;
         let context = self.applier.context.clone();
         match item {
-            Item::Membership if joined => self.heartbeat(context, internal, now),
+            Item::Membership if joined => Self::heartbeat(context, internal, now),
             Item::Membership if heartbeat::has_left(internal) => Plan::default(),
             Item::Membership => {
                 let works = self.works.iter().cloned().collect();
@@ -164,7 +168,10 @@ impl Controller for Agent {
             }
             Item::Work(name) if joined => {
                 let work = self.works.get(&Key::namespaced(&self.namespace, name));
-                work.map(|work| Job::Apply(self.applier.clone(), work.clone())).into_iter().collect::<Vec<_>>().into()
+                work.map(|work| Job::Apply(self.applier.clone(), work.clone()))
+                    .into_iter()
+                    .collect::<Vec<_>>()
+                    .into()
             }
             Item::Work(_) => Plan::default(),
         }
@@ -190,16 +197,27 @@ impl Agent {
 
     /// Tells whether a new state of a Work calls for a look; our own report of its status does not.
     fn concerns(&self, before: Option<&Work>, name: &str) -> bool {
-        let Some(after) = self.works.get(&Key::namespaced(&self.namespace, name)) else { return false };
+        let Some(after) = self.works.get(&Key::namespaced(&self.namespace, name)) else {
+            return false;
+        };
         let key = |work: &Work| {
             let meta = &work.metadata;
-            (meta.generation, meta.uid.clone(), meta.deletion_timestamp.clone(), meta.finalizers.clone())
+            (
+                meta.generation,
+                meta.uid.clone(),
+                meta.deletion_timestamp.clone(),
+                meta.finalizers.clone(),
+            )
         };
         before.map(key) != Some(key(after))
     }
 
     /// Reports at once when never done for this generation, else when the period is over.
-    fn heartbeat(&self, context: Context, internal: &Arc<InternalMemberCluster>, now: Timestamp) -> Plan<Job> {
+    fn heartbeat(
+        context: Context,
+        internal: &Arc<InternalMemberCluster>,
+        now: Timestamp,
+    ) -> Plan<Job> {
         let status = internal.status.as_ref().and_then(|status| status.agent(agent::MEMBER_AGENT));
         let last = status.and_then(|agent| agent.last_received_heartbeat.as_ref()).map(|at| at.0);
         let period = SignedDuration::from_secs(i64::from(internal.spec.heartbeat_period_seconds));

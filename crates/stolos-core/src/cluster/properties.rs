@@ -16,9 +16,14 @@ const RESOURCES: [&str; 2] = ["cpu", "memory"];
 
 /// Returns the properties of a cluster with these nodes and this version.
 #[must_use]
-pub fn properties(nodes: &[Node], version: Option<&str>, now: Timestamp) -> BTreeMap<String, PropertyValue> {
+pub fn properties(
+    nodes: &[Node],
+    version: Option<&str>,
+    now: Timestamp,
+) -> BTreeMap<String, PropertyValue> {
     let value = |value: String| PropertyValue { value, observation_time: time(now) };
-    let mut properties = BTreeMap::from([(property::NODE_COUNT.to_owned(), value(nodes.len().to_string()))]);
+    let mut properties =
+        BTreeMap::from([(property::NODE_COUNT.to_owned(), value(nodes.len().to_string()))]);
     if let Some(version) = version {
         properties.insert(property::K8S_VERSION.to_owned(), value(version.to_owned()));
     }
@@ -28,15 +33,21 @@ pub fn properties(nodes: &[Node], version: Option<&str>, now: Timestamp) -> BTre
 /// Sums capacity and allocatable resources over nodes; available is what pods have not requested.
 #[must_use]
 pub fn usage(nodes: &[Node], pods: &[Pod], now: Timestamp) -> ResourceUsage {
-    let sum = |read: fn(&Node) -> Option<&BTreeMap<String, Quantity>>| totals(nodes.iter().filter_map(read));
+    let sum = |read: fn(&Node) -> Option<&BTreeMap<String, Quantity>>| {
+        totals(nodes.iter().filter_map(read))
+    };
     let allocatable = sum(|node| node.status.as_ref()?.allocatable.as_ref());
     let requested = totals(pods.iter().filter(|pod| counts(pod)).flat_map(requests));
     let available = RESOURCES.map(|resource| {
-        let left = allocatable.get(resource).copied().unwrap_or(0) - requested.get(resource).copied().unwrap_or(0);
+        let left = allocatable.get(resource).copied().unwrap_or(0)
+            - requested.get(resource).copied().unwrap_or(0);
         (resource.to_owned(), quantity(resource, left.max(0)))
     });
     let shown = |totals: &BTreeMap<&str, i128>| {
-        totals.iter().map(|(resource, nano)| ((*resource).to_owned(), quantity(resource, *nano))).collect()
+        totals
+            .iter()
+            .map(|(resource, nano)| ((*resource).to_owned(), quantity(resource, *nano)))
+            .collect()
     };
     ResourceUsage {
         capacity: shown(&sum(|node| node.status.as_ref()?.capacity.as_ref())),
@@ -58,7 +69,9 @@ fn requests(pod: &Pod) -> impl Iterator<Item = &BTreeMap<String, Quantity>> {
 }
 
 /// Sums in billionths; what is no quantity counts as nothing.
-fn totals<'a>(lists: impl Iterator<Item = &'a BTreeMap<String, Quantity>>) -> BTreeMap<&'static str, i128> {
+fn totals<'a>(
+    lists: impl Iterator<Item = &'a BTreeMap<String, Quantity>>,
+) -> BTreeMap<&'static str, i128> {
     let mut totals: BTreeMap<&'static str, i128> = RESOURCES.map(|resource| (resource, 0)).into();
     for list in lists {
         for (resource, total) in &mut totals {
@@ -105,7 +118,8 @@ mod tests {
         };
         let pods = [pod("Running", Some("n")), pod("Succeeded", Some("n")), pod("Pending", None)];
         let usage = usage(&[node.clone(), node], &pods, Timestamp::UNIX_EPOCH);
-        let show = |list: &BTreeMap<String, Quantity>| format!("{} {}", list["cpu"].0, list["memory"].0);
+        let show =
+            |list: &BTreeMap<String, Quantity>| format!("{} {}", list["cpu"].0, list["memory"].0);
         assert_eq!(show(&usage.capacity), "8 16777216Ki");
         assert_eq!(show(&usage.allocatable), "7800m 16777216Ki");
         assert_eq!(show(&usage.available), "7300m 15728640Ki");

@@ -23,7 +23,8 @@ pub(crate) fn has_left(internal: &InternalMemberCluster) -> bool {
 fn joined_is(internal: &InternalMemberCluster, status: &str) -> bool {
     let generation = internal.metadata.generation.unwrap_or(0);
     let agent = internal.status.as_ref().and_then(|status| status.agent(agent::MEMBER_AGENT));
-    let joined = agent.and_then(|agent| condition::current(&agent.conditions, type_::JOINED, generation));
+    let joined =
+        agent.and_then(|agent| condition::current(&agent.conditions, type_::JOINED, generation));
     joined.is_some_and(|joined| joined.status == status)
 }
 
@@ -43,12 +44,16 @@ pub(crate) async fn report(
     };
     write(context, internal, |status, generation| {
         if let Ok(cluster) = observed {
-            status.properties = properties::properties(&cluster.nodes, cluster.version.as_deref(), now);
+            status.properties =
+                properties::properties(&cluster.nodes, cluster.version.as_deref(), now);
             status.resource_usage = Some(properties::usage(&cluster.nodes, &cluster.pods, now));
         }
         let agent = agent_of(status);
         agent.last_received_heartbeat = Some(condition::time(now));
-        condition::set(&mut agent.conditions, condition::new(type_::HEALTHY, healthy, why, &message, generation, now));
+        condition::set(
+            &mut agent.conditions,
+            condition::new(type_::HEALTHY, healthy, why, &message, generation, now),
+        );
         set_joined(agent, "True", reason::INTERNAL_MEMBER_CLUSTER_JOINED, generation, now);
     })
     .await
@@ -82,7 +87,10 @@ fn agent_of(status: &mut InternalMemberClusterStatus) -> &mut AgentStatus {
 }
 
 fn set_joined(agent: &mut AgentStatus, status: &str, why: &str, generation: i64, now: Timestamp) {
-    condition::set(&mut agent.conditions, condition::new(type_::JOINED, status, why, "", generation, now));
+    condition::set(
+        &mut agent.conditions,
+        condition::new(type_::JOINED, status, why, "", generation, now),
+    );
 }
 
 async fn write(

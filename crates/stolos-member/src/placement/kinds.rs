@@ -1,0 +1,160 @@
+//! The kinds of the member that the agent has placed: where they are served, and a watch of each.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use futures::StreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{Api, ApiResource, DynamicObject, PartialObjectMeta};
+use kube::core::GroupVersionKind;
+use kube::discovery::{Scope, oneshot};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, Resource};
+use stolos_api::placement::AppliedWork;
+use stolos_core::placement::apply::Mapping;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::debug;
+
+/// Something that was placed has changed on the member.
+#[derive(Clone, Debug)]
+pub(crate) enum Placed {
+    /// An object of this AppliedWork, or the AppliedWork itself.
+    Of(String),
+    /// A watch was interrupted: anything may have changed.
+    Unknown,
+}
+
+/// A kind as the member serves it.
+#[derive(Clone, Debug)]
+pub(crate) struct Kind {
+    pub(crate) resource: ApiResource,
+    pub(crate) namespaced: bool,
+}
+
+impl Kind {
+    pub(crate) fn mapping(&self) -> Mapping {
+        Mapping { resource: self.resource.plural.clone(), namespaced: self.namespaced }
+    }
+
+    pub(crate) fn api(&self, client: &Client, namespace: &str) -> Api<DynamicObject> {
+        if self.namespaced {
+            Api::namespaced_with(client.clone(), namespace, &self.resource)
+        } else {
+            Api::all_with(client.clone(), &self.resource)
+        }
+    }
+}
+
+type Name = (String, String, String);
+
+/// Known kinds and their watches. A watch lives as long as the agent.
+pub(crate) struct Kinds {
+    client: Client,
+    notes: mpsc::Sender<Placed>,
+    known: Mutex<BTreeMap<Name, Kind>>,
+    watches: Mutex<JoinSet<()>>,
+}
+
+impl Kinds {
+    pub(crate) fn new(client: Client, notes: mpsc::Sender<Placed>) -> Self {
+        let mut watches = JoinSet::new();
+        watches.spawn(watch_records(client.clone(), notes.clone()));
+        Self { client, notes, known: Mutex::default(), watches: Mutex::new(watches) }
+    }
+
+    /// Returns a kind, asking the member the first time, and watches it from then on. A kind that the member does not
+    /// serve is asked for again next time.
+    pub(crate) async fn get(
+        &self,
+        group: &str,
+        version: &str,
+        kind: &str,
+    ) -> Result<Option<Kind>, kube::Error> {
+        let name = (group.to_owned(), version.to_owned(), kind.to_owned());
+        if let Some(known) = self.lock_known().get(&name) {
+            return Ok(Some(known.clone()));
+        }
+        let gvk = GroupVersionKind::gvk(group, version, kind);
+        let found = match oneshot::pinned_kind(&self.client, &gvk).await {
+            Ok((resource, capabilities)) => {
+                Kind { resource, namespaced: capabilities.scope == Scope::Namespaced }
+            }
+            Err(kube::Error::Discovery(_)) => return Ok(None),
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if self.lock_known().insert(name, found.clone()).is_none() {
+            let watch = watch(self.client.clone(), found.resource.clone(), self.notes.clone());
+            self.watches.lock().expect("no holder of this lock panics").spawn(watch);
+        }
+        Ok(Some(found))
+    }
+
+    fn lock_known(&self) -> std::sync::MutexGuard<'_, BTreeMap<Name, Kind>> {
+        self.known.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// Notes every change of an object that an AppliedWork owns.
+async fn watch(client: Client, resource: ApiResource, notes: mpsc::Sender<Placed>) {
+    let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &resource);
+    follow(api, &resource.kind, notes, |object, _| {
+        let owners = object.metadata.owner_references.as_deref().unwrap_or_default();
+        owners
+            .iter()
+            .filter(|owner| is_applied_work(owner))
+            .map(|owner| owner.name.clone())
+            .collect()
+    })
+    .await;
+}
+
+/// Notes every AppliedWork that goes.
+async fn watch_records(client: Client, notes: mpsc::Sender<Placed>) {
+    let api: Api<PartialObjectMeta<AppliedWork>> = Api::all(client);
+    follow(api, "AppliedWork", notes, |record| record.metadata.name.iter().cloned().collect())
+        .await;
+}
+
+/// Follows a kind until nobody listens. What a first list shows is looked at with its Work anyway.
+async fn follow<K>(
+    api: Api<K>,
+    kind: &str,
+    notes: mpsc::Sender<Placed>,
+    applied_works: fn(&K, deleted: bool) -> Vec<String>,
+) where
+    K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    let events = watcher(api, watcher::Config::default().timeout(0)).default_backoff();
+    let mut events = std::pin::pin!(events);
+    let mut started = false;
+    while let Some(event) = events.next().await {
+        let changed = match event {
+            Ok(watcher::Event::Apply(object)) => {
+                applied_works(&object, false).into_iter().map(Placed::Of).collect()
+            }
+            Ok(watcher::Event::Delete(object)) => {
+                applied_works(&object, true).into_iter().map(Placed::Of).collect()
+            }
+            Ok(watcher::Event::InitDone) if std::mem::replace(&mut started, true) => {
+                vec![Placed::Unknown]
+            }
+            Ok(_) => continue,
+            Err(error) => {
+                debug!(kind, %error, "watch of the member failed; it starts over");
+                continue;
+            }
+        };
+        for note in changed {
+            if notes.send(note).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+pub(crate) fn is_applied_work(owner: &OwnerReference) -> bool {
+    owner.kind == AppliedWork::kind(&())
+        && owner.api_version.starts_with(stolos_api::placement::GROUP)
+}
