@@ -113,8 +113,11 @@ async fn watch(client: Client, resource: ApiResource, notes: mpsc::Sender<Placed
 /// Notes every AppliedWork that goes.
 async fn watch_records(client: Client, notes: mpsc::Sender<Placed>) {
     let api: Api<PartialObjectMeta<AppliedWork>> = Api::all(client);
-    follow(api, "AppliedWork", notes, |record| record.metadata.name.iter().cloned().collect())
-        .await;
+    // Nobody but us writes records; only the end of one is news.
+    follow(api, "AppliedWork", notes, |record, deleted| {
+        record.metadata.name.iter().filter(|_| deleted).cloned().collect()
+    })
+    .await;
 }
 
 /// Follows a kind until nobody listens. What a first list shows is looked at with its Work anyway.
