@@ -7,7 +7,7 @@ use kube::Client;
 use serde_json::{Value, json};
 use stolos_apiserver::ApiServer;
 use stolos_apiserver::auth::UserInfo;
-use stolos_apiserver::rest::ApiService;
+use stolos_apiserver::rest::{ApiService, Response};
 use stolos_apiserver::server::Options;
 use stolos_apiserver::store::Store;
 use tower::ServiceExt;
@@ -21,8 +21,17 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts an empty cluster with the namespace `default`.
     pub(crate) async fn start() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    /// Starts a cluster without controllers.
+    pub(crate) async fn bare() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    async fn with(options: Options) -> Self {
         let store = Store::memory().cluster("test").unwrap();
-        let server = ApiServer::start(store, Options::default()).await.unwrap();
+        let server = ApiServer::start(store, options).await.unwrap();
         let service = server.as_user(UserInfo::internal("tester"));
         let cluster = Self { server, service };
         let namespace = json!({"metadata": {"name": "default"}});
@@ -61,12 +70,33 @@ impl Cluster {
         self.request(request).await
     }
 
+    /// Sends a JSON request over the authenticating service, with a bearer token.
+    pub(crate) async fn with_token(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> (StatusCode, Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {token}"));
+        let request = request.body(Full::new(Bytes::from(body.to_string()))).unwrap();
+        read(self.server.service().oneshot(request).await.unwrap()).await
+    }
+
     /// Sends any request and returns status and body; a body that is no JSON becomes a string.
     pub(crate) async fn request(&self, request: Request<Full<Bytes>>) -> (StatusCode, Value) {
-        let response = self.service.clone().oneshot(request).await.unwrap();
-        let status = response.status();
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        read(self.service.clone().oneshot(request).await.unwrap()).await
     }
+}
+
+async fn read(response: Response) -> (StatusCode, Value) {
+    let status = response.status();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    // Of a watch, the first event.
+    let first = serde_json::Deserializer::from_str(&text).into_iter().next().and_then(Result::ok);
+    (status, first.unwrap_or(Value::String(text)))
 }

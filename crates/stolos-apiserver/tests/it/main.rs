@@ -6,4 +6,6 @@ mod access;
 mod crash;
 mod harness;
 mod objects;
+mod pods;
+mod representations;
 mod watches;
