@@ -6,6 +6,7 @@ mod access;
 mod crash;
 mod harness;
 mod objects;
+mod ownership;
 mod pods;
 mod representations;
 mod watches;

@@ -4,10 +4,10 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Writer, Written, reset_fields};
+use crate::managed_fields;
 use crate::rest::admission::Operation;
 use crate::rest::lifecycle::{self, Part};
 use crate::rest::meta;
-use crate::rest::pending::managed_fields;
 use crate::status::ApiError;
 use crate::store::Expect;
 

@@ -3,11 +3,11 @@
 use http::StatusCode;
 use serde_json::Value;
 
+use crate::managed_fields::{self, Manager, ResetFields};
 use crate::patch::{self, PatchError};
 use crate::registry::Resource;
 use crate::rest::decode::Origin;
-use crate::rest::pending::managed_fields::{self, ApplyError, Manager, ResetFields};
-use crate::status::{ApiError, Cause};
+use crate::status::ApiError;
 
 /// A change that can be made again when another write was faster.
 pub(crate) enum Edit {
@@ -77,7 +77,7 @@ impl Edit {
                     *force,
                     reset,
                 );
-                Ok(match applied.map_err(|error| apply_failed(&error))? {
+                Ok(match applied? {
                     Some(object) => Edited::Applied(object),
                     None => Edited::Unchanged,
                 })
@@ -127,26 +127,4 @@ fn patch_failed(resource: &Resource, live: &Value, error: &PatchError) -> ApiErr
             )
         }
     }
-}
-
-/// Turns a failed apply into its Status.
-pub(crate) fn apply_failed(error: &ApplyError) -> ApiError {
-    match error {
-        ApplyError::Conflicts(causes) => {
-            let mut conflict =
-                ApiError::new(StatusCode::CONFLICT, "Conflict", conflict_text(causes));
-            conflict.causes.clone_from(causes);
-            conflict
-        }
-        other => ApiError::bad_request(other.to_string()),
-    }
-}
-
-fn conflict_text(causes: &[Cause]) -> String {
-    let plural = if causes.len() == 1 { "conflict" } else { "conflicts" };
-    let fields = causes
-        .iter()
-        .map(|cause| format!("{}: {}", cause.message, cause.field))
-        .collect::<Vec<_>>();
-    format!("Apply failed with {} {plural}: {}", causes.len(), fields.join("\n"))
 }

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::create::Ownership;
-use super::edit::apply_failed;
 use super::{Edit, Edited, MAX_ATTEMPTS, MODIFIED, Writer, Written, reset_fields};
+use crate::managed_fields;
 use crate::rest::admission::Operation;
 use crate::rest::decode::{self, Origin};
 use crate::rest::lifecycle::{self, Part};
-use crate::rest::pending::managed_fields;
 use crate::rest::pending::schema;
 use crate::rest::{convert, meta};
 use crate::status::{ApiError, Cause};
@@ -62,9 +61,7 @@ impl Writer<'_> {
                 let manager = self.manager();
                 let applied =
                     managed_fields::apply(&resource.schema, None, config, &manager, *force, &reset);
-                let object = applied
-                    .map_err(|error| apply_failed(&error))?
-                    .unwrap_or_else(|| config.clone());
+                let object = applied?.unwrap_or_else(|| config.clone());
                 if !meta::text(&object, "resourceVersion").is_empty() {
                     return Err(self.call.not_found());
                 }
