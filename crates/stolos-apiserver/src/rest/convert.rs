@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::names::GroupVersion;
 use crate::registry::Resource;
-use crate::rest::pending::schema;
+use crate::schema;
 use crate::store::Version;
 
 /// Fields of `events.k8s.io` and what the core group calls them.

@@ -10,11 +10,10 @@ use http_body_util::combinators::UnsyncBoxBody;
 use serde_json::Value;
 
 use super::negotiate::Input;
-use super::pending::protobuf;
 use super::query::FieldValidation;
 use crate::registry::Resource;
-use crate::schema;
 use crate::status::{ApiError, Cause};
+use crate::{protobuf, schema};
 
 /// Any error of a request body.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -19,7 +19,7 @@ use super::write::{Deleted, Edit, Ownership, Writer, Written};
 use super::{Core, convert, list, meta, system, watch};
 use crate::auth::UserInfo;
 use crate::registry::Resource;
-use crate::rest::pending::schema;
+use crate::schema;
 use crate::status::ApiError;
 
 /// A request for a resource, before the resource is looked up.

@@ -22,7 +22,8 @@ use super::query::WriteOptions;
 use super::{Core, convert, meta};
 use crate::managed_fields::{Manager, ResetFields};
 use crate::registry::Resource;
-use crate::rest::pending::schema;
+use crate::rest::pending::builtin;
+use crate::schema;
 use crate::status::{ApiError, Cause};
 use crate::store::{Attributes, Change, CommitError, Expect, Version, Write};
 
@@ -140,7 +141,7 @@ impl<'a> Writer<'a> {
         causes.extend(if resource.custom {
             schema::validate(&resource.schema, object, old)
         } else {
-            schema::builtin::validate(group_version, &resource.kind, object, old)
+            builtin::validate(group_version, &resource.kind, object, old)
         });
         causes
     }
@@ -148,10 +149,10 @@ impl<'a> Writer<'a> {
     /// Fills in defaults in the version of the request.
     fn complete(&self, object: &mut Value) {
         let resource = self.resource();
-        if resource.custom {
-            schema::default(&resource.schema, object);
-        } else {
-            schema::builtin::default_object(&resource.group_version, &resource.kind, object);
+        // This also drops the nulls that clients in Go send for absent values.
+        schema::default(&resource.schema, object);
+        if !resource.custom {
+            builtin::default_object(&resource.group_version, &resource.kind, object);
         }
     }
 

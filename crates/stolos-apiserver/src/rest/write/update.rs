@@ -10,8 +10,8 @@ use crate::managed_fields;
 use crate::rest::admission::Operation;
 use crate::rest::decode::{self, Origin};
 use crate::rest::lifecycle::{self, Part};
-use crate::rest::pending::schema;
 use crate::rest::{convert, meta};
+use crate::schema;
 use crate::status::{ApiError, Cause};
 use crate::store::{CommitError, Expect, Version};
 
