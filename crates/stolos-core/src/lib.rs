@@ -8,3 +8,4 @@ pub mod cluster;
 pub mod condition;
 pub mod placement;
 pub mod selector;
+pub mod update;

@@ -1,6 +1,6 @@
 //! Gates: points that a run does not pass before somebody, or a moment, lets it.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -107,7 +107,7 @@ pub struct ScheduledStart {
     #[serde(flatten)]
     pub configuration: ScheduledStartConfiguration,
     /// The first such moment after the run reached the gate.
-    pub absolute_start_time: Time,
+    pub absolute_start_time: MicroTime,
 }
 
 /// What was observed of a gate.
@@ -118,7 +118,7 @@ pub struct GateStatus {
     pub state: GateState,
     /// When it was completed or skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub completed_time: Option<Time>,
+    pub completed_time: Option<MicroTime>,
 }
 
 /// State of a gate.

@@ -20,7 +20,7 @@ pub use run::{
     UpgradeType,
 };
 pub use status::{
-    ErrorDetail, GroupStatus, MemberStatus, MemberTarget, NodeImageSelectionStatus,
+    ErrorCause, ErrorDetail, GroupStatus, MemberStatus, MemberTarget, NodeImageSelectionStatus,
     NodeImageVersion, StageGateStatus, StageStatus, State, UpdateRunStatus, UpdateStatus,
     WaitStatus,
 };

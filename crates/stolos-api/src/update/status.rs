@@ -1,6 +1,6 @@
 //! What happened in an update run, shaped as in the REST API.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,9 @@ pub struct UpdateRunStatus {
     /// Number of members that failed.
     #[serde(default)]
     pub failure_count: i32,
+    /// What the run can live with but its author should know: a group without members, a name in `skip` that nothing has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// State of the stages.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<StageStatus>,
@@ -49,10 +52,10 @@ pub struct UpdateStatus {
     pub state: State,
     /// When it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_time: Option<Time>,
+    pub start_time: Option<MicroTime>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub completed_time: Option<Time>,
+    pub completed_time: Option<MicroTime>,
     /// Why it failed or waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorDetail>,
@@ -90,6 +93,21 @@ pub struct ErrorDetail {
     /// Text for people.
     pub message: String,
     /// The field or object that the error is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// What lies behind: the provider's own code, or each of several causes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<ErrorCause>,
+}
+
+/// What lies behind an error.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorCause {
+    /// Code for programs, `CamelCase`.
+    pub code: String,
+    /// Text for people.
+    pub message: String,
+    /// The field or object that the cause is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
 }

@@ -1,0 +1,466 @@
+//! What a run wants of one member: leave it, wait, give up, or start an upgrade to exact versions.
+
+use stolos_api::update::{
+    ManagedClusterUpdate, MemberTarget, NodeImageSelection, NodeImageSelectionType, UpgradeType,
+};
+
+use super::cluster::{Cluster, Offer, Pool, Power};
+use super::code;
+use super::image::NodeImage;
+use super::problem::Problem;
+use super::version::{Version, WantedVersion};
+
+/// Kubelets may be at most this many minors older than their control plane (Kubernetes version skew policy).
+const MAX_KUBELET_SKEW: u32 = 3;
+
+/// The goal of a run, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Goal {
+    upgrade: Upgrade,
+    images: Images,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Upgrade {
+    Full(WantedVersion),
+    ControlPlaneOnly(WantedVersion),
+    NodeImageOnly,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Images {
+    Latest,
+    Consistent,
+    Custom(Vec<NodeImage>),
+}
+
+/// What to do with a member whose turn has come.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Verdict {
+    /// There is nothing to do, or nothing that can be done by waiting.
+    Skip(String),
+    /// Something outside has to happen first.
+    Wait { code: &'static str, message: String },
+    /// It can never work.
+    Fail { code: &'static str, message: String },
+    /// Upgrade the member; the message names pools that are left alone.
+    Start { target: MemberTarget, message: Option<String> },
+}
+
+impl Goal {
+    pub(super) fn parse(
+        update: &ManagedClusterUpdate,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Self> {
+        let upgrade = parse_upgrade(update, problems);
+        let images = parse_images(update.node_image_selection.as_ref(), problems);
+        Some(Self { upgrade: upgrade?, images: images? })
+    }
+
+    /// Whether one choice of images holds for the whole run.
+    pub(super) fn wants_consistent_images(&self) -> bool {
+        self.images == Images::Consistent && !matches!(self.upgrade, Upgrade::ControlPlaneOnly(_))
+    }
+
+    /// Returns the images that the run's author chose.
+    pub(super) fn custom_images(&self) -> &[NodeImage] {
+        match &self.images {
+            Images::Custom(images) => images,
+            Images::Latest | Images::Consistent => &[],
+        }
+    }
+
+    /// Decides about one member. `selected` are the run's images, if it chose some for all members.
+    pub(super) fn assess(&self, cluster: &Cluster, selected: &[NodeImage]) -> Verdict {
+        if cluster.power == Power::Stopped {
+            return Verdict::Skip("the cluster is stopped".into());
+        }
+        if let Some(by) = &cluster.busy {
+            return Verdict::Wait { code: code::CLUSTER_BUSY, message: by.clone() };
+        }
+        match self.upgrade {
+            Upgrade::ControlPlaneOnly(wanted) => {
+                assess_version(wanted, cluster, Scope::ControlPlane).map_or_else(
+                    |verdict| verdict,
+                    |version| match version {
+                        Some(version) => {
+                            start(UpgradeType::ControlPlaneOnly, Some(version), &[], None)
+                        }
+                        None => at_target(cluster, &[]),
+                    },
+                )
+            }
+            Upgrade::Full(wanted) => match assess_version(wanted, cluster, Scope::Cluster) {
+                Err(verdict) => verdict,
+                Ok(version) => self.with_images(UpgradeType::Full, version, cluster, selected),
+            },
+            Upgrade::NodeImageOnly => {
+                self.with_images(UpgradeType::NodeImageOnly, None, cluster, selected)
+            }
+        }
+    }
+
+    fn with_images(
+        &self,
+        upgrade_type: UpgradeType,
+        version: Option<Version>,
+        cluster: &Cluster,
+        selected: &[NodeImage],
+    ) -> Verdict {
+        let wishes = match self.wished_images(cluster, selected) {
+            Ok(wishes) => wishes,
+            Err(verdict) => return verdict,
+        };
+        let (behind, ahead): (Vec<_>, Vec<_>) = wishes.into_iter().partition(Wish::is_behind);
+        if let Some(wish) = behind.iter().find(|wish| !cluster.images.has(&wish.image)) {
+            return image_not_available(wish, cluster);
+        }
+        // Without a catalogue "the newest image" is known to the provider alone.
+        let newest_is_unknown = upgrade_type == UpgradeType::NodeImageOnly
+            && self.images == Images::Latest
+            && cluster.images == Offer::Anything;
+        if version.is_none() && behind.is_empty() && !newest_is_unknown {
+            return at_target(cluster, &ahead);
+        }
+        let mut images: Vec<&NodeImage> = behind.iter().map(|wish| &wish.image).collect();
+        images.sort_unstable();
+        images.dedup();
+        start(upgrade_type, version, &images, left_alone(&ahead))
+    }
+
+    /// Returns the image that each pool should have. Pools that the run leaves alone are absent.
+    fn wished_images<'a>(
+        &self,
+        cluster: &'a Cluster,
+        selected: &[NodeImage],
+    ) -> Result<Vec<Wish<'a>>, Verdict> {
+        let mut wishes = Vec::new();
+        for pool in &cluster.pools {
+            let Some(current) = &pool.image else { continue };
+            let of_family = |images: &[NodeImage]| {
+                images.iter().filter(|image| image.family == current.family).max().cloned()
+            };
+            let image = match &self.images {
+                Images::Latest => of_family(cluster.images.listed()),
+                Images::Custom(images) => of_family(images),
+                Images::Consistent => Some(of_family(selected).ok_or_else(|| {
+                    Verdict::Skip(format!(
+                        "no node image of family `{}` was available to all clusters when the run started, for pool `{}`",
+                        current.family, pool.name
+                    ))
+                })?),
+            };
+            wishes.extend(image.map(|image| Wish { pool, current, image }));
+        }
+        Ok(wishes)
+    }
+}
+
+struct Wish<'a> {
+    pool: &'a Pool,
+    current: &'a NodeImage,
+    image: NodeImage,
+}
+
+impl Wish<'_> {
+    fn is_behind(&self) -> bool {
+        self.current.cmp_version(&self.image).is_lt()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Scope {
+    ControlPlane,
+    Cluster,
+}
+
+/// Returns the version that the cluster has to be brought to, or `None` when it is there.
+fn assess_version(
+    wanted: WantedVersion,
+    cluster: &Cluster,
+    scope: Scope,
+) -> Result<Option<Version>, Verdict> {
+    let current = cluster.control_plane;
+    let oldest = match scope {
+        Scope::ControlPlane => current,
+        Scope::Cluster => current.min(cluster.oldest_pool()),
+    };
+    if wanted.is_older_minor_than(oldest) {
+        return Ok(None);
+    }
+    let Some(target) = wanted.resolve(cluster.versions.listed()) else {
+        return Err(version_not_available(&wanted.to_string(), cluster));
+    };
+    if target <= oldest {
+        return Ok(None);
+    }
+    if target <= current {
+        // Only pools are behind; they follow to at most the control plane's version.
+        return Ok(Some(target));
+    }
+    if !current.reaches_in_one_step(target) && !cluster.long_term_support {
+        let message = format!(
+            "the cluster is at {current} and cannot skip a minor version on its way to {target}"
+        );
+        return Err(Verdict::Fail { code: code::MINOR_SKIP_NOT_ALLOWED, message });
+    }
+    let skew = target.minors_ahead_of(cluster.oldest_pool());
+    if skew > MAX_KUBELET_SKEW {
+        let message = format!(
+            "a control plane at {target} would be {skew} minor versions ahead of nodes at {}, {MAX_KUBELET_SKEW} are allowed",
+            cluster.oldest_pool()
+        );
+        return Err(Verdict::Fail { code: code::SKEW_NOT_ALLOWED, message });
+    }
+    if cluster.versions.has(&target) {
+        Ok(Some(target))
+    } else {
+        Err(version_not_available(&target.to_string(), cluster))
+    }
+}
+
+fn version_not_available(version: &str, cluster: &Cluster) -> Verdict {
+    let message =
+        format!("target Kubernetes version \"{version}\" is not available{}", in_region(cluster));
+    Verdict::Wait { code: code::KUBERNETES_VERSION_NOT_AVAILABLE, message }
+}
+
+fn image_not_available(wish: &Wish<'_>, cluster: &Cluster) -> Verdict {
+    let message = format!(
+        "target upgrade node image version \"{}\" for agent pool {} is not available{}",
+        wish.image,
+        wish.pool.name,
+        in_region(cluster)
+    );
+    Verdict::Wait { code: code::NODE_IMAGE_VERSION_NOT_AVAILABLE, message }
+}
+
+fn in_region(cluster: &Cluster) -> String {
+    cluster.region.as_ref().map_or_else(String::new, |region| format!(" in region \"{region}\""))
+}
+
+fn start(
+    upgrade_type: UpgradeType,
+    version: Option<Version>,
+    images: &[&NodeImage],
+    message: Option<String>,
+) -> Verdict {
+    let target = MemberTarget {
+        upgrade_type,
+        kubernetes_version: version.map(|version| version.to_string()),
+        node_images: images.iter().map(ToString::to_string).collect(),
+    };
+    Verdict::Start { target, message }
+}
+
+fn at_target(cluster: &Cluster, ahead: &[Wish<'_>]) -> Verdict {
+    Verdict::Skip(left_alone(ahead).unwrap_or_else(|| {
+        format!("already at or ahead of the target: control plane {}", cluster.control_plane)
+    }))
+}
+
+fn left_alone(ahead: &[Wish<'_>]) -> Option<String> {
+    if ahead.is_empty() {
+        return None;
+    }
+    let pools: Vec<String> = (ahead.iter())
+        .map(|wish| {
+            format!(
+                "current node image version \"{}\" of agent pool \"{}\" is already at or ahead of target upgrade version \"{}\".",
+                wish.current, wish.pool.name, wish.image
+            )
+        })
+        .collect();
+    Some(format!("Skipped upgrade of following agent pool(s): {}", pools.join(" ")))
+}
+
+fn parse_upgrade(update: &ManagedClusterUpdate, problems: &mut Vec<Problem>) -> Option<Upgrade> {
+    const FIELD: &str = "spec.managedClusterUpdate.upgrade.kubernetesVersion";
+    let upgrade = &update.upgrade;
+    let version = match upgrade.kubernetes_version.as_deref().map(str::parse) {
+        None => None,
+        Some(Ok(version)) => Some(version),
+        Some(Err(error)) => {
+            let error: super::version::ParseError = error;
+            problems.push(Problem::new(FIELD, error.to_string()));
+            return None;
+        }
+    };
+    match (upgrade.upgrade_type, version) {
+        (UpgradeType::Full, Some(version)) => Some(Upgrade::Full(version)),
+        (UpgradeType::ControlPlaneOnly, Some(version)) => Some(Upgrade::ControlPlaneOnly(version)),
+        (UpgradeType::NodeImageOnly, None) => Some(Upgrade::NodeImageOnly),
+        (UpgradeType::NodeImageOnly, Some(_)) => {
+            problems.push(Problem::new(FIELD, "is forbidden for the type NodeImageOnly"));
+            None
+        }
+        (UpgradeType::Full | UpgradeType::ControlPlaneOnly, None) => {
+            let text = "is required for the types Full and ControlPlaneOnly";
+            problems.push(Problem::new(FIELD, text));
+            None
+        }
+    }
+}
+
+fn parse_images(
+    selection: Option<&NodeImageSelection>,
+    problems: &mut Vec<Problem>,
+) -> Option<Images> {
+    const FIELD: &str = "spec.managedClusterUpdate.nodeImageSelection.customNodeImageVersions";
+    let Some(selection) = selection else { return Some(Images::Latest) };
+    let listed = &selection.custom_node_image_versions;
+    match selection.selection_type {
+        NodeImageSelectionType::Latest if listed.is_empty() => Some(Images::Latest),
+        NodeImageSelectionType::Consistent if listed.is_empty() => Some(Images::Consistent),
+        NodeImageSelectionType::Latest | NodeImageSelectionType::Consistent => {
+            problems.push(Problem::new(FIELD, "is forbidden unless the type is Custom"));
+            None
+        }
+        NodeImageSelectionType::Custom => {
+            let mut images: Vec<NodeImage> = Vec::new();
+            for (index, wanted) in listed.iter().enumerate() {
+                let field = || format!("{FIELD}[{index}].version");
+                match wanted.version.parse::<NodeImage>() {
+                    Err(error) => problems.push(Problem::new(field(), error.to_string())),
+                    Ok(image) if images.iter().any(|other| other.family == image.family) => {
+                        let text = format!("is a second image of family `{}`", image.family);
+                        problems.push(Problem::new(field(), text));
+                    }
+                    Ok(image) => images.push(image),
+                }
+            }
+            if listed.is_empty() {
+                problems.push(Problem::new(FIELD, "is required for the type Custom"));
+            }
+            (!images.is_empty() && images.len() == listed.len()).then_some(Images::Custom(images))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn goal(update: serde_json::Value) -> Goal {
+        let mut problems = Vec::new();
+        let goal = Goal::parse(&serde_json::from_value(update).unwrap(), &mut problems);
+        assert_eq!(problems, []);
+        goal.unwrap()
+    }
+
+    fn version_goal(upgrade_type: &str, version: &str) -> Goal {
+        goal(json!({"upgrade": {"type": upgrade_type, "kubernetesVersion": version}}))
+    }
+
+    fn cluster(control_plane: &str, pool: &str, image: &str) -> Cluster {
+        Cluster {
+            region: Some("north".into()),
+            pools: vec![Pool {
+                name: "pool".into(),
+                version: pool.parse().unwrap(),
+                image: Some(image.parse().unwrap()),
+            }],
+            versions: Offer::These(
+                ["1.32.0", "1.33.0", "1.33.4", "1.34.1"].map(|v| v.parse().unwrap()).into(),
+            ),
+            images: Offer::These(["u-1.0", "u-2.0", "u-3.0"].map(|v| v.parse().unwrap()).into()),
+            ..Cluster::running(control_plane.parse().unwrap())
+        }
+    }
+
+    fn summary(verdict: &Verdict) -> String {
+        match verdict {
+            Verdict::Skip(_) => "skip".into(),
+            Verdict::Wait { code, .. } => format!("wait {code}"),
+            Verdict::Fail { code, .. } => format!("fail {code}"),
+            Verdict::Start { target, .. } => format!(
+                "start {} {}",
+                target.kubernetes_version.as_deref().unwrap_or("-"),
+                target.node_images.join(",")
+            ),
+        }
+    }
+
+    #[test]
+    fn versions_follow_the_rules() {
+        let latest = "u-3.0";
+        for (upgrade_type, wanted, control_plane, pool, want) in [
+            ("Full", "1.33.4", "1.33.0", "1.33.0", "start 1.33.4 "),
+            ("Full", "1.33", "1.33.0", "1.33.0", "start 1.33.4 "),
+            ("Full", "1.33", "1.32.0", "1.32.0", "start 1.33.4 "),
+            ("Full", "1.33.4", "1.33.4", "1.33.0", "start 1.33.4 "),
+            ("Full", "1.33.4", "1.34.1", "1.33.0", "start 1.33.4 "),
+            ("Full", "1.33.4", "1.33.4", "1.33.4", "skip"),
+            ("Full", "1.32.0", "1.33.4", "1.33.4", "skip"),
+            ("Full", "1.31", "1.33.4", "1.33.4", "skip"),
+            ("Full", "1.34.1", "1.32.0", "1.32.0", "fail MinorSkipNotAllowed"),
+            ("Full", "1.33.9", "1.33.0", "1.33.0", "wait KubernetesVersionNotAvailable"),
+            ("Full", "1.35", "1.34.1", "1.34.1", "wait KubernetesVersionNotAvailable"),
+            ("ControlPlaneOnly", "1.33.4", "1.33.0", "1.33.0", "start 1.33.4 "),
+            ("ControlPlaneOnly", "1.33.4", "1.33.4", "1.33.0", "skip"),
+            ("ControlPlaneOnly", "1.34.1", "1.33.4", "1.30.0", "fail SkewNotAllowed"),
+            ("ControlPlaneOnly", "1.34.1", "1.33.4", "1.31.0", "start 1.34.1 "),
+        ] {
+            let verdict = version_goal(upgrade_type, wanted)
+                .assess(&cluster(control_plane, pool, latest), &[]);
+            assert_eq!(summary(&verdict), want, "{upgrade_type} {wanted} {control_plane} {pool}");
+        }
+    }
+
+    #[test]
+    fn images_follow_the_selection() {
+        let selected = ["u-2.0".parse().unwrap()];
+        let only = |selection: serde_json::Value| {
+            goal(json!({"upgrade": {"type": "NodeImageOnly"}, "nodeImageSelection": selection}))
+        };
+        let custom =
+            |v: &str| only(json!({"type": "Custom", "customNodeImageVersions": [{"version": v}]}));
+        for (goal, current, want) in [
+            (only(json!({"type": "Latest"})), "u-1.0", "start - u-3.0"),
+            (only(json!({"type": "Latest"})), "u-3.0", "skip"),
+            (only(json!({"type": "Consistent"})), "u-1.0", "start - u-2.0"),
+            (only(json!({"type": "Consistent"})), "u-3.0", "skip"),
+            (only(json!({"type": "Consistent"})), "w-1.0", "skip"),
+            (custom("u-2.0"), "u-1.0", "start - u-2.0"),
+            (custom("u-9.0"), "u-1.0", "wait NodeImageVersionNotAvailable"),
+            (custom("u-9.0"), "w-1.0", "skip"),
+        ] {
+            let verdict = goal.assess(&cluster("1.33.0", "1.33.0", current), &selected);
+            assert_eq!(summary(&verdict), want, "{goal:?} {current}");
+        }
+    }
+
+    #[test]
+    fn a_full_upgrade_to_the_same_version_still_renews_images() {
+        let verdict =
+            version_goal("Full", "1.33.0").assess(&cluster("1.33.0", "1.33.0", "u-1.0"), &[]);
+        assert_eq!(summary(&verdict), "start - u-3.0");
+    }
+
+    #[test]
+    fn an_image_that_is_missing_names_pool_and_region() {
+        let goal = goal(json!({
+            "upgrade": {"type": "NodeImageOnly"},
+            "nodeImageSelection": {"type": "Custom", "customNodeImageVersions": [{"version": "u-9.0"}]},
+        }));
+        let verdict = goal.assess(&cluster("1.33.0", "1.33.0", "u-1.0"), &[]);
+        let Verdict::Wait { message, .. } = verdict else { panic!("{verdict:?}") };
+        assert_eq!(
+            message,
+            "target upgrade node image version \"u-9.0\" for agent pool pool is not available in region \"north\""
+        );
+    }
+
+    #[test]
+    fn two_images_of_one_family_are_refused() {
+        let update = json!({
+            "upgrade": {"type": "NodeImageOnly"},
+            "nodeImageSelection": {"type": "Custom", "customNodeImageVersions": [{"version": "u-1"}, {"version": "u-2"}]},
+        });
+        let mut problems = Vec::new();
+        assert_eq!(Goal::parse(&serde_json::from_value(update).unwrap(), &mut problems), None);
+        assert!(problems[0].field.ends_with("customNodeImageVersions[1].version"));
+    }
+}

@@ -1,0 +1,5 @@
+//! Whole runs, played on a simulated clock.
+
+mod history;
+mod player;
+mod properties;

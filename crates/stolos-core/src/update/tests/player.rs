@@ -1,0 +1,294 @@
+//! A world in which runs are played: clusters that take their time, a clock, and a person who acts now and then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Value, json};
+use stolos_api::update::{
+    Gate, GateStatus, RequestedGateState, RunState, SkipTarget, SkipTargetType, State,
+    UpdateRunSpec, UpdateRunStatus, UpdateRunStrategy,
+};
+
+use crate::update::cluster::{Cluster, Holder, Inspection, Member, Offer, Operation, Pool};
+use crate::update::states::members;
+use crate::update::{GateAction, Observed, Plan, Run, plan};
+
+/// Something that happens at a second of the play.
+#[derive(Clone, Debug)]
+pub(super) enum Act {
+    Stop,
+    Run,
+    Restart,
+    Skip(SkipTargetType, &'static str),
+    Approve,
+    Leave(&'static str),
+    Busy(&'static str),
+    Free(&'static str),
+}
+
+pub(super) struct Player {
+    pub(super) spec: UpdateRunSpec,
+    pub(super) strategy: Option<UpdateRunStrategy>,
+    pub(super) status: Option<UpdateRunStatus>,
+    pub(super) observed: Observed,
+    pub(super) now: Timestamp,
+    /// Seconds that the upgrade of a member takes; one when absent.
+    pub(super) durations: BTreeMap<String, i64>,
+    /// Members whose upgrade fails this often before it works.
+    pub(super) failures: BTreeMap<String, i32>,
+    /// Seconds at which somebody acts.
+    pub(super) script: Vec<(i64, Act)>,
+    pub(super) history: String,
+    /// How often the upgrade of a member was begun.
+    pub(super) begun: BTreeMap<String, usize>,
+    ends: BTreeMap<String, (Timestamp, String)>,
+    start: Timestamp,
+}
+
+/// Versions in the world: everybody begins at 1.33.0.
+const VERSIONS: [&str; 3] = ["1.33.0", "1.33.4", "1.34.1"];
+
+impl Player {
+    /// `groups` lists `(group, members)`; `stages` is the strategy in JSON, or null for one by one.
+    pub(super) fn new(groups: &[(&str, &[&str])], stages: Value) -> Self {
+        let start: Timestamp = "2026-03-04T10:00:00Z".parse().unwrap();
+        let mut spec = json!({
+            "fleetName": "fleet",
+            "managedClusterUpdate": {"upgrade": {"type": "Full", "kubernetesVersion": "1.34.1"}},
+            "state": "Run",
+        });
+        if !stages.is_null() {
+            spec["strategy"] = json!({ "stages": stages });
+        }
+        let members = groups.iter().flat_map(|(group, names)| {
+            names.iter().map(move |name| ((*name).to_owned(), member(group, name)))
+        });
+        Self {
+            spec: serde_json::from_value(spec).unwrap(),
+            strategy: None,
+            status: None,
+            observed: Observed { members: members.collect(), ..Observed::default() },
+            now: start,
+            durations: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            script: Vec::new(),
+            history: String::new(),
+            begun: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            start,
+        }
+    }
+
+    pub(super) fn at(mut self, second: i64, act: Act) -> Self {
+        self.script.push((second, act));
+        self
+    }
+
+    pub(super) fn takes(mut self, member: &str, seconds: i64) -> Self {
+        self.durations.insert(member.into(), seconds);
+        self
+    }
+
+    pub(super) fn fails(mut self, member: &str, times: i32) -> Self {
+        self.failures.insert(member.into(), times);
+        self
+    }
+
+    /// Plays until nothing happens by itself any more and returns the history.
+    pub(super) fn play(mut self) -> String {
+        while self.step(|_, _, _| ()) {}
+        self.history
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        let run = Run {
+            name: "run",
+            uid: "uid",
+            generation: Some(1),
+            spec: &self.spec,
+            status: self.status.as_ref(),
+            strategy: self.strategy.as_ref(),
+            deleting: false,
+        };
+        plan(&run, &self.observed, self.now)
+    }
+
+    /// Plans, carries the plan out and goes to the next moment at which something happens. Returns whether there is
+    /// one. `check` sees the world before and after.
+    pub(super) fn step(
+        &mut self,
+        mut check: impl FnMut(&Self, Option<&UpdateRunStatus>, &Plan),
+    ) -> bool {
+        let before = self.status.take();
+        self.status.clone_from(&before);
+        let plan = self.plan();
+        self.carry_out(&plan);
+        check(self, before.as_ref(), &plan);
+        self.record(before.as_ref());
+        let next_end = self.ends.values().map(|(at, _)| *at).min();
+        let next_act = self.script.iter().map(|(second, _)| self.moment(*second)).min();
+        let Some(next) = next_end.into_iter().chain(next_act).chain(plan.wake_at).min() else {
+            return false;
+        };
+        self.now = self.now.max(next);
+        self.finish_upgrades();
+        self.act();
+        true
+    }
+
+    fn moment(&self, second: i64) -> Timestamp {
+        self.start + SignedDuration::from_secs(second)
+    }
+
+    fn carry_out(&mut self, plan: &Plan) {
+        self.status = Some(plan.status.clone());
+        for start in &plan.start {
+            let running = Operation::Running(None);
+            let before = self.observed.operations.insert(start.operation_id.clone(), running);
+            assert!(before.is_none(), "{} was started twice", start.member);
+            let seconds = self.durations.get(&start.member).copied().unwrap_or(1);
+            let end = self.now + SignedDuration::from_secs(seconds);
+            self.ends.insert(start.operation_id.clone(), (end, start.member.clone()));
+            *self.begun.entry(start.member.clone()).or_default() += 1;
+            let holder = Holder { update_run: "run".into(), uid: "uid".into() };
+            if let Some(member) = self.observed.members.get_mut(&start.member) {
+                member.holder = Some(holder);
+            }
+        }
+        for name in &plan.release {
+            self.observed.members.get_mut(name).unwrap().holder = None;
+        }
+        for action in &plan.gates {
+            match action {
+                GateAction::Create { id, spec } => {
+                    let metadata = ObjectMeta { name: Some(id.clone()), ..ObjectMeta::default() };
+                    let gate = Gate { metadata, spec: (**spec).clone(), status: None };
+                    let before = self.observed.gates.insert(id.clone(), gate);
+                    assert!(before.is_none(), "gate {id} was created twice");
+                }
+                GateAction::SetState { id, state } => {
+                    let gate = self.observed.gates.get_mut(id).unwrap();
+                    gate.status = Some(GateStatus { state: *state, completed_time: None });
+                }
+            }
+        }
+    }
+
+    fn finish_upgrades(&mut self) {
+        let (done, rest) =
+            std::mem::take(&mut self.ends).into_iter().partition(|(_, (at, _))| *at <= self.now);
+        self.ends = rest;
+        let done: BTreeMap<String, (Timestamp, String)> = done;
+        for (id, (_, name)) in done {
+            let failures = self.failures.entry(name.clone()).or_default();
+            let operation = if *failures > 0 {
+                *failures -= 1;
+                Operation::Failed { code: "Boom".into(), message: "it broke".into() }
+            } else {
+                Operation::Done(None)
+            };
+            if operation == Operation::Done(None)
+                && let Some(member) = self.observed.members.get_mut(&name)
+            {
+                member.cluster = Inspection::Known(cluster("1.34.1"));
+            }
+            self.observed.operations.insert(id, operation);
+        }
+    }
+
+    fn act(&mut self) {
+        let due = |second: i64| self.moment(second) <= self.now;
+        let (acts, rest): (Vec<_>, Vec<_>) =
+            self.script.clone().into_iter().partition(|(second, _)| due(*second));
+        self.script = rest;
+        for (_, act) in acts {
+            match act {
+                Act::Stop => self.spec.state = RunState::Stop,
+                Act::Run => self.spec.state = RunState::Run,
+                Act::Restart => self.spec.restarts += 1,
+                Act::Skip(target_type, name) => {
+                    self.spec.skip.push(SkipTarget { target_type, name: name.into() });
+                }
+                Act::Approve => {
+                    for gate in self.observed.gates.values_mut() {
+                        gate.spec.state = RequestedGateState::Completed;
+                    }
+                }
+                Act::Leave(name) => {
+                    self.observed.members.remove(name);
+                }
+                Act::Busy(name) => {
+                    let holder = Holder { update_run: "other".into(), uid: "other".into() };
+                    self.observed.members.get_mut(name).unwrap().holder = Some(holder);
+                }
+                Act::Free(name) => {
+                    self.observed.members.get_mut(name).unwrap().holder = None;
+                }
+            }
+        }
+    }
+
+    fn record(&mut self, before: Option<&UpdateRunStatus>) {
+        let before = states(before);
+        let after = states(self.status.as_ref());
+        let second = self.now.duration_since(self.start).as_secs();
+        for (what, state) in &after {
+            let was = before.iter().find(|(other, _)| other == what).map(|(_, state)| *state);
+            if was.unwrap_or_default() != *state {
+                writeln!(self.history, "{second:>3} {what} {state:?}").unwrap();
+            }
+        }
+    }
+}
+
+/// Names everything in a run with its state: the run first, then stages, waits and gates, then members.
+fn states(status: Option<&UpdateRunStatus>) -> Vec<(String, State)> {
+    let Some(status) = status else { return Vec::new() };
+    let mut all = vec![("run".to_owned(), status.status.state)];
+    for stage in &status.stages {
+        all.push((format!("stage {}", stage.name), stage.status.state));
+        if let Some(wait) = &stage.after_stage_wait_status {
+            all.push((format!("wait {}", stage.name), wait.status.state));
+        }
+        let groups = stage.groups.iter().flat_map(|g| g.before_gates.iter().chain(&g.after_gates));
+        for gate in stage.before_gates.iter().chain(&stage.after_gates).chain(groups) {
+            let name = gate.display_name.as_deref().unwrap_or("?");
+            all.push((format!("gate {name}"), gate.status.state));
+        }
+        for group in &stage.groups {
+            all.push((format!("group {}", group.name), group.status.state));
+        }
+        let name = |member: &stolos_api::update::MemberStatus| format!("member {}", member.name);
+        all.extend(members(stage).map(|member| (name(member), member.status.state)));
+    }
+    all
+}
+
+fn member(group: &str, name: &str) -> Member {
+    Member {
+        group: Some(group.into()),
+        labels: BTreeMap::new(),
+        cluster_resource_id: format!("simulated://{name}"),
+        holder: None,
+        cluster: Inspection::Known(cluster("1.33.0")),
+    }
+}
+
+pub(super) fn cluster(version: &str) -> Cluster {
+    let version = version.parse().unwrap();
+    Cluster {
+        pools: vec![Pool { name: "pool".into(), version, image: None }],
+        versions: Offer::These(VERSIONS.iter().map(|v| v.parse().unwrap()).collect()),
+        ..Cluster::running(version)
+    }
+}
+
+/// Names of everything that is in a state.
+pub(super) fn named(status: &UpdateRunStatus, state: State) -> BTreeSet<String> {
+    (status.stages.iter().flat_map(members))
+        .filter(|member| member.status.state == state)
+        .map(|member| member.name.clone())
+        .collect()
+}
