@@ -11,7 +11,6 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 
 pub mod cluster;
 mod crd;
-pub mod fleet;
 mod kind;
 pub mod placement;
 pub mod quantity;
@@ -21,5 +20,5 @@ pub mod validation;
 
 /// Returns the definitions of every kind that lives on the hub or on a member.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [cluster::crds(), placement::crds(), fleet::crds(), update::crds()].concat()
+    [cluster::crds(), cluster::fleet::crds(), placement::crds(), update::crds()].concat()
 }

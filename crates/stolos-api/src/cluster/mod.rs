@@ -14,6 +14,7 @@ use crate::crd::{Column, Definition, Rule, Scope};
 use crate::kind::custom_resource;
 use crate::schema;
 
+pub mod fleet;
 pub mod names;
 
 /// API group of the kinds in this module.

@@ -54,7 +54,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::fleet::{self, ClusterReference, FleetMemberSpec};
+    use crate::cluster::fleet::{self, ClusterReference, FleetMemberSpec};
 
     fn visit(
         value: &Value,

@@ -222,12 +222,8 @@ fn read_operations(status: &mut UpdateRunStatus, observed: &Observed, now: Times
         }
         let operation = member.operation_id.as_ref().and_then(|id| observed.operations.get(id));
         match operation {
-            None => {}
-            Some(Operation::Running(message)) => {
-                if message.is_some() {
-                    member.message.clone_from(message);
-                }
-            }
+            None | Some(Operation::Running(None)) => {}
+            Some(Operation::Running(message)) => member.message.clone_from(message),
             Some(Operation::Done(message)) => {
                 member.message.clone_from(message);
                 enter(&mut member.status, State::Completed, now);
