@@ -1,5 +1,6 @@
 //! The rules of ownership, on a small kind with one field of each sort.
 
+mod builtin;
 mod properties;
 mod rules;
 
