@@ -39,7 +39,11 @@ fn of_item(list_type: &ListType, item: &Value) -> Result<String, String> {
                 Err("associative list without keys has an element that's a map type".to_owned())
             }
             Value::Array(_) => Err("not supported: associative list with lists".to_owned()),
-            scalar => Ok(format!("v:{scalar}")),
+            scalar => {
+                let mut element = String::from("v:");
+                push_scalar(&mut element, scalar);
+                Ok(element)
+            }
         },
     }
 }
@@ -61,25 +65,86 @@ fn of_keys(keys: &[(String, Option<Value>)], item: &Value) -> Result<String, Str
     }
     found.sort_unstable_by_key(|(key, _)| *key);
     let mut element = String::from("k:{");
-    for (i, (key, value)) in found.iter().enumerate() {
-        let comma = if i == 0 { "" } else { "," };
-        write!(element, "{comma}{}:{value}", Value::from(*key))
-            .expect("writing to a string succeeds");
+    for (i, (key, value)) in found.into_iter().enumerate() {
+        element.push_str(if i == 0 { "" } else { "," });
+        push_text(&mut element, key);
+        element.push(':');
+        push_scalar(&mut element, value);
     }
     element.push('}');
     Ok(element)
+}
+
+fn push_scalar(json: &mut String, value: &Value) {
+    match value {
+        Value::String(text) => push_text(json, text),
+        other => write!(json, "{other}").expect("writing to a string succeeds"),
+    }
+}
+
+/// Writes a JSON string; most need no escapes, and this runs for every item of every write.
+fn push_text(json: &mut String, text: &str) {
+    if text.bytes().all(is_plain) {
+        json.push('"');
+        json.push_str(text);
+        json.push('"');
+    } else {
+        write!(json, "{}", Value::from(text)).expect("writing to a string succeeds");
+    }
+}
+
+/// Returns whether a byte stands for itself in a JSON string.
+fn is_plain(byte: u8) -> bool {
+    byte >= 0x20 && byte != b'"' && byte != b'\\'
 }
 
 /// Returns the canonical text of a client's element, or nothing for an unknown kind of element.
 pub(super) fn canonical(element: String) -> Option<String> {
     match element.get(..2)? {
         "f:" | "i:" => Some(element),
+        "v:" if after_plain_scalar(&element[2..]) == Some("") => Some(element),
+        "k:" if are_plain_keys(&element[2..]) => Some(element),
         "v:" => serde_json::from_str::<Value>(&element[2..]).ok().map(|value| format!("v:{value}")),
         "k:" => serde_json::from_str::<Map<String, Value>>(&element[2..])
             .ok()
             .map(|keys| format!("k:{}", Value::Object(keys))),
         _ => None,
     }
+}
+
+/// Returns whether keys are canonical without doubt: sorted, without spaces and escapes, as we write nearly all of them.
+fn are_plain_keys(text: &str) -> bool {
+    let pairs = || {
+        let mut rest = text.strip_prefix('{')?;
+        let mut last = "";
+        loop {
+            let after_key = rest.starts_with('"').then(|| after_plain_scalar(rest)).flatten()?;
+            let key = &rest[..rest.len() - after_key.len()];
+            if key <= last {
+                return None;
+            }
+            last = key;
+            rest = after_plain_scalar(after_key.strip_prefix(':')?)?;
+            match rest.strip_prefix(',') {
+                Some(next) => rest = next,
+                None => return Some(rest),
+            }
+        }
+    };
+    pairs() == Some("}")
+}
+
+/// Skips one scalar that is surely canonical: a string without escapes, a whole number, `true` or `false`.
+fn after_plain_scalar(text: &str) -> Option<&str> {
+    if let Some(inside) = text.strip_prefix('"') {
+        let end = inside.bytes().position(|byte| !is_plain(byte))?;
+        return inside[end..].strip_prefix('"');
+    }
+    let length = text.bytes().take_while(u8::is_ascii_alphanumeric).count();
+    let (scalar, rest) = text.split_at(length);
+    let whole = !scalar.is_empty() && scalar.bytes().all(|byte| byte.is_ascii_digit());
+    let canonical = matches!(scalar, "true" | "false" | "0") || (whole && !scalar.starts_with('0'));
+    canonical.then_some(rest)
 }
 
 /// Writes an element as conflicts show it: `.name`, `[name="a"]`, `[="a"]`, `[0]`.
@@ -131,8 +196,25 @@ mod tests {
             Some(r#"k:{"a":"&","b":1}"#)
         );
         assert_eq!(canonical(r#"v: "x""#).as_deref(), Some(r#"v:"x""#));
-        assert_eq!(canonical("f:a b").as_deref(), Some("f:a b"));
-        assert_eq!(canonical("k:no"), None);
+        for text in [
+            r#"k:{"a":1,"b":"x y"}"#,
+            r#"k:{"a":true}"#,
+            "v:-1",
+            "v:7",
+            r#"v:"\"""#,
+            "f:a b",
+            "i:0",
+        ] {
+            assert_eq!(canonical(text).as_deref(), Some(text));
+        }
+        for (text, want) in
+            [(r#"k:{"b":1,"a":2}"#, r#"k:{"a":2,"b":1}"#), (r#"k:{"a": 1}"#, r#"k:{"a":1}"#)]
+        {
+            assert_eq!(canonical(text).as_deref(), Some(want));
+        }
+        for text in ["k:no", "k:", "k:{", r#"k:{"a":1}}"#, r#"k:{"a"}"#, "v:007", r#"v:"a"#, "v:"] {
+            assert_eq!(canonical(text), None, "{text}");
+        }
         assert_eq!(canonical("x:1"), None);
     }
 }
