@@ -10,3 +10,5 @@ pub mod rollout;
 pub mod sanitise;
 pub mod scheduler;
 pub mod select;
+pub mod snapshot;
+pub mod status;
