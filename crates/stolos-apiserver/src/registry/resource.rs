@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::names::GroupVersion;
@@ -163,17 +164,31 @@ impl Subresource {
 /// The schemas of all built-in kinds together take longer to build than a server takes to start.
 #[derive(Clone)]
 pub struct LazySchema {
+    id: u64,
     schema: Arc<OnceLock<SchemaRef>>,
     build: fn(group: &str, version: &str, kind: &str) -> SchemaRef,
     group_version: GroupVersion,
     kind: String,
 }
 
+/// Schemas are numbered through the process, so that a number never means two of them.
+fn next_id() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 impl LazySchema {
+    /// Returns a number that no other schema of this process has; clones share it.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Returns the schema of a built-in kind; nothing is built yet.
     #[must_use]
     pub fn builtin(group_version: &GroupVersion, kind: &str) -> Self {
         Self {
+            id: next_id(),
             schema: Arc::default(),
             build: builtin_schema,
             group_version: group_version.clone(),
@@ -186,6 +201,7 @@ impl LazySchema {
 impl From<SchemaRef> for LazySchema {
     fn from(schema: SchemaRef) -> Self {
         Self {
+            id: next_id(),
             schema: Arc::new(OnceLock::from(schema)),
             build: builtin_schema,
             group_version: GroupVersion::new("", ""),

@@ -31,7 +31,7 @@ pub(crate) fn storage_version(resource: &Resource) -> GroupVersion {
 
 /// Returns the JSON that clients of this resource see, without parsing where the stored bytes will do.
 pub(crate) fn served_bytes(resource: &Resource, version: &Version) -> Bytes {
-    if !renames_fields(resource) && !defaults_on_read(resource) {
+    if !renames_fields(resource) && has_defaults(resource, version) {
         let stored = storage_version(resource);
         if stored == resource.group_version {
             return version.body.clone();
@@ -45,16 +45,31 @@ pub(crate) fn served_bytes(resource: &Resource, version: &Version) -> Bytes {
 
 /// Returns the object that clients of this resource see.
 pub(crate) fn served(resource: &Resource, version: &Version) -> Value {
-    let mut object: Value = serde_json::from_slice(&version.body)
-        .expect("the store holds only JSON that this server wrote");
+    let mut object = version.object();
     if renames_fields(resource) {
         rename(&mut object, EVENT_FIELDS.iter().map(|(new, old)| (*old, *new)));
     }
     object["apiVersion"] = resource.group_version.to_string().into();
-    if defaults_on_read(resource) {
+    if resource.custom && !version.complete.is_for(resource.schema.id()) {
         schema::default(&resource.schema, &mut object);
     }
     object
+}
+
+/// Tells whether the body holds every default of the schema. A CRD may gain defaults after an object was stored; they
+/// appear when it is read. One look at the object is enough for all later readers.
+fn has_defaults(resource: &Resource, version: &Version) -> bool {
+    if !resource.custom || version.complete.is_for(resource.schema.id()) {
+        return true;
+    }
+    let stored = version.object();
+    let mut defaulted = stored.clone();
+    schema::default(&resource.schema, &mut defaulted);
+    let complete = defaulted == stored;
+    if complete {
+        version.complete.note(resource.schema.id());
+    }
+    complete
 }
 
 /// Turns a served object into the form that is stored.
@@ -68,11 +83,6 @@ pub(crate) fn to_storage(resource: &Resource, mut object: Value) -> Value {
 
 fn renames_fields(resource: &Resource) -> bool {
     !resource.custom && resource.group_version.group == "events.k8s.io"
-}
-
-/// Defaults that a CRD gained after an object was stored appear when it is read.
-fn defaults_on_read(resource: &Resource) -> bool {
-    resource.custom
 }
 
 fn rename<'a>(object: &mut Value, names: impl Iterator<Item = (&'a str, &'a str)>) {

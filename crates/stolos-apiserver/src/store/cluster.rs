@@ -11,7 +11,7 @@ use super::flush::Flusher;
 use super::history::Limits;
 use super::lock;
 use super::object::{
-    Attributes, Change, CommitError, Event, Expect, Key, ResourceId, Version, Write,
+    Attributes, Change, CommitError, Completeness, Event, Expect, Key, ResourceId, Version, Write,
 };
 use super::table::Table;
 
@@ -218,6 +218,7 @@ impl Cluster {
             revision,
             body: draft.seal(revision),
             attributes,
+            complete: Completeness::default(),
         });
         let version = Arc::clone(&current);
         let event = Arc::new(Event { revision, previous: newest.version, current, deleted });

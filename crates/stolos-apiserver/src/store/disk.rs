@@ -15,7 +15,7 @@ use redb::{
 };
 
 use super::cluster::{Cluster, Pending};
-use super::object::{Key, ResourceId, Version};
+use super::object::{Completeness, Key, ResourceId, Version};
 
 /// Name of the file within the data directory.
 const FILE: &str = "store.redb";
@@ -278,5 +278,11 @@ fn decode(
             "the attributes of `{resource}` `{namespace}/{name}` do not parse: {error}"
         ))
     })?;
-    Ok(Version { key, revision, body: Bytes::copy_from_slice(body), attributes })
+    Ok(Version {
+        key,
+        revision,
+        body: Bytes::copy_from_slice(body),
+        attributes,
+        complete: Completeness::default(),
+    })
 }

@@ -92,13 +92,19 @@ fn weight(event: &Event) -> usize {
 mod tests {
     use bytes::Bytes;
 
-    use super::super::object::{Attributes, Key, Version};
+    use super::super::object::{Attributes, Completeness, Key, Version};
     use super::*;
 
     fn event(revision: u64, size: usize) -> Arc<Event> {
         let key = Key::cluster_scoped("a");
         let body = Bytes::from(vec![b'x'; size]);
-        let current = Arc::new(Version { key, revision, body, attributes: Attributes::default() });
+        let current = Arc::new(Version {
+            key,
+            revision,
+            body,
+            attributes: Attributes::default(),
+            complete: Completeness::default(),
+        });
         Arc::new(Event { revision, previous: None, current, deleted: false })
     }
 

@@ -27,7 +27,8 @@ mod watcher;
 pub use disk::OpenError;
 pub use history::Limits;
 pub use object::{
-    Attributes, Change, CommitError, Event, Expect, Expired, Key, ResourceId, Version, Write,
+    Attributes, Change, CommitError, Completeness, Event, Expect, Expired, Key, ResourceId,
+    Version, Write,
 };
 pub use table::{At, Filter, ListOptions, Page};
 pub use watcher::{WatchEnd, Watcher};

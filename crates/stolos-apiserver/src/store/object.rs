@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,26 @@ pub struct Version {
     pub body: Bytes,
     /// What selectors see.
     pub attributes: Attributes,
+    /// For which schema the body was last found to hold all defaults.
+    pub complete: Completeness,
+}
+
+/// Remembers the schema for which a stored object was last found complete, so that readers need not look again. A
+/// schema may gain defaults after an object was stored.
+#[derive(Debug, Default)]
+pub struct Completeness(AtomicU64);
+
+impl Completeness {
+    /// Returns whether the object was last found complete for this schema.
+    #[must_use]
+    pub fn is_for(&self, schema: u64) -> bool {
+        self.0.load(Ordering::Relaxed) == schema
+    }
+
+    /// Notes that the object is complete for this schema; 0 is no schema.
+    pub fn note(&self, schema: u64) {
+        self.0.store(schema, Ordering::Relaxed);
+    }
 }
 
 impl Version {

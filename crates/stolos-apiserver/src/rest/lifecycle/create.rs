@@ -42,14 +42,19 @@ pub(crate) fn prepare_create(resource: &Resource, object: &mut Value, uid: &str,
     }
 }
 
-/// A namespace carries its own name as a label, and the finalizer that empties it.
-fn prepare_namespace(namespace: &mut Value) {
+/// Labels a namespace with its own name, so that selectors can choose it.
+pub(super) fn label_namespace(namespace: &mut Value) {
     let name = meta::text(namespace, "name").to_owned();
     let labels = meta::of(namespace).entry("labels").or_insert(Value::Null);
     if !labels.is_object() {
         *labels = json!({});
     }
     labels["kubernetes.io/metadata.name"] = name.into();
+}
+
+/// A namespace carries its own name as a label, and the finalizer that empties it.
+fn prepare_namespace(namespace: &mut Value) {
+    label_namespace(namespace);
     let spec = &mut namespace["spec"];
     if !spec.is_object() {
         *spec = json!({});

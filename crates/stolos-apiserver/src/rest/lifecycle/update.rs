@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::registry::Resource;
+use crate::rest::lifecycle::create::label_namespace;
 use crate::rest::meta;
 
 /// Which part of an object a request writes.
@@ -38,8 +39,8 @@ pub(crate) fn prepare_update(resource: &Resource, part: Part, current: &Value, n
         meta::copy(current, new, field);
     }
     match part {
-        Part::Main if resource.status_subresource => restore(current, new, "status"),
-        Part::Main | Part::Whole => {}
+        Part::Main => restore_what_subresources_own(resource, current, new),
+        Part::Whole => {}
         Part::Status => *new = with_status_of(resource, current, new),
         Part::Finalize => *new = with_finalizers_of(current, new),
     }
@@ -49,6 +50,17 @@ pub(crate) fn prepare_update(resource: &Resource, part: Part, current: &Value, n
     {
         let generation = current["metadata"]["generation"].as_i64().unwrap_or(0);
         meta::of(new).insert("generation".to_owned(), (generation + 1).into());
+    }
+}
+
+fn restore_what_subresources_own(resource: &Resource, current: &Value, new: &mut Value) {
+    if resource.status_subresource {
+        restore(current, new, "status");
+    }
+    if !resource.custom && resource.storage.as_ref() == "namespaces" {
+        // The finalizers are all there is in a namespace's spec, and `/finalize` writes them.
+        restore(current, new, "spec");
+        label_namespace(new);
     }
 }
 

@@ -148,6 +148,7 @@ impl<'a> Writer<'a> {
 
     /// Fills in defaults in the version of the request.
     fn complete(&self, object: &mut Value) {
+        self.warn(lifecycle::without_duplicate_owners(object));
         let resource = self.resource();
         // This also drops the nulls that clients in Go send for absent values.
         schema::default(&resource.schema, object);
