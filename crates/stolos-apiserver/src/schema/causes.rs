@@ -46,6 +46,11 @@ pub(crate) fn not_supported<'a>(
     cause("FieldValueNotSupported", field, with_value("Unsupported value", value, &why))
 }
 
+/// `Not found: "x"`.
+pub(crate) fn not_found(field: &str, value: &Value) -> Cause {
+    cause("FieldValueNotFound", field, with_value("Not found", value, ""))
+}
+
 /// `Duplicate value: {"name":"a"}`.
 pub(crate) fn duplicate(field: &str, value: &Value) -> Cause {
     cause("FieldValueDuplicate", field, with_value("Duplicate value", value, ""))

@@ -97,6 +97,7 @@ pub(crate) fn has_format(format: &str, text: &str) -> bool {
         "date" => text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok(),
         "byte" => base64::engine::general_purpose::STANDARD.decode(text).is_ok(),
         "duration" => is_duration(text),
+        "quantity" => super::quantity::Quantity::parse(text).is_some(),
         "uuid" => uuid::Uuid::try_parse(text).is_ok(),
         "ipv4" => text.parse::<Ipv4Addr>().is_ok(),
         "ipv6" => text.parse::<Ipv6Addr>().is_ok(),

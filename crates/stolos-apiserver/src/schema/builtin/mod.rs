@@ -3,15 +3,21 @@
 //! Field names, types and texts come from `k8s-openapi`; list topology and merge strategies from our own [`topology`]
 //! tables. Everything is shared by all logical clusters of the process and built when first read.
 
+mod defaults;
+mod immutable;
 mod models;
+mod normal;
 mod topology;
+mod validation;
 
 use k8s_openapi::api;
 use schemars::{JsonSchema, SchemaGenerator};
 
 use super::SchemaRef;
 
+pub use defaults::default_object;
 pub use models::model;
+pub use validation::validate;
 
 /// One built-in kind in one version.
 struct Kind {

@@ -78,6 +78,7 @@ impl Models {
             schema.required =
                 required.iter().filter_map(|f| f.as_str().map(str::to_owned)).collect();
         }
+        schema.required.retain(|field| !topology::is_optional(model, field));
         for (name, property) in source["properties"].as_object().into_iter().flatten() {
             schema.properties.insert(name.clone(), self.field(property, model, name));
         }

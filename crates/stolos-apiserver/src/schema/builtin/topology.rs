@@ -1,10 +1,12 @@
-//! List and map topology for server-side apply, and strategies for strategic merge patch.
+//! List and map topology for server-side apply, strategies for strategic merge patch, and allowed values.
 //!
 //! The facts are those of the API reference; `k8s-openapi` does not carry them.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
-use crate::schema::{ListType, PatchStrategy, Schema};
+use crate::schema::{Constraints, ListType, PatchStrategy, Schema};
 
 /// What our tables say about one field.
 #[derive(Default)]
@@ -13,11 +15,16 @@ pub(super) struct Traits {
     patch: Option<PatchStrategy>,
     atomic: bool,
     default: Option<Value>,
+    enumeration: Vec<Value>,
 }
 
 impl Traits {
     pub(super) fn is_empty(&self) -> bool {
-        self.list_type.is_none() && self.patch.is_none() && !self.atomic && self.default.is_none()
+        self.list_type.is_none()
+            && self.patch.is_none()
+            && !self.atomic
+            && self.default.is_none()
+            && self.enumeration.is_empty()
     }
 
     pub(super) fn apply(self, schema: &mut Schema) {
@@ -25,6 +32,11 @@ impl Traits {
         schema.patch = self.patch.unwrap_or_default();
         schema.atomic |= self.atomic;
         schema.default = self.default.or_else(|| schema.default.take());
+        if !self.enumeration.is_empty() {
+            let constraints =
+                Constraints { enumeration: self.enumeration, ..Constraints::default() };
+            schema.constraints = Some(Arc::new(constraints));
+        }
     }
 }
 
@@ -45,6 +57,10 @@ pub(super) fn field(model: &str, field: &str) -> Traits {
             .find(|(m, f, _)| matches((m, f)))
             .map(|(_, _, text)| strategy(text)),
         atomic: ATOMIC_MAPS.iter().any(|(m, f)| matches((m, f))),
+        enumeration: ENUMS
+            .iter()
+            .find(|(m, f, _)| matches((m, f)))
+            .map_or_else(Vec::new, |(_, _, values)| values.split(',').map(Value::from).collect()),
         default: (PROTOCOLS.contains(&model) && field == "protocol").then(|| "TCP".into()),
     }
 }
@@ -52,6 +68,11 @@ pub(super) fn field(model: &str, field: &str) -> Traits {
 /// Reports whether a model is one value for server-side apply.
 pub(super) fn is_atomic_model(model: &str) -> bool {
     ATOMIC_MODELS.contains(&short(model))
+}
+
+/// Reports whether a field that the reference calls required may be absent all the same.
+pub(super) fn is_optional(model: &str, field: &str) -> bool {
+    OPTIONAL.contains(&(short(model), field))
 }
 
 /// Drops the part of a model's name that all API types share: `core.v1.PodSpec`, `meta.v1.ObjectMeta`.
@@ -225,6 +246,56 @@ const STRATEGIES: &[(&str, &str, &str)] = &[
     ("*", "conditions", "merge type"),
 ];
 
+/// Fields that kube-apiserver does not insist on although the reference lists them as required.
+const OPTIONAL: &[(&str, &str)] = &[
+    ("apps.v1.StatefulSetSpec", "serviceName"),
+    ("discovery.v1.EndpointSlice", "endpoints"),
+    ("networking.v1.NetworkPolicySpec", "podSelector"),
+];
+
+/// Fields with few allowed values, as far as they are required or have a default.
+#[rustfmt::skip]
+const ENUMS: &[(&str, &str, &str)] = &[
+    ("admissionregistration.v1.MatchResources", "matchPolicy", "Equivalent,Exact"),
+    ("admissionregistration.v1.MutatingWebhook", "failurePolicy", "Fail,Ignore"),
+    ("admissionregistration.v1.MutatingWebhook", "matchPolicy", "Equivalent,Exact"),
+    ("admissionregistration.v1.MutatingWebhook", "reinvocationPolicy", "IfNeeded,Never"),
+    ("admissionregistration.v1.MutatingWebhook", "sideEffects", "None,NoneOnDryRun"),
+    ("admissionregistration.v1.ValidatingAdmissionPolicySpec", "failurePolicy", "Fail,Ignore"),
+    ("admissionregistration.v1.ValidatingWebhook", "failurePolicy", "Fail,Ignore"),
+    ("admissionregistration.v1.ValidatingWebhook", "matchPolicy", "Equivalent,Exact"),
+    ("admissionregistration.v1.ValidatingWebhook", "sideEffects", "None,NoneOnDryRun"),
+    ("apps.v1.DaemonSetUpdateStrategy", "type", "OnDelete,RollingUpdate"),
+    ("apps.v1.DeploymentStrategy", "type", "Recreate,RollingUpdate"),
+    ("apps.v1.StatefulSetSpec", "podManagementPolicy", "OrderedReady,Parallel"),
+    ("apps.v1.StatefulSetUpdateStrategy", "type", "OnDelete,RollingUpdate"),
+    ("batch.v1.CronJobSpec", "concurrencyPolicy", "Allow,Forbid,Replace"),
+    ("batch.v1.JobSpec", "completionMode", "Indexed,NonIndexed"),
+    ("batch.v1.JobSpec", "podReplacementPolicy", "Failed,TerminatingOrFailed"),
+    ("core.v1.Container", "imagePullPolicy", "Always,IfNotPresent,Never"),
+    ("core.v1.Container", "terminationMessagePolicy", "FallbackToLogsOnError,File"),
+    ("core.v1.ContainerPort", "protocol", "SCTP,TCP,UDP"),
+    ("core.v1.HTTPGetAction", "scheme", "HTTP,HTTPS"),
+    ("core.v1.NodeSelectorRequirement", "operator", "DoesNotExist,Exists,Gt,In,Lt,NotIn"),
+    ("core.v1.PersistentVolumeClaimSpec", "volumeMode", "Block,Filesystem"),
+    ("core.v1.PersistentVolumeSpec", "persistentVolumeReclaimPolicy", "Delete,Recycle,Retain"),
+    ("core.v1.PersistentVolumeSpec", "volumeMode", "Block,Filesystem"),
+    ("core.v1.PodSpec", "dnsPolicy", "ClusterFirst,ClusterFirstWithHostNet,Default,None"),
+    ("core.v1.PodSpec", "restartPolicy", "Always,Never,OnFailure"),
+    ("core.v1.ServicePort", "protocol", "SCTP,TCP,UDP"),
+    ("core.v1.ServiceSpec", "sessionAffinity", "ClientIP,None"),
+    ("core.v1.ServiceSpec", "type", "ClusterIP,ExternalName,LoadBalancer,NodePort"),
+    ("core.v1.Taint", "effect", "NoExecute,NoSchedule,PreferNoSchedule"),
+    ("core.v1.TopologySpreadConstraint", "whenUnsatisfiable", "DoNotSchedule,ScheduleAnyway"),
+    ("discovery.v1.EndpointSlice", "addressType", "FQDN,IPv4,IPv6"),
+    ("meta.v1.LabelSelectorRequirement", "operator", "DoesNotExist,Exists,In,NotIn"),
+    ("networking.v1.HTTPIngressPath", "pathType", "Exact,ImplementationSpecific,Prefix"),
+    ("rbac.v1.Subject", "kind", "Group,ServiceAccount,User"),
+    ("scheduling.v1.PriorityClass", "preemptionPolicy", "Never,PreemptLowerPriority"),
+    ("storage.v1.StorageClass", "reclaimPolicy", "Delete,Recycle,Retain"),
+    ("storage.v1.StorageClass", "volumeBindingMode", "Immediate,WaitForFirstConsumer"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::super::{KINDS, kind, model};
@@ -235,8 +306,9 @@ mod tests {
         for known in KINDS {
             let _ = kind(known.group, known.version, known.kind).unwrap().type_;
         }
-        let rows = LIST_MAPS.iter().chain(STRATEGIES).map(|(m, f, _)| (*m, *f));
-        let rows = rows.chain(SETS.iter().chain(ATOMIC_MAPS).chain(ATOMIC_DESPITE).copied());
+        let rows = LIST_MAPS.iter().chain(STRATEGIES).chain(ENUMS).map(|(m, f, _)| (*m, *f));
+        let pairs = SETS.iter().chain(ATOMIC_MAPS).chain(ATOMIC_DESPITE).chain(OPTIONAL);
+        let rows = rows.chain(pairs.copied());
         for (name, field) in rows.filter(|(name, _)| *name != "*") {
             let found = find(name).unwrap_or_else(|| panic!("no model {name}"));
             assert!(found.properties.contains_key(field), "{name} has no field {field}");

@@ -1,0 +1,397 @@
+//! Defaults of the built-in kinds.
+
+mod pod;
+
+use base64::Engine as _;
+use serde_json::{Map, Value, json};
+
+use super::normal::normalise;
+use crate::names::GroupVersion;
+
+/// Brings a built-in object into canonical form and fills in what kube-apiserver fills in. Doing it twice changes nothing.
+///
+/// What the server allocates (cluster IPs, tokens) or admission adds is not done here.
+pub fn default_object(group_version: &GroupVersion, kind: &str, object: &mut Value) {
+    let (group, version) = (group_version.group.as_str(), group_version.version.as_str());
+    if let Some(schema) = super::kind(group, version, kind) {
+        normalise(&schema, object);
+    }
+    match (group, kind) {
+        ("", "Pod") => pod::default_pod(object),
+        ("", "PodTemplate") => {
+            if let Some(template) = object.get_mut("template") {
+                pod::default_template(template);
+            }
+        }
+        ("", "ReplicationController") => replication_controller(object),
+        ("", "Service") => service(object),
+        ("", "Secret") => secret(object),
+        ("", "Namespace") => namespace(object),
+        ("", "Endpoints") => {
+            for subset in items(object, "subsets") {
+                items(subset, "ports").for_each(|port| fill(port, "protocol", "TCP"));
+            }
+        }
+        ("", "Node") => node(object),
+        ("", "PersistentVolume") => {
+            let spec = object_in(object, "spec");
+            fill(spec, "persistentVolumeReclaimPolicy", "Retain");
+            fill(spec, "volumeMode", "Filesystem");
+            fill(object_in(object, "status"), "phase", "Pending");
+        }
+        ("", "PersistentVolumeClaim") => claim(object),
+        ("apps", "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet") => {
+            workload(kind, object)
+        }
+        ("batch", "Job") => job(object),
+        ("batch", "CronJob") => cron_job(object),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler(version, object),
+        ("admissionregistration.k8s.io", _) => admission(kind, object),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => definition(object),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => binding(object),
+        ("networking.k8s.io", "NetworkPolicy") => network_policy(object),
+        ("networking.k8s.io", "IngressClass") => {
+            if let Some(parameters) = object.pointer_mut("/spec/parameters") {
+                fill(parameters, "scope", "Cluster");
+            }
+        }
+        _ => small_kinds(group, kind, object),
+    }
+}
+
+fn small_kinds(group: &str, kind: &str, object: &mut Value) {
+    match (group, kind) {
+        ("discovery.k8s.io", "EndpointSlice") => {
+            for port in items(object, "ports") {
+                fill_absent(port, "name", "");
+                fill(port, "protocol", "TCP");
+            }
+        }
+        ("storage.k8s.io", "StorageClass") => {
+            fill(object, "reclaimPolicy", "Delete");
+            fill(object, "volumeBindingMode", "Immediate");
+        }
+        ("storage.k8s.io", "CSIDriver") => csi_driver(object),
+        ("scheduling.k8s.io", "PriorityClass") => {
+            fill(object, "preemptionPolicy", "PreemptLowerPriority")
+        }
+        ("apiregistration.k8s.io", "APIService") => {
+            if let Some(service) = object.pointer_mut("/spec/service") {
+                fill(service, "port", 443);
+            }
+        }
+        ("authentication.k8s.io", "TokenRequest") => {
+            fill(object_in(object, "spec"), "expirationSeconds", 3600);
+        }
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => {
+            fill(object_in(object, "spec"), "matchingPrecedence", 1000);
+        }
+        _ => {}
+    }
+}
+
+/// Sets a field that is absent or an empty string.
+pub(super) fn fill(object: &mut Value, field: &str, default: impl Into<Value>) {
+    if object[field] == "" {
+        object[field] = Value::Null;
+    }
+    fill_absent(object, field, default);
+}
+
+/// Sets a field that is absent.
+fn fill_absent(object: &mut Value, field: &str, default: impl Into<Value>) {
+    if let Some(fields) = object.as_object_mut()
+        && fields.get(field).is_none_or(Value::is_null)
+    {
+        fields.insert(field.to_owned(), default.into());
+    }
+}
+
+/// Returns an object-valued field, creating it.
+pub(super) fn object_in<'a>(object: &'a mut Value, field: &str) -> &'a mut Value {
+    fill_absent(object, field, Map::new());
+    match object.get_mut(field) {
+        Some(_) => &mut object[field],
+        None => object, // Not an object at all; validation says so.
+    }
+}
+
+/// Returns the objects of a list-valued field.
+pub(super) fn items<'a>(object: &'a mut Value, field: &str) -> impl Iterator<Item = &'a mut Value> {
+    let list = object.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten();
+    list.filter(|item| item.is_object())
+}
+
+fn replication_controller(object: &mut Value) {
+    let spec = object_in(object, "spec");
+    fill(spec, "replicas", 1);
+    if spec.get("template").is_some() {
+        let labels = spec["template"]["metadata"]["labels"].clone();
+        if labels.is_object() {
+            fill(spec, "selector", labels);
+        }
+        pod::default_template(&mut spec["template"]);
+    }
+}
+
+fn service(object: &mut Value) {
+    let spec = object_in(object, "spec");
+    fill(spec, "type", "ClusterIP");
+    fill(spec, "sessionAffinity", "None");
+    if spec["sessionAffinity"] == "ClientIP" {
+        let client = object_in(object_in(spec, "sessionAffinityConfig"), "clientIP");
+        fill(client, "timeoutSeconds", 10800);
+    }
+    for port in items(spec, "ports") {
+        fill(port, "protocol", "TCP");
+        let number = port["port"].clone();
+        if port["targetPort"] == 0 || port["targetPort"] == "" {
+            port["targetPort"] = Value::Null;
+        }
+        if number.is_number() {
+            fill(port, "targetPort", number);
+        }
+    }
+    let kind = spec["type"].as_str().unwrap_or_default().to_owned();
+    let reaches_out = kind == "NodePort" || kind == "LoadBalancer";
+    if reaches_out {
+        fill(spec, "externalTrafficPolicy", "Cluster");
+    }
+    if reaches_out || kind == "ClusterIP" {
+        fill(spec, "internalTrafficPolicy", "Cluster");
+    }
+    if kind == "LoadBalancer" {
+        fill(spec, "allocateLoadBalancerNodePorts", true);
+    }
+}
+
+fn secret(object: &mut Value) {
+    fill(object, "type", "Opaque");
+    let Some(fields) = object.as_object_mut() else { return };
+    if let Some(Value::Object(texts)) = fields.remove("stringData") {
+        let Value::Object(data) = fields.entry("data").or_insert_with(|| json!({})) else { return };
+        for (key, text) in texts {
+            let text = text.as_str().unwrap_or_default();
+            data.insert(key, base64::engine::general_purpose::STANDARD.encode(text).into());
+        }
+    }
+}
+
+fn namespace(object: &mut Value) {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    if !name.is_empty() {
+        let labels = object_in(object_in(object, "metadata"), "labels");
+        fill(labels, "kubernetes.io/metadata.name", name);
+    }
+    fill(object_in(object, "status"), "phase", "Active");
+}
+
+fn node(object: &mut Value) {
+    let capacity = object["status"]["capacity"].clone();
+    if capacity.is_object() {
+        fill(&mut object["status"], "allocatable", capacity);
+    }
+}
+
+fn claim(object: &mut Value) {
+    fill(object_in(object, "spec"), "volumeMode", "Filesystem");
+    fill(object_in(object, "status"), "phase", "Pending");
+}
+
+fn workload(kind: &str, object: &mut Value) {
+    let spec = object_in(object, "spec");
+    match kind {
+        "Deployment" => {
+            fill(spec, "replicas", 1);
+            fill(spec, "revisionHistoryLimit", 10);
+            fill(spec, "progressDeadlineSeconds", 600);
+            let strategy = object_in(spec, "strategy");
+            fill(strategy, "type", "RollingUpdate");
+            if strategy["type"] == "RollingUpdate" {
+                let rolling = object_in(strategy, "rollingUpdate");
+                fill(rolling, "maxUnavailable", "25%");
+                fill(rolling, "maxSurge", "25%");
+            }
+        }
+        "ReplicaSet" => fill(spec, "replicas", 1),
+        "StatefulSet" => stateful_set(spec),
+        _ => {
+            fill(spec, "revisionHistoryLimit", 10);
+            let strategy = object_in(spec, "updateStrategy");
+            fill(strategy, "type", "RollingUpdate");
+            if strategy["type"] == "RollingUpdate" {
+                let rolling = object_in(strategy, "rollingUpdate");
+                fill(rolling, "maxUnavailable", 1);
+                fill(rolling, "maxSurge", 0);
+            }
+        }
+    }
+    if spec.get("template").is_some() {
+        pod::default_template(&mut spec["template"]);
+    }
+}
+
+fn stateful_set(spec: &mut Value) {
+    fill(spec, "podManagementPolicy", "OrderedReady");
+    fill(spec, "replicas", 1);
+    fill(spec, "revisionHistoryLimit", 10);
+    let strategy = object_in(spec, "updateStrategy");
+    fill(strategy, "type", "RollingUpdate");
+    if strategy["type"] == "RollingUpdate" {
+        fill(object_in(strategy, "rollingUpdate"), "partition", 0);
+    }
+    let retention = object_in(spec, "persistentVolumeClaimRetentionPolicy");
+    fill(retention, "whenDeleted", "Retain");
+    fill(retention, "whenScaled", "Retain");
+    for template in items(spec, "volumeClaimTemplates") {
+        fill(template, "apiVersion", "v1");
+        fill(template, "kind", "PersistentVolumeClaim");
+        claim(template);
+    }
+}
+
+fn job(object: &mut Value) {
+    let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let spec = object_in(object, "spec");
+    if spec.get("completions").is_none() && spec.get("parallelism").is_none() {
+        fill(spec, "completions", 1);
+    }
+    fill(spec, "parallelism", 1);
+    let per_index = spec.get("backoffLimitPerIndex").is_some();
+    fill(spec, "backoffLimit", if per_index { i32::MAX } else { 6 });
+    fill(spec, "completionMode", "NonIndexed");
+    fill(spec, "suspend", false);
+    fill(spec, "manualSelector", false);
+    let policy =
+        if spec.get("podFailurePolicy").is_some() { "Failed" } else { "TerminatingOrFailed" };
+    fill(spec, "podReplacementPolicy", policy);
+    if spec["manualSelector"] == false
+        && let Some(fields) = spec.as_object_mut()
+    {
+        fields.remove("manualSelector");
+    }
+    let Some(template) = spec.get_mut("template") else { return };
+    pod::default_template(template);
+    if !uid.is_empty() && spec["manualSelector"] != true && spec.get("selector").is_none() {
+        // Pods of a job carry its uid, so that jobs of the same name never share pods.
+        let labels = object_in(object_in(&mut spec["template"], "metadata"), "labels");
+        for prefix in ["", "batch.kubernetes.io/"] {
+            fill(labels, &format!("{prefix}controller-uid"), uid.as_str());
+            fill(labels, &format!("{prefix}job-name"), name.as_str());
+        }
+        spec["selector"] = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}});
+    }
+}
+
+fn cron_job(object: &mut Value) {
+    let spec = object_in(object, "spec");
+    fill(spec, "concurrencyPolicy", "Allow");
+    fill(spec, "suspend", false);
+    fill(spec, "successfulJobsHistoryLimit", 3);
+    fill(spec, "failedJobsHistoryLimit", 1);
+    if let Some(template) = spec.pointer_mut("/jobTemplate/spec/template") {
+        pod::default_template(template);
+    }
+}
+
+fn autoscaler(version: &str, object: &mut Value) {
+    let spec = object_in(object, "spec");
+    fill(spec, "minReplicas", 1);
+    if version == "v2" {
+        let cpu = json!([{"type": "Resource", "resource": {"name": "cpu",
+            "target": {"type": "Utilization", "averageUtilization": 80}}}]);
+        fill(spec, "metrics", cpu);
+    }
+}
+
+fn admission(kind: &str, object: &mut Value) {
+    match kind {
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
+            for webhook in items(object, "webhooks") {
+                fill(webhook, "failurePolicy", "Fail");
+                fill(webhook, "timeoutSeconds", 10);
+                match_resources(webhook, "rules");
+                if kind == "MutatingWebhookConfiguration" {
+                    fill(webhook, "reinvocationPolicy", "Never");
+                }
+                if let Some(service) = webhook.pointer_mut("/clientConfig/service") {
+                    fill(service, "port", 443);
+                }
+            }
+        }
+        "ValidatingAdmissionPolicy" => {
+            let spec = object_in(object, "spec");
+            fill(spec, "failurePolicy", "Fail");
+            if let Some(constraints) = spec.get_mut("matchConstraints") {
+                match_resources(constraints, "resourceRules");
+            }
+        }
+        _ => {
+            if let Some(resources) = object.pointer_mut("/spec/matchResources") {
+                match_resources(resources, "resourceRules");
+            }
+        }
+    }
+}
+
+fn match_resources(object: &mut Value, rules: &str) {
+    fill(object, "matchPolicy", "Equivalent");
+    fill(object, "namespaceSelector", json!({}));
+    fill(object, "objectSelector", json!({}));
+    items(object, rules).for_each(|rule| fill(rule, "scope", "*"));
+}
+
+fn definition(object: &mut Value) {
+    let spec = object_in(object, "spec");
+    let kind = spec["names"]["kind"].as_str().unwrap_or_default().to_owned();
+    if !kind.is_empty() {
+        fill(&mut spec["names"], "singular", kind.to_lowercase());
+        fill(&mut spec["names"], "listKind", format!("{kind}List"));
+    }
+    let conversion = object_in(spec, "conversion");
+    fill(conversion, "strategy", "None");
+    if let Some(service) = conversion.pointer_mut("/webhook/clientConfig/service") {
+        fill(service, "port", 443);
+    }
+}
+
+fn binding(object: &mut Value) {
+    const GROUP: &str = "rbac.authorization.k8s.io";
+    if let Some(role) = object.get_mut("roleRef") {
+        fill(role, "apiGroup", GROUP);
+    }
+    for subject in items(object, "subjects") {
+        if subject["kind"] == "User" || subject["kind"] == "Group" {
+            fill(subject, "apiGroup", GROUP);
+        }
+    }
+}
+
+fn network_policy(object: &mut Value) {
+    let spec = object_in(object, "spec");
+    for direction in ["ingress", "egress"] {
+        for rule in items(spec, direction) {
+            items(rule, "ports").for_each(|port| fill(port, "protocol", "TCP"));
+        }
+    }
+    let has_egress = spec["egress"].as_array().is_some_and(|rules| !rules.is_empty());
+    fill(
+        spec,
+        "policyTypes",
+        if has_egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) },
+    );
+}
+
+fn csi_driver(object: &mut Value) {
+    let spec = object_in(object, "spec");
+    fill(spec, "attachRequired", true);
+    for field in ["podInfoOnMount", "storageCapacity", "requiresRepublish", "seLinuxMount"] {
+        fill(spec, field, false);
+    }
+    fill(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
+    fill(spec, "volumeLifecycleModes", json!(["Persistent"]));
+}
+
+#[cfg(test)]
+mod tests;

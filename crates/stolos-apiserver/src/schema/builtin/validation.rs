@@ -1,0 +1,400 @@
+//! Validation of the built-in kinds: types, required fields, allowed values, and what clients commonly get wrong.
+//!
+//! It is deliberately thin beside kube-apiserver's. Names and labels in `metadata` are checked where requests are handled.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::{Map, Value, json};
+
+use super::immutable;
+use crate::names::GroupVersion;
+use crate::schema::causes::{duplicate, invalid, not_found, not_supported, required};
+use crate::schema::validate::walk;
+use crate::status::Cause;
+
+/// Checks a defaulted object of a built-in kind; `old` is the state that an update replaces.
+#[must_use]
+pub fn validate(
+    group_version: &GroupVersion,
+    kind: &str,
+    new: &Value,
+    old: Option<&Value>,
+) -> Vec<Cause> {
+    let group = group_version.group.as_str();
+    let mut causes = check_shape(group_version, kind, new, old);
+    if !causes.is_empty() {
+        return causes; // What follows assumes values of the right types.
+    }
+    check_meaning(group, kind, new, &mut causes);
+    if let Some(old) = old {
+        immutable::check(group, kind, new, old, &mut causes);
+    }
+    causes
+}
+
+fn check_shape(
+    group_version: &GroupVersion,
+    kind: &str,
+    new: &Value,
+    old: Option<&Value>,
+) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let Some(schema) = super::kind(&group_version.group, &group_version.version, kind) else {
+        return causes;
+    };
+    let Some(fields) = new.as_object() else { return causes };
+    for field in schema.required.iter().filter(|field| !fields.contains_key(*field)) {
+        causes.push(required(field, ""));
+    }
+    for (name, value) in fields.iter().filter(|(name, _)| *name != "metadata") {
+        let Some(known) = schema.properties.get(name) else { continue };
+        let mut found = Vec::new();
+        walk(known, name, value, old.and_then(|old| old.get(name)), &mut found);
+        // Controllers report what they know; only the shape of a status matters.
+        found.retain(|cause| name != "status" || cause.reason == "FieldValueTypeInvalid");
+        causes.extend(found);
+    }
+    causes
+}
+
+fn check_meaning(group: &str, kind: &str, new: &Value, causes: &mut Vec<Cause>) {
+    let spec = &new["spec"];
+    match (group, kind) {
+        ("", "Pod") => check_pod(spec, "spec", BTreeSet::new(), causes),
+        ("", "ReplicationController") => {
+            check_replicas(spec, causes);
+            if spec["template"].is_object() {
+                check_template(spec, &["Always"], causes);
+            }
+        }
+        ("apps", "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet") => {
+            check_replicas(spec, causes);
+            check_selector(kind, spec, causes);
+            check_template(spec, &["Always"], causes);
+        }
+        ("batch", "Job") => check_template(spec, &["Never", "OnFailure"], causes),
+        ("batch", "CronJob") => {
+            let before = causes.len();
+            check_template(&spec["jobTemplate"]["spec"], &["Never", "OnFailure"], causes);
+            for cause in &mut causes[before..] {
+                cause.field = format!("spec.jobTemplate.{}", cause.field);
+            }
+            check_text(spec, "schedule", "spec.schedule", causes);
+        }
+        ("", "Service") => check_service(spec, causes),
+        ("", "ConfigMap") => {
+            check_data(new, &["data", "binaryData"], causes);
+        }
+        ("", "Secret") => check_secret(new, causes),
+        ("", "PersistentVolumeClaim") => check_claim(spec, causes),
+        ("policy", "PodDisruptionBudget") => {
+            if spec.get("minAvailable").is_some() && spec.get("maxUnavailable").is_some() {
+                let why = "minAvailable and maxUnavailable cannot be both set";
+                causes.push(invalid("spec", spec, why));
+            }
+        }
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => check_rules(kind, new, causes),
+        ("rbac.authorization.k8s.io", _) => check_binding(kind, new, causes),
+        ("coordination.k8s.io", "Lease") => {
+            if spec["leaseDurationSeconds"].as_i64().is_some_and(|seconds| seconds <= 0) {
+                let value = &spec["leaseDurationSeconds"];
+                causes.push(invalid("spec.leaseDurationSeconds", value, "must be greater than 0"));
+            }
+        }
+        ("autoscaling", "HorizontalPodAutoscaler") => {
+            let (least, most) = (&spec["minReplicas"], &spec["maxReplicas"]);
+            if most.as_i64() < least.as_i64() {
+                let why = "must be greater than or equal to `minReplicas`";
+                causes.push(invalid("spec.maxReplicas", most, why));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn check_replicas(spec: &Value, causes: &mut Vec<Cause>) {
+    if spec["replicas"].as_i64().is_some_and(|replicas| replicas < 0) {
+        causes.push(invalid(
+            "spec.replicas",
+            &spec["replicas"],
+            "must be greater than or equal to 0",
+        ));
+    }
+}
+
+fn check_selector(kind: &str, spec: &Value, causes: &mut Vec<Cause>) {
+    let selector = &spec["selector"];
+    let empty = |field: &str| selector[field].as_object().is_none_or(Map::is_empty);
+    if empty("matchLabels") && selector["matchExpressions"].as_array().is_none_or(Vec::is_empty) {
+        let why = format!("empty selector is invalid for {}", kind.to_lowercase());
+        causes.push(invalid("spec.selector", selector, &why));
+    } else if !selects(selector, &spec["template"]["metadata"]["labels"]) {
+        let labels = &spec["template"]["metadata"]["labels"];
+        let why = "`selector` does not match template `labels`";
+        causes.push(invalid("spec.template.metadata.labels", labels, why));
+    }
+}
+
+/// Reports whether a label selector matches labels.
+fn selects(selector: &Value, labels: &Value) -> bool {
+    let mut wanted = selector["matchLabels"].as_object().into_iter().flatten();
+    let mut expressions = selector["matchExpressions"].as_array().into_iter().flatten();
+    wanted.all(|(key, value)| labels.get(key) == Some(value))
+        && expressions.all(|expression| {
+            let value = expression["key"].as_str().and_then(|key| labels.get(key));
+            let listed = || {
+                let mut values = expression["values"].as_array().into_iter().flatten();
+                value.is_some_and(|value| values.any(|listed| listed == value))
+            };
+            match expression["operator"].as_str() {
+                Some("In") => listed(),
+                Some("NotIn") => !listed(),
+                Some("Exists") => value.is_some(),
+                Some("DoesNotExist") => value.is_none(),
+                _ => false,
+            }
+        })
+}
+
+/// Checks `template` of a workload's spec.
+fn check_template(spec: &Value, restart_policies: &[&str], causes: &mut Vec<Cause>) {
+    let pod = &spec["template"]["spec"];
+    // Pods of a StatefulSet get a volume for each of its claims.
+    let claims = list(spec, "volumeClaimTemplates");
+    let claims = claims.filter_map(|claim| claim["metadata"]["name"].as_str()).collect();
+    check_pod(pod, "spec.template.spec", claims, causes);
+    let policy = &pod["restartPolicy"];
+    if policy.is_string() && !restart_policies.iter().any(|allowed| policy == allowed) {
+        let allowed: Vec<Value> = restart_policies.iter().map(|allowed| json!(allowed)).collect();
+        causes.push(not_supported("spec.template.spec.restartPolicy", policy, &allowed));
+    }
+}
+
+/// Checks a pod's spec; `claimed` names volumes that exist without being listed.
+fn check_pod<'a>(spec: &'a Value, path: &str, claimed: BTreeSet<&'a str>, causes: &mut Vec<Cause>) {
+    if spec["containers"].as_array().is_none_or(Vec::is_empty) {
+        causes.push(required(&format!("{path}.containers"), ""));
+    }
+    let mut volumes = claimed;
+    for (index, volume) in list(spec, "volumes").enumerate() {
+        let field = format!("{path}.volumes[{index}].name");
+        check_label(&volume["name"], &field, causes);
+        if !volumes.insert(volume["name"].as_str().unwrap_or_default()) {
+            causes.push(duplicate(&field, &volume["name"]));
+        }
+    }
+    let mut names = BTreeSet::new();
+    for field in ["containers", "initContainers"] {
+        for (index, container) in list(spec, field).enumerate() {
+            let path = format!("{path}.{field}[{index}]");
+            check_label(&container["name"], &format!("{path}.name"), causes);
+            if !names.insert(container["name"].as_str().unwrap_or_default()) {
+                causes.push(duplicate(&format!("{path}.name"), &container["name"]));
+            }
+            check_text(container, "image", &format!("{path}.image"), causes);
+            check_container(container, &path, &volumes, causes);
+        }
+    }
+}
+
+fn check_container(
+    container: &Value,
+    path: &str,
+    volumes: &BTreeSet<&str>,
+    causes: &mut Vec<Cause>,
+) {
+    for (index, mount) in list(container, "volumeMounts").enumerate() {
+        let path = format!("{path}.volumeMounts[{index}]");
+        if !volumes.contains(mount["name"].as_str().unwrap_or_default()) {
+            causes.push(not_found(&format!("{path}.name"), &mount["name"]));
+        }
+        check_text(mount, "mountPath", &format!("{path}.mountPath"), causes);
+    }
+    for (index, port) in list(container, "ports").enumerate() {
+        check_port(&port["containerPort"], &format!("{path}.ports[{index}].containerPort"), causes);
+    }
+    for (index, variable) in list(container, "env").enumerate() {
+        check_text(variable, "name", &format!("{path}.env[{index}].name"), causes);
+    }
+}
+
+fn check_service(spec: &Value, causes: &mut Vec<Cause>) {
+    let n_ports = list(spec, "ports").count();
+    let needs_ports = spec["type"] != "ExternalName" && spec["clusterIP"] != "None";
+    if n_ports == 0 && needs_ports {
+        causes.push(required("spec.ports", ""));
+    }
+    if spec["type"] == "ExternalName" {
+        check_text(spec, "externalName", "spec.externalName", causes);
+    }
+    let mut names = BTreeSet::new();
+    let mut numbers = BTreeSet::new();
+    for (index, port) in list(spec, "ports").enumerate() {
+        let path = format!("spec.ports[{index}]");
+        let name = port["name"].as_str().unwrap_or_default();
+        if name.is_empty() && n_ports > 1 {
+            causes.push(required(&format!("{path}.name"), ""));
+        } else if !name.is_empty() {
+            check_label(&port["name"], &format!("{path}.name"), causes);
+            if !names.insert(name) {
+                causes.push(duplicate(&format!("{path}.name"), &port["name"]));
+            }
+        }
+        check_port(&port["port"], &format!("{path}.port"), causes);
+        if !numbers.insert((port["port"].as_i64(), port["protocol"].as_str())) {
+            let key = json!({"port": port["port"], "protocol": port["protocol"]});
+            causes.push(duplicate(&path, &key));
+        }
+    }
+}
+
+fn check_secret(secret: &Value, causes: &mut Vec<Cause>) {
+    check_data(secret, &["data"], causes);
+    let needed: &[&str] = match secret["type"].as_str().unwrap_or_default() {
+        "kubernetes.io/tls" => &["tls.crt", "tls.key"],
+        "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
+        "kubernetes.io/dockercfg" => &[".dockercfg"],
+        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
+        "kubernetes.io/service-account-token" => {
+            const ACCOUNT: &str = "kubernetes.io/service-account.name";
+            if secret["metadata"]["annotations"][ACCOUNT].as_str().is_none_or(str::is_empty) {
+                causes.push(required(&format!("metadata.annotations[{ACCOUNT}]"), ""));
+            }
+            &[]
+        }
+        _ => &[],
+    };
+    for key in needed.iter().filter(|key| secret["data"].get(key).is_none()) {
+        causes.push(required(&format!("data[{key}]"), ""));
+    }
+}
+
+/// Checks the keys and the total size of ConfigMap and Secret data.
+fn check_data(object: &Value, fields: &[&str], causes: &mut Vec<Cause>) {
+    const MAX_BYTES: usize = 1 << 20;
+    static KEY: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new("^[-._a-zA-Z0-9]+$").expect("a fixed pattern compiles"));
+    let mut n_bytes = 0;
+    for field in fields {
+        for (key, value) in object[field].as_object().into_iter().flatten() {
+            n_bytes += value.as_str().map_or(0, str::len);
+            if !KEY.is_match(key) {
+                let why = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. \
+                           'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
+                causes.push(invalid(&format!("{field}[{key}]"), &key.as_str().into(), why));
+            }
+        }
+    }
+    // Base64 makes four characters of three bytes.
+    let most = if fields.contains(&"binaryData") { MAX_BYTES } else { MAX_BYTES / 3 * 4 + 4 };
+    if n_bytes > most {
+        causes.push(crate::schema::causes::too_long(fields[0], MAX_BYTES as u64));
+    }
+}
+
+fn check_claim(spec: &Value, causes: &mut Vec<Cause>) {
+    if spec["accessModes"].as_array().is_none_or(Vec::is_empty) {
+        causes.push(required("spec.accessModes", "at least 1 access mode is required"));
+    }
+    if spec["resources"]["requests"].get("storage").is_none() {
+        causes.push(required("spec.resources[storage]", ""));
+    }
+}
+
+fn check_rules(kind: &str, role: &Value, causes: &mut Vec<Cause>) {
+    let empty = |value: &Value| value.as_array().is_none_or(Vec::is_empty);
+    for (index, rule) in list(role, "rules").enumerate() {
+        let path = format!("rules[{index}]");
+        if empty(&rule["verbs"]) {
+            causes
+                .push(required(&format!("{path}.verbs"), "verbs must contain at least one value"));
+        }
+        if !empty(&rule["nonResourceURLs"]) {
+            if kind == "Role" {
+                let why = "namespaced rules cannot apply to non-resource URLs";
+                causes.push(invalid(
+                    &format!("{path}.nonResourceURLs"),
+                    &rule["nonResourceURLs"],
+                    why,
+                ));
+            } else if !empty(&rule["apiGroups"]) || !empty(&rule["resources"]) {
+                let why = "rules cannot apply to both regular resources and non-resource URLs";
+                causes.push(invalid(
+                    &format!("{path}.nonResourceURLs"),
+                    &rule["nonResourceURLs"],
+                    why,
+                ));
+            }
+            continue;
+        }
+        if empty(&rule["apiGroups"]) {
+            let why = "resource rules must supply at least one api group";
+            causes.push(required(&format!("{path}.apiGroups"), why));
+        }
+        if empty(&rule["resources"]) {
+            let why = "resource rules must supply at least one resource";
+            causes.push(required(&format!("{path}.resources"), why));
+        }
+    }
+}
+
+fn check_binding(kind: &str, binding: &Value, causes: &mut Vec<Cause>) {
+    let allowed: &[&str] =
+        if kind == "RoleBinding" { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
+    let role = &binding["roleRef"];
+    if !allowed.iter().any(|allowed| role["kind"] == *allowed) {
+        let allowed: Vec<Value> = allowed.iter().map(|allowed| json!(allowed)).collect();
+        causes.push(not_supported("roleRef.kind", &role["kind"], &allowed));
+    }
+    check_text(role, "name", "roleRef.name", causes);
+    for (index, subject) in list(binding, "subjects").enumerate() {
+        check_text(subject, "name", &format!("subjects[{index}].name"), causes);
+        let is_account = subject["kind"] == "ServiceAccount";
+        if is_account && kind == "ClusterRoleBinding" {
+            check_text(subject, "namespace", &format!("subjects[{index}].namespace"), causes);
+        }
+        if is_account && subject["apiGroup"].as_str().is_some_and(|group| !group.is_empty()) {
+            let field = format!("subjects[{index}].apiGroup");
+            causes.push(not_supported(&field, &subject["apiGroup"], &[json!("")]));
+        }
+    }
+}
+
+fn list<'a>(object: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
+    object[field].as_array().into_iter().flatten()
+}
+
+/// Asks for a text that is not empty.
+fn check_text(object: &Value, field: &str, path: &str, causes: &mut Vec<Cause>) {
+    if object[field].as_str().is_none_or(str::is_empty) {
+        causes.push(required(path, ""));
+    }
+}
+
+fn check_label(name: &Value, path: &str, causes: &mut Vec<Cause>) {
+    static LABEL: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new("^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$").expect("a fixed pattern compiles")
+    });
+    let text = name.as_str().unwrap_or_default();
+    if text.is_empty() {
+        causes.push(required(path, ""));
+    } else if text.len() > 63 {
+        causes.push(invalid(path, name, "must be no more than 63 bytes"));
+    } else if !LABEL.is_match(text) {
+        let why = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must \
+                   start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for \
+                   validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+        causes.push(invalid(path, name, why));
+    }
+}
+
+fn check_port(port: &Value, path: &str, causes: &mut Vec<Cause>) {
+    if !port.as_i64().is_some_and(|port| (1..=65535).contains(&port)) {
+        causes.push(invalid(path, port, "must be between 1 and 65535, inclusive"));
+    }
+}
+
+#[cfg(test)]
+mod tests;
