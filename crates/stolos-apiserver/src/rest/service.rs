@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
+use tracing::debug;
 
 use super::decode::{BoxError, RequestBody};
 use super::query::Query;
@@ -68,10 +69,13 @@ async fn answer(
     if matches!(permit, Some(Err(_))) {
         return respond::error(&too_many_requests());
     }
-    match handle(core, user, request).await {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = match handle(core, user, request).await {
         Ok(response) => response,
         Err(error) => respond::error(&error),
-    }
+    };
+    debug!(%method, path, status = response.status().as_u16(), "answered");
+    response
 }
 
 fn is_watch(request: &Request<RequestBody>) -> bool {

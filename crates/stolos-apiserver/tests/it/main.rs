@@ -5,6 +5,7 @@
 mod access;
 mod crash;
 mod harness;
+mod model;
 mod objects;
 mod ownership;
 mod pods;
