@@ -32,21 +32,46 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// What an item needs now.
 #[derive(Debug)]
 pub struct Plan<E> {
-    /// Effects, in this order; the first failure ends the plan.
-    pub effects: Vec<E>,
+    /// Effects in steps. Those of one step are carried out side by side; a failure ends the plan after its step.
+    pub steps: Vec<Vec<E>>,
     /// When to plan the item again though nothing has changed.
     pub wake_at: Option<Timestamp>,
 }
 
 impl<E> Default for Plan<E> {
     fn default() -> Self {
-        Self { effects: Vec::new(), wake_at: None }
+        Self { steps: Vec::new(), wake_at: None }
     }
 }
 
+/// Carries effects out one after the other.
 impl<E> From<Vec<E>> for Plan<E> {
     fn from(effects: Vec<E>) -> Self {
-        Self { effects, wake_at: None }
+        Self { steps: effects.into_iter().map(|effect| vec![effect]).collect(), wake_at: None }
+    }
+}
+
+impl<E> Plan<E> {
+    /// Adds a step whose effects do not depend on each other.
+    #[must_use]
+    pub fn then(mut self, side_by_side: Vec<E>) -> Self {
+        if !side_by_side.is_empty() {
+            self.steps.push(side_by_side);
+        }
+        self
+    }
+
+    /// Plans again at a moment though nothing has changed.
+    #[must_use]
+    pub fn waking_at(mut self, at: Option<Timestamp>) -> Self {
+        self.wake_at = at;
+        self
+    }
+
+    /// Tells whether there is nothing to do now.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
     }
 }
 
@@ -55,11 +80,11 @@ pub trait Effect: Send + Sync + 'static {
     /// What the controller learns from the answer.
     type Object: Send + 'static;
 
-    /// Does it and returns the objects as they are afterwards.
+    /// Does it and returns what is known of the objects afterwards.
     fn carry_out(
         &self,
         client: &kube::Client,
-    ) -> impl Future<Output = Result<Vec<Self::Object>, kube::Error>> + Send;
+    ) -> impl Future<Output = Result<Vec<Change<Self::Object>>, kube::Error>> + Send;
 }
 
 /// A controller: its world, which items a change concerns, and what an item needs. It never waits.

@@ -8,6 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 /// First wait after a failure; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 
+/// First wait after a plan from an outdated world; what it lacked is about to arrive.
+const FIRST_RETRY_OUTDATED: Duration = Duration::from_millis(5);
+
 /// Longest wait after failures.
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
@@ -69,10 +72,19 @@ impl<I: Clone + Ord> Queue<I> {
 
     /// Puts an item to rest whose writes failed, to be planned again after a wait that grows.
     pub(crate) fn failed(&mut self, item: &I, now: Timestamp) {
+        self.retry(item, FIRST_RETRY, now);
+    }
+
+    /// As [`Queue::failed`], for an item that was planned from an outdated world.
+    pub(crate) fn outdated(&mut self, item: &I, now: Timestamp) {
+        self.retry(item, FIRST_RETRY_OUTDATED, now);
+    }
+
+    fn retry(&mut self, item: &I, first: Duration, now: Timestamp) {
         let failures = self.failures.get(item).copied().unwrap_or(0);
         self.done(item);
         self.failures.insert(item.clone(), failures.saturating_add(1));
-        let wait = FIRST_RETRY.saturating_mul(1 << failures.min(16)).min(LAST_RETRY);
+        let wait = first.saturating_mul(1 << failures.min(16)).min(LAST_RETRY);
         let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
         self.wake_at(item, now.saturating_add(wait).unwrap_or(Timestamp::MAX));
     }

@@ -32,6 +32,9 @@ struct Outcome<C: Controller> {
     error: Option<WriteError>,
 }
 
+/// Effects of one step that are under way at once; enough to share the group commits of the API server.
+const SIDE_BY_SIDE: usize = 16;
+
 /// Changes taken in before the loop plans again; a flood of events must not starve the plans.
 const BATCH: usize = 256;
 
@@ -55,10 +58,10 @@ pub async fn run<C: Controller>(
                 if let Some(at) = plan.wake_at {
                     queue.wake_at(&item, at);
                 }
-                if plan.effects.is_empty() {
+                if plan.is_empty() {
                     queue.done(&item);
                 } else {
-                    running.push(carry_out::<C>(&client, item, plan.effects));
+                    running.push(carry_out::<C>(&client, item, plan.steps));
                 }
             }
         }
@@ -96,17 +99,25 @@ async fn sleep_until(due: Option<Timestamp>, clock: &Clock) {
     }
 }
 
-/// Carries effects out in order until one fails.
+/// Carries steps out in order until one fails.
 async fn carry_out<C: Controller>(
     client: &Client,
     item: C::Item,
-    effects: Vec<C::Effect>,
+    steps: Vec<Vec<C::Effect>>,
 ) -> Outcome<C> {
     let mut written = Vec::new();
-    for effect in &effects {
-        match effect.carry_out(client).await {
-            Ok(objects) => written.extend(objects.into_iter().map(Change::Applied)),
-            Err(error) => return Outcome { item, written, error: Some(error.into()) },
+    for step in &steps {
+        let effects = step.iter().map(|effect| effect.carry_out(client));
+        let mut answers = futures::stream::iter(effects).buffer_unordered(SIDE_BY_SIDE);
+        let mut failure = None;
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(changes) => written.extend(changes),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        if let Some(error) = failure {
+            return Outcome { item, written, error: Some(error.into()) };
         }
     }
     Outcome { item, written, error: None }
@@ -125,7 +136,7 @@ fn finish<C: Controller>(
         None => queue.done(&outcome.item),
         Some(WriteError::Outdated(error)) => {
             debug!(controller = options.name, item = ?outcome.item, %error, "planned on outdated state");
-            queue.failed(&outcome.item, (options.clock)());
+            queue.outdated(&outcome.item, (options.clock)());
         }
         Some(WriteError::Failed(error)) => {
             warn!(controller = options.name, item = ?outcome.item, %error, "failed to write");

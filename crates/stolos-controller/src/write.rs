@@ -4,10 +4,12 @@ use std::fmt::Debug;
 use std::future::Future;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, PostParams, PropagationPolicy, Request};
+use kube::api::{DeleteParams, PostParams, Preconditions, PropagationPolicy, Request};
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::Change;
 
 /// One write. Each carries what it was decided on.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub enum Write<O> {
     ReplaceStatus(O),
     /// Deletes this very object, by uid, in the background.
     Delete(O),
+    /// Deletes this very object if it is still in this very state, by uid and resource version.
+    DeleteUnchanged(O),
     /// Deletes this very object, by uid, after everything it owns.
     DeleteForeground(O),
 }
@@ -51,7 +55,7 @@ pub trait Stored: Clone + Debug + Send + Sync + 'static {
     /// Returns the metadata.
     fn meta(&self) -> &ObjectMeta;
 
-    /// Carries out a write and returns the new state; nothing after a deletion.
+    /// Carries out a write and returns the new state; nothing when the object is gone.
     fn write(
         client: &Client,
         write: &Write<Self>,
@@ -61,8 +65,11 @@ pub trait Stored: Clone + Debug + Send + Sync + 'static {
 impl<O: Stored> crate::Effect for Write<O> {
     type Object = O;
 
-    async fn carry_out(&self, client: &Client) -> Result<Vec<O>, kube::Error> {
-        Ok(O::write(client, self).await?.into_iter().collect())
+    async fn carry_out(&self, client: &Client) -> Result<Vec<Change<O>>, kube::Error> {
+        Ok(vec![match O::write(client, self).await? {
+            Some(object) => Change::Applied(object),
+            None => Change::Deleted(split(self).1.clone()),
+        }])
     }
 }
 
@@ -86,15 +93,20 @@ where
         How::Create => request.create(&params, body()?),
         How::Replace => request.replace(name, &params, body()?),
         How::ReplaceStatus => request.replace_subresource("status", name, &params, body()?),
-        How::Delete(policy) => {
-            let this_one =
-                kube::api::Preconditions { uid: meta.uid.clone(), resource_version: None };
+        How::Delete { policy, unchanged } => {
+            let this_one = Preconditions {
+                uid: meta.uid.clone(),
+                resource_version: meta.resource_version.clone().filter(|_| unchanged),
+            };
             let params =
                 DeleteParams { propagation_policy: Some(policy), ..DeleteParams::default() }
                     .preconditions(this_one);
             let request = request.delete(name, &params).map_err(kube::Error::BuildRequest)?;
-            client.request_text(request).await?;
-            return Ok(None);
+            // What waits for its finalizers comes back with a deletion time; of anything else there is a Status, or the
+            // last state.
+            let answer = client.request_status::<K>(request).await?;
+            let remains = |object: &K| object.meta().deletion_timestamp.is_some();
+            return Ok(answer.left().filter(remains));
         }
     };
     client.request(request.map_err(kube::Error::BuildRequest)?).await.map(Some)
@@ -107,7 +119,7 @@ pub enum How {
     Create,
     Replace,
     ReplaceStatus,
-    Delete(PropagationPolicy),
+    Delete { policy: PropagationPolicy, unchanged: bool },
 }
 
 /// Declares the watched kinds of a controller once: `Object`, an enum with a variant per kind.
@@ -163,7 +175,12 @@ pub fn split<O>(write: &Write<O>) -> (How, &O) {
         Write::Create(object) => (How::Create, object),
         Write::Replace(object) => (How::Replace, object),
         Write::ReplaceStatus(object) => (How::ReplaceStatus, object),
-        Write::Delete(object) => (How::Delete(PropagationPolicy::Background), object),
-        Write::DeleteForeground(object) => (How::Delete(PropagationPolicy::Foreground), object),
+        Write::Delete(object) => (delete(PropagationPolicy::Background, false), object),
+        Write::DeleteUnchanged(object) => (delete(PropagationPolicy::Background, true), object),
+        Write::DeleteForeground(object) => (delete(PropagationPolicy::Foreground, false), object),
     }
+}
+
+fn delete(policy: PropagationPolicy, unchanged: bool) -> How {
+    How::Delete { policy, unchanged }
 }

@@ -92,7 +92,13 @@ pub(crate) enum Job {
 impl Effect for Job {
     type Object = Object;
 
-    async fn carry_out(&self, _hub: &kube::Client) -> Result<Vec<Object>, kube::Error> {
+    async fn carry_out(&self, _hub: &kube::Client) -> Result<Vec<Change<Object>>, kube::Error> {
+        Ok(self.do_it().await?.into_iter().map(Change::Applied).collect())
+    }
+}
+
+impl Job {
+    async fn do_it(&self) -> Result<Vec<Object>, kube::Error> {
         match self {
             Self::Heartbeat(context, internal) => {
                 Ok(vec![heartbeat::report(context, internal).await?.into()])
@@ -224,12 +230,10 @@ impl Agent {
         let due = last.and_then(|last| last.checked_add(period).ok());
         match due {
             Some(due) if due > now && heartbeat::is_current(internal) => {
-                Plan { effects: Vec::new(), wake_at: Some(due) }
+                Plan::default().waking_at(Some(due))
             }
-            _ => Plan {
-                effects: vec![Job::Heartbeat(context, internal.clone())],
-                wake_at: now.checked_add(period).ok(),
-            },
+            _ => Plan::from(vec![Job::Heartbeat(context, internal.clone())])
+                .waking_at(now.checked_add(period).ok()),
         }
     }
 }

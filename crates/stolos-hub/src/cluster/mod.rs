@@ -241,7 +241,7 @@ impl Members {
                 let mut writes = Vec::new();
                 let wanted = internal_member_cluster(member, &namespace, ClusterState::Leave);
                 writes.extend(ensure(internal, wanted, |live, wanted| live.spec == wanted.spec));
-                Plan { effects: writes, wake_at: Some(deadline) }
+                Plan::from(writes).waking_at(Some(deadline))
             }
             Leaving::CleanUp => {
                 let mut writes = self.free_works(&namespace);
