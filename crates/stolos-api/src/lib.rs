@@ -20,5 +20,15 @@ pub mod validation;
 
 /// Returns the definitions of every kind that lives on the hub or on a member.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [cluster::crds(), cluster::fleet::crds(), placement::crds(), update::crds()].concat()
+    [hub_crds(), member_crds()].concat()
+}
+
+/// Returns the definitions of the kinds that live on the hub.
+pub fn hub_crds() -> Vec<CustomResourceDefinition> {
+    [cluster::crds(), cluster::fleet::crds(), placement::hub_crds(), update::crds()].concat()
+}
+
+/// Returns the definitions of the kinds that live on every member.
+pub fn member_crds() -> Vec<CustomResourceDefinition> {
+    placement::member_crds()
 }

@@ -30,10 +30,14 @@ pub use work::*;
 /// API group of the kinds in this module.
 pub const GROUP: &str = "placement.kubernetes-fleet.io";
 
-/// Returns the definitions of the kinds in this module.
-pub fn crds() -> Vec<CustomResourceDefinition> {
+/// Returns the definitions of the kinds in this module that live on members.
+pub fn member_crds() -> Vec<CustomResourceDefinition> {
+    vec![AppliedWork::crd()]
+}
+
+/// Returns the definitions of the kinds in this module that live on the hub.
+pub fn hub_crds() -> Vec<CustomResourceDefinition> {
     vec![
-        AppliedWork::crd(),
         ClusterResourceBinding::crd(),
         ClusterResourcePlacement::crd(),
         ClusterResourceSnapshot::crd(),

@@ -29,7 +29,6 @@ const SKIPPED_KINDS: &[(&str, &str)] = &[
 /// The kinds of the placement group that users may place.
 const PLACED_PLACEMENT_KINDS: &[&str] = &["ClusterResourceEnvelope", "ResourceEnvelope"];
 
-/// Kinds that are never of use on another cluster, whatever the configuration.
 fn is_fleet_kind(gvk: &Gvk) -> bool {
     gvk.group == PLACEMENT_GROUP && !PLACED_PLACEMENT_KINDS.contains(&gvk.kind.as_str())
 }

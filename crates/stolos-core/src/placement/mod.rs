@@ -1,4 +1,7 @@
 //! From a placement to objects on members, one decision per module.
+//!
+//! On the hub, in this order: [`select`] and [`sanitise`], [`snapshot`], [`scheduler`], [`rollout`],
+//! [`work`]. On the member [`apply`]. And back: [`work_status`], then [`status`].
 
 pub mod apply;
 pub mod condition;
@@ -12,3 +15,5 @@ pub mod scheduler;
 pub mod select;
 pub mod snapshot;
 pub mod status;
+pub mod work;
+pub mod work_status;

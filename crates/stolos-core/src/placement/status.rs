@@ -79,7 +79,7 @@ struct Step {
     holds: &'static str,
     fails: &'static str,
     unknown: &'static str,
-    /// Ends of the sentences "… on N of M selected clusters".
+    /// Begins the message "… on N of M selected clusters".
     done: &'static str,
     event: Option<&'static str>,
 }
@@ -179,7 +179,9 @@ pub fn aggregate(observed: &Observed<'_>) -> PlacementStatus {
         status.conditions.retain(|condition| {
             keep.contains(&condition.type_) || wanted.contains(&condition.type_)
         });
-        conditions.into_iter().for_each(|condition| upsert(&mut status.conditions, condition));
+        for condition in conditions {
+            upsert(&mut status.conditions, condition);
+        }
         status.per_cluster_placement_statuses = clusters;
     }
     status

@@ -368,8 +368,7 @@ mod tests {
         assert_eq!(step(&mut store, vec![], 10).index, 0);
         assert_eq!(step(&mut store, vec![config_map("a", 1)], 10).index, 1);
         assert_eq!(store.names(), ["crp-0-snapshot", "crp-1-snapshot"]);
-        let marks: Vec<_> =
-            store.snapshots().iter().map(|snapshot| snapshot.is_marked_latest()).collect();
+        let marks: Vec<_> = store.snapshots().iter().map(Snapshot::is_marked_latest).collect();
         assert_eq!(marks, [false, true]);
         let snapshots = store.snapshots();
         let groups = groups(&snapshots);

@@ -1,5 +1,6 @@
 //! How far a placement got on each cluster.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use stolos_api::placement::names::{condition as type_, reason};
 use stolos_api::placement::{ClusterDecision, PerClusterPlacementStatus, ResourceBindingStatus};
 
@@ -64,7 +65,7 @@ fn entry(observed: &Observed<'_>, decision: &ClusterDecision) -> PerClusterPlace
     };
     let external = is_external(observed.spec);
     if !external {
-        entry.observed_resource_index = observed.latest_index.unwrap_or_default().to_owned();
+        observed.latest_index.unwrap_or_default().clone_into(&mut entry.observed_resource_index);
     }
     let binding = observed.bindings.iter().find(|binding| {
         !binding.deleting
@@ -93,10 +94,7 @@ fn entry(observed: &Observed<'_>, decision: &ClusterDecision) -> PerClusterPlace
 }
 
 /// Returns the condition of a cluster that has not got the latest group.
-fn waiting(
-    build: &Builder<'_>,
-    binding: &Binding<'_>,
-) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition {
+fn waiting(build: &Builder<'_>, binding: &Binding<'_>) -> Condition {
     let conditions = binding.status.map(|status| status.conditions.as_slice()).unwrap_or_default();
     let started = find_current(conditions, type_::ROLLOUT_STARTED, binding.generation);
     if started.is_some_and(|started| Status::of(started) == Status::False) {
