@@ -16,7 +16,6 @@ mod local;
 mod meta;
 mod negotiate;
 mod path;
-mod pending;
 mod query;
 mod respond;
 mod route;

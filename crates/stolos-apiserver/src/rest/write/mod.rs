@@ -22,7 +22,6 @@ use super::query::WriteOptions;
 use super::{Core, convert, meta};
 use crate::managed_fields::{Manager, ResetFields};
 use crate::registry::Resource;
-use crate::rest::pending::builtin;
 use crate::schema;
 use crate::status::{ApiError, Cause};
 use crate::store::{Attributes, Change, CommitError, Expect, Version, Write};
@@ -141,7 +140,7 @@ impl<'a> Writer<'a> {
         causes.extend(if resource.custom {
             schema::validate(&resource.schema, object, old)
         } else {
-            builtin::validate(group_version, &resource.kind, object, old)
+            schema::builtin::validate(group_version, &resource.kind, object, old)
         });
         causes
     }
@@ -150,10 +149,10 @@ impl<'a> Writer<'a> {
     fn complete(&self, object: &mut Value) {
         self.warn(lifecycle::without_duplicate_owners(object));
         let resource = self.resource();
-        // This also drops the nulls that clients in Go send for absent values.
-        schema::default(&resource.schema, object);
-        if !resource.custom {
-            builtin::default_object(&resource.group_version, &resource.kind, object);
+        if resource.custom {
+            schema::default(&resource.schema, object);
+        } else {
+            schema::builtin::default_object(&resource.group_version, &resource.kind, object);
         }
     }
 
