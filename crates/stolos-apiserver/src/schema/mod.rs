@@ -20,6 +20,7 @@ use std::ops::Deref;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 pub use cel::Rule;
 pub use constraints::Constraints;
@@ -176,5 +177,30 @@ pub struct Schema {
     /// This node or one below it has rules.
     pub has_rules: bool,
     /// `openAPIV3Schema` as the client wrote it; present at the root of a custom resource.
-    pub source: Option<Arc<Value>>,
+    pub source: Option<Arc<Source>>,
+}
+
+/// A schema as a client wrote it.
+#[derive(Debug)]
+pub struct Source {
+    json: Value,
+    fingerprint: OnceLock<String>,
+}
+
+impl Source {
+    pub(crate) fn new(json: Value) -> Self {
+        Self { json, fingerprint: OnceLock::new() }
+    }
+
+    /// Returns the schema itself.
+    #[must_use]
+    pub fn json(&self) -> &Value {
+        &self.json
+    }
+
+    /// Returns a hash of the content; it is the same in every process.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        self.fingerprint.get_or_init(|| hex::encode(Sha256::digest(self.json.to_string())))
+    }
 }

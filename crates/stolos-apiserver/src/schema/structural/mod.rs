@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::causes::{forbidden, invalid, required};
 use super::parse::field_path;
-use super::{ListType, Schema, SchemaRef, Type, builtin, cel, validate};
+use super::{ListType, Schema, SchemaRef, Source, Type, builtin, cel, validate};
 use crate::status::Cause;
 
 /// Where the fields of causes begin; the caller prefixes `spec.versions[<n>].schema.`.
@@ -36,7 +36,7 @@ pub fn compile(source: &Value) -> Result<SchemaRef, Vec<Cause>> {
     }
     compiler.add_object_fields(&mut schema, source, ROOT);
     compiler.add_rules(&mut schema, source, &Place::root());
-    schema.source = Some(Arc::new(source.clone()));
+    schema.source = Some(Arc::new(Source::new(source.clone())));
     if compiler.causes.is_empty() { Ok(SchemaRef::new(schema)) } else { Err(compiler.causes) }
 }
 
