@@ -21,6 +21,9 @@ pub const FLEET_LABEL: &str = "fleet.stolos.dev/fleet";
 /// Label on a namespace that stands for a resource group: the subscription.
 pub const SUBSCRIPTION_LABEL: &str = "fleet.stolos.dev/subscription";
 
+/// Finalizer on members: the hub's `MemberCluster` goes first.
+pub const FLEET_MEMBER_FINALIZER: &str = "fleet.stolos.dev/member";
+
 /// Longest name of a member, update run or strategy within its fleet.
 pub const MAX_NAME_LENGTH: usize = 50;
 
@@ -261,6 +264,9 @@ pub struct FleetMemberStatus {
     /// Kubernetes version of the cluster's control plane when it was last inspected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes_version: Option<String>,
+    /// Where the cluster is, as its upgrade provider says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
     /// Who updates the cluster at the moment. An update run writes this before it starts an upgrade, so that two runs
     /// never touch one cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,156 @@
+//! The simulated provider against a simulated cluster on the embedded API server.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node};
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
+use stolos_api::update::{MemberTarget, UpgradeType};
+use stolos_apiserver::auth::UserInfo;
+use stolos_apiserver::server::{ApiServer, Options};
+use stolos_apiserver::store::Store;
+use stolos_core::update::cluster::{Cluster, Inspection, Operation};
+use stolos_upgrade::{Observation, Provider, Simulated};
+
+/// A wait that only a broken build reaches.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn cluster() -> Client {
+    let store = Store::memory().cluster("member").unwrap();
+    let server = ApiServer::start(store, Options::default()).await.unwrap();
+    let client = Client::new(server.as_user(UserInfo::internal("tester")), "default");
+    let namespace: Namespace =
+        serde_json::from_value(json!({"metadata": {"name": "kube-system"}})).unwrap();
+    let _exists =
+        Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await;
+    let config = stolos_sim::Config {
+        cluster: stolos_sim::Cluster {
+            name: "m".into(),
+            region: "north".into(),
+            kubernetes_version: "1.33.0".into(),
+            node_image: "Ubuntu-2204-202610.01.0".into(),
+            nodes: 2,
+            cpu: 4,
+            memory_gib: 16,
+        },
+        workloads: stolos_sim::Workloads::Simulated,
+        pod_delay: Duration::from_millis(1),
+        node_upgrade_time: Duration::from_millis(20),
+        clock: Arc::new(Timestamp::now),
+    };
+    tokio::spawn(stolos_sim::run(client.clone(), config));
+    client
+}
+
+async fn until(
+    seen: &mut BoxStream<'static, Observation>,
+    wanted: impl Fn(&Observation) -> bool,
+) -> Observation {
+    let search = async {
+        loop {
+            let observation = seen.next().await.expect("a provider follows for ever");
+            if wanted(&observation) {
+                return observation;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, search).await.expect("the cluster does not get there")
+}
+
+fn known(observation: &Observation) -> Option<&Cluster> {
+    match &observation.cluster {
+        Inspection::Known(cluster) => Some(cluster),
+        Inspection::Unknown(_) => None,
+    }
+}
+
+fn full(version: &str, image: &str) -> MemberTarget {
+    MemberTarget {
+        upgrade_type: UpgradeType::Full,
+        kubernetes_version: Some(version.into()),
+        node_images: vec![image.into()],
+    }
+}
+
+async fn upgrade_counts(client: &Client) -> BTreeMap<String, String> {
+    let nodes = Api::<Node>::all(client.clone()).list(&kube::api::ListParams::default()).await;
+    (nodes.unwrap().items.into_iter())
+        .map(|node| {
+            let annotations = node.metadata.annotations.unwrap_or_default();
+            (node.metadata.name.unwrap(), annotations[stolos_sim::UPGRADES_ANNOTATION].clone())
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn an_upgrade_is_seen_from_its_start_to_its_end_and_happens_once() {
+    let client = cluster().await;
+    let provider = Simulated::new(client.clone());
+    let mut seen = provider.follow();
+    let before = until(&mut seen, |o| known(o).is_some_and(|c| c.pools.len() == 1)).await;
+    let cluster = known(&before).unwrap();
+    assert_eq!(cluster.region.as_deref(), Some("north"));
+    assert_eq!(cluster.control_plane.to_string(), "1.33.0");
+    assert_eq!(cluster.pools[0].version.to_string(), "1.33.0");
+    assert_eq!(cluster.image_families(), ["Ubuntu-2204"].into());
+
+    let target = full("1.34.1", "Ubuntu-2204-202611.01.0");
+    provider.start("attempt-1", &target).await.unwrap();
+    provider.start("attempt-1", &target).await.unwrap();
+    let under_way = until(&mut seen, |o| o.operations.contains_key("attempt-1")).await;
+    assert!(matches!(under_way.operations["attempt-1"], Operation::Running(_)));
+    let busy = until(&mut seen, |o| known(o).is_some_and(|c| c.busy.is_some())).await;
+    assert!(known(&busy).unwrap().busy.as_ref().unwrap().contains("attempt-1"));
+
+    let done = |o: &Observation| {
+        matches!(o.operations.get("attempt-1"), Some(Operation::Done(_)))
+            && known(o).is_some_and(|c| c.oldest_pool().to_string() == "1.34.1")
+    };
+    let after = until(&mut seen, done).await;
+    let cluster = known(&after).unwrap();
+    assert_eq!(cluster.control_plane.to_string(), "1.34.1");
+    assert_eq!(cluster.pools[0].image.as_ref().unwrap().as_str(), "Ubuntu-2204-202611.01.0");
+    provider.start("attempt-1", &target).await.unwrap();
+    assert!(upgrade_counts(&client).await.values().all(|count| count == "1"));
+}
+
+#[tokio::test]
+async fn a_failed_upgrade_tells_why() {
+    let client = cluster().await;
+    let provider = Simulated::new(client.clone());
+    let mut seen = provider.follow();
+    until(&mut seen, |o| known(o).is_some()).await;
+    let facts = Api::<ConfigMap>::namespaced(client, "kube-system");
+    let broken = Patch::Merge(json!({"data": {"failUpgrades": "no quota left"}}));
+    let name = stolos_sim::CLUSTER_CONFIG_MAP;
+    facts.patch(name, &PatchParams::default(), &broken).await.unwrap();
+
+    provider.start("attempt-1", &full("1.34.1", "Ubuntu-2204-202611.01.0")).await.unwrap();
+    let ended =
+        |o: &Observation| matches!(o.operations.get("attempt-1"), Some(Operation::Failed { .. }));
+    let failed = until(&mut seen, ended).await;
+    let Operation::Failed { message, .. } = &failed.operations["attempt-1"] else { panic!() };
+    assert_eq!(message, "no quota left");
+}
+
+#[tokio::test]
+async fn the_facts_say_what_a_cluster_is_offered() {
+    let client = cluster().await;
+    let provider = Simulated::new(client.clone());
+    let mut seen = provider.follow();
+    until(&mut seen, |o| known(o).is_some()).await;
+    let facts = Api::<ConfigMap>::namespaced(client, "kube-system");
+    let offer = json!({"data": {"kubernetesVersions": "1.33.0, 1.34.1", "power": "stopped"}});
+    let name = stolos_sim::CLUSTER_CONFIG_MAP;
+    facts.patch(name, &PatchParams::default(), &Patch::Merge(offer)).await.unwrap();
+    let offered =
+        until(&mut seen, |o| known(o).is_some_and(|c| c.versions.listed().len() == 2)).await;
+    assert_eq!(known(&offered).unwrap().power, stolos_core::update::cluster::Power::Stopped);
+}
