@@ -1,1 +1,134 @@
 //! Behaviours that upstream leaves to controllers: garbage collection, namespaces, service accounts, event expiry.
+//!
+//! Each controller follows the store, puts the keys of what may need work into a [`queue::Queue`], reads the world afresh
+//! for each key, and writes through the API like any client. Nothing polls.
+
+pub(crate) mod api;
+mod bootstrap;
+mod event_expiry;
+pub(crate) mod follow;
+mod gc;
+mod namespace_defaults;
+mod namespaces;
+pub(crate) mod queue;
+
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::crd;
+use crate::registry::Registry;
+use crate::rest::LocalClient;
+use crate::status::ApiError;
+use crate::store::ClusterStore;
+
+pub(crate) use api::Api;
+
+/// Which controllers of a logical cluster run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Controllers {
+    /// Creates the namespaces that every cluster has.
+    pub system_namespaces: bool,
+    /// Deletes objects whose owners are gone, and carries out foreground and orphaning deletion.
+    pub garbage_collector: bool,
+    /// Empties namespaces that are being deleted.
+    pub namespaces: bool,
+    /// Keeps the `default` service account in every namespace.
+    pub service_accounts: bool,
+    /// Keeps the config map `kube-root-ca.crt` with these certificates (PEM) in every namespace.
+    pub root_ca: Option<String>,
+    /// Deletes events an hour after their last change.
+    pub event_expiry: bool,
+    /// Publishes CustomResourceDefinitions. Without it custom resources are stored but not served.
+    pub custom_resources: bool,
+}
+
+impl Default for Controllers {
+    /// Returns all controllers; the root certificate, which they cannot know, is missing.
+    fn default() -> Self {
+        Self {
+            system_namespaces: true,
+            garbage_collector: true,
+            namespaces: true,
+            service_accounts: true,
+            root_ca: None,
+            event_expiry: true,
+            custom_resources: true,
+        }
+    }
+}
+
+impl Controllers {
+    /// Returns what is part of kube-apiserver itself, without what kube-controller-manager does: the envtest profile.
+    #[must_use]
+    pub fn api_server_only() -> Self {
+        Self { system_namespaces: true, event_expiry: true, custom_resources: true, ..Self::none() }
+    }
+
+    /// Returns no controllers.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            system_namespaces: false,
+            garbage_collector: false,
+            namespaces: false,
+            service_accounts: false,
+            root_ca: None,
+            event_expiry: false,
+            custom_resources: false,
+        }
+    }
+}
+
+/// What controllers work with.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) store: ClusterStore,
+    pub(crate) registry: Registry,
+    pub(crate) clock: Clock,
+    pub(crate) api: Api,
+}
+
+impl Context {
+    pub(crate) fn new(store: ClusterStore, registry: Registry, clock: Clock, client: LocalClient) -> Self {
+        Self { store, registry, clock, api: Api::new(client) }
+    }
+}
+
+/// The running controllers; dropping it stops them.
+#[derive(Debug)]
+pub struct Running(#[expect(dead_code, reason = "held for its drop, which ends the tasks")] JoinSet<()>);
+
+/// Prepares the cluster and starts its controllers. On return, stored custom resources are served and the namespaces
+/// that every cluster has exist.
+///
+/// # Errors
+///
+/// When the namespaces cannot be created.
+pub(crate) async fn start(controllers: &Controllers, context: &Context) -> Result<Running, ApiError> {
+    let mut tasks = JoinSet::new();
+    if controllers.custom_resources {
+        let controller = crd::Controller::new(context.clone());
+        controller.publish_established();
+        tasks.spawn(controller.run());
+    }
+    if controllers.system_namespaces {
+        bootstrap::create_namespaces(&context.api).await?;
+    }
+    if controllers.garbage_collector {
+        tasks.spawn(gc::run(context.clone()));
+    }
+    if controllers.namespaces {
+        tasks.spawn(namespaces::run(context.clone()));
+    }
+    let defaults = namespace_defaults::Defaults {
+        service_account: controllers.service_accounts,
+        root_ca: controllers.root_ca.clone(),
+    };
+    if defaults.any() {
+        tasks.spawn(namespace_defaults::run(context.clone(), defaults));
+    }
+    if controllers.event_expiry {
+        tasks.spawn(event_expiry::run(context.clone()));
+    }
+    Ok(Running(tasks))
+}

@@ -1,0 +1,185 @@
+//! From a definition to rows of the registry.
+
+use serde_json::Value;
+
+use super::names::Names;
+use super::{storage_version, versions};
+use crate::names::GroupVersion;
+use crate::registry::{Resource, STORED, Scale, resource_id};
+use crate::schema::structural;
+use crate::status::Cause;
+use crate::table;
+
+/// Verbs while a definition is being deleted: its objects can go, and no new ones come.
+const WITHOUT_CREATE: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
+/// Turns a definition into one resource per served version.
+///
+/// # Errors
+///
+/// What is wrong with its schemas or columns, located in the definition. [`super::validate`] finds the same.
+pub fn resources(crd: &Value) -> Result<Vec<Resource>, Vec<Cause>> {
+    rows(crd, &Names::parse(&crd["spec"]["names"]), STORED, |version| version["served"] == true)
+}
+
+/// Turns a definition into resources under the names that were accepted.
+pub(super) fn established(crd: &Value, names: &Names) -> Result<Vec<Resource>, Vec<Cause>> {
+    rows(crd, names, STORED, |version| version["served"] == true)
+}
+
+/// As [`established`], for the time of the deletion: the stored version must be there to be emptied.
+pub(super) fn terminating(crd: &Value, names: &Names) -> Result<Vec<Resource>, Vec<Cause>> {
+    let is_needed = |version: &Value| version["served"] == true || version["storage"] == true;
+    rows(crd, names, WITHOUT_CREATE, is_needed)
+}
+
+/// Returns where the store keeps the objects of a definition.
+pub(super) fn storage_id(crd: &Value) -> crate::store::ResourceId {
+    let text = |value: &'_ Value| value.as_str().unwrap_or_default().to_owned();
+    resource_id(&text(&crd["spec"]["group"]), &text(&crd["spec"]["names"]["plural"])).into()
+}
+
+fn rows(
+    crd: &Value,
+    names: &Names,
+    verbs: &'static [&'static str],
+    is_wanted: impl Fn(&Value) -> bool,
+) -> Result<Vec<Resource>, Vec<Cause>> {
+    let mut rows = Vec::new();
+    let mut causes = Vec::new();
+    for (index, version) in versions(crd).enumerate().filter(|(_, version)| is_wanted(version)) {
+        match row(crd, names, verbs, index, version) {
+            Ok(row) => rows.push(row),
+            Err(found) => causes.extend(found),
+        }
+    }
+    if causes.is_empty() { Ok(rows) } else { Err(causes) }
+}
+
+fn row(
+    crd: &Value,
+    names: &Names,
+    verbs: &'static [&'static str],
+    index: usize,
+    version: &Value,
+) -> Result<Resource, Vec<Cause>> {
+    let group = crd["spec"]["group"].as_str().unwrap_or_default();
+    let subresources = &version["subresources"];
+    let columns = table::custom_columns(&version["additionalPrinterColumns"]);
+    let schema = compile(index, version)?;
+    Ok(Resource {
+        group_version: GroupVersion::new(group, version["name"].as_str().unwrap_or_default()),
+        storage_version: storage_version(crd).unwrap_or_default().to_owned(),
+        plural: names.plural.clone(),
+        singular: names.singular.clone(),
+        kind: names.kind.clone(),
+        list_kind: names.list_kind.clone(),
+        short_names: names.short_names.clone(),
+        categories: names.categories.clone(),
+        namespaced: crd["spec"]["scope"] == "Namespaced",
+        verbs,
+        status_subresource: subresources["status"].is_object(),
+        scale: scale(&subresources["scale"]),
+        other_subresources: &[],
+        generation: true,
+        create_on_update: false,
+        unconditional_update: false,
+        custom: true,
+        schema: schema.into(),
+        columns: columns.map_err(|error| vec![column_cause(index, &error)])?,
+        selectable_fields: selectable_fields(version),
+        storage: storage_id(crd),
+    })
+}
+
+/// Compiles the schema of a version; errors are located in the definition.
+pub(super) fn compile(index: usize, version: &Value) -> Result<crate::schema::SchemaRef, Vec<Cause>> {
+    let root = format!("spec.versions[{index}].schema.openAPIV3Schema");
+    structural::compile(&version["schema"]["openAPIV3Schema"]).map_err(|causes| {
+        let locate = |cause: Cause| Cause { field: join(&root, &cause.field), ..cause };
+        causes.into_iter().map(locate).collect()
+    })
+}
+
+fn join(root: &str, field: &str) -> String {
+    match field {
+        "" => root.to_owned(),
+        list if list.starts_with('[') => format!("{root}{list}"),
+        other => format!("{root}.{other}"),
+    }
+}
+
+pub(super) fn column_cause(version: usize, error: &table::ColumnError) -> Cause {
+    Cause {
+        reason: "FieldValueInvalid".to_owned(),
+        message: format!("Invalid value: \"{}\": {}", error.path, error.source),
+        field: format!("spec.versions[{version}].additionalPrinterColumns[{}].jsonPath", error.index),
+    }
+}
+
+fn scale(scale: &Value) -> Option<Scale> {
+    let path = |field: &str| scale[field].as_str().map(|path| path.trim_start_matches('.').to_owned());
+    Some(Scale {
+        spec_replicas: path("specReplicasPath")?,
+        status_replicas: path("statusReplicasPath")?,
+        label_selector: path("labelSelectorPath").filter(|path| !path.is_empty()),
+    })
+}
+
+fn selectable_fields(version: &Value) -> Vec<String> {
+    let fields = version["selectableFields"].as_array().into_iter().flatten();
+    let paths = fields.filter_map(|field| field["jsonPath"].as_str());
+    paths.map(|path| path.trim_start_matches('.').to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn crd() -> Value {
+        let version = |name: &str, served: bool, storage: bool| {
+            json!({
+                "name": name, "served": served, "storage": storage,
+                "schema": {"openAPIV3Schema": {"type": "object"}},
+                "subresources": {
+                    "status": {},
+                    "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"},
+                },
+                "selectableFields": [{"jsonPath": ".spec.color"}],
+            })
+        };
+        json!({"spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+            "versions": [version("v1alpha1", false, true), version("v1", true, false)],
+        }})
+    }
+
+    #[test]
+    fn each_served_version_becomes_a_resource() {
+        let rows = resources(&crd()).unwrap();
+        let [row] = rows.as_slice() else { panic!("one version is served") };
+        assert_eq!(row.group_version, GroupVersion::new("example.com", "v1"));
+        assert_eq!((row.storage_version.as_str(), &*row.storage), ("v1alpha1", "widgets.example.com"));
+        assert!(row.namespaced && row.status_subresource && row.custom && row.generation);
+        assert_eq!(row.selectable_fields, ["spec.color"]);
+        let scale = row.scale.as_ref().unwrap();
+        assert_eq!((scale.spec_replicas.as_str(), &scale.label_selector), ("spec.replicas", &None));
+        assert!(row.offers("create"));
+    }
+
+    #[test]
+    fn a_definition_on_its_way_out_takes_no_new_objects() {
+        let rows = terminating(&crd(), &Names::parse(&crd()["spec"]["names"])).unwrap();
+        assert_eq!(rows.len(), 2, "the stored version is served to empty it");
+        assert!(rows.iter().all(|row| !row.offers("create") && row.offers("delete")));
+    }
+
+    #[test]
+    fn fields_of_schema_errors_are_located_in_the_definition() {
+        assert_eq!(join("spec.versions[0].x", "properties[spec].type"), "spec.versions[0].x.properties[spec].type");
+        assert_eq!(join("a", ""), "a");
+    }
+}
