@@ -10,6 +10,7 @@
 
 pub mod auth;
 pub mod clock;
+mod conditions;
 pub mod controllers;
 pub mod crd;
 pub mod discovery;

@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::auth::token::KeyError;
 use crate::auth::{Auth, DEFAULT_ISSUER, TokenSigner, UserInfo, rbac};
 use crate::clock::Clock;
+use crate::controllers::{self, Context, Controllers, Running};
 use crate::names::GroupVersion;
 use crate::registry::Registry;
 use crate::rest::admission::{NamespaceLifecycle, Plugin, RoleEscalation};
@@ -25,11 +26,18 @@ pub struct Options {
     pub signer: Option<Arc<TokenSigner>>,
     /// Admission plugins after the built-in ones, in order.
     pub admission: Vec<Arc<dyn Plugin>>,
+    /// What runs beside the handler.
+    pub controllers: Controllers,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::system(), signer: None, admission: Vec::new() }
+        Self {
+            clock: Clock::system(),
+            signer: None,
+            admission: Vec::new(),
+            controllers: Controllers::default(),
+        }
     }
 }
 
@@ -47,20 +55,23 @@ pub enum StartError {
 /// Bootstrap objects written at once; enough to share group commits.
 const PARALLEL_WRITES: usize = 32;
 
-/// The API server of one logical cluster. Clones share it; [`ApiServer::stop`] ends its watches.
+/// The API server of one logical cluster. Clones share it; [`ApiServer::stop`] ends its watches and controllers, and so
+/// does dropping the last clone with the controllers.
 #[derive(Clone)]
 pub struct ApiServer {
     core: Arc<Core>,
     stopping: Arc<watch::Sender<bool>>,
+    running: Arc<Running>,
 }
 
 impl ApiServer {
-    /// Starts a cluster on its store. On return the default roles and their bindings exist.
+    /// Starts a cluster on its store. On return the default roles, their bindings and the namespaces that
+    /// every cluster has exist, and the custom resources found in the store are served.
     ///
     /// # Errors
     /// When the token key cannot be made or the store does not take the first objects.
     pub async fn start(store: ClusterStore, options: Options) -> Result<Self, StartError> {
-        let Options { clock, signer, admission } = options;
+        let Options { clock, signer, admission, controllers } = options;
         let signer = match signer {
             Some(signer) => signer,
             None => Arc::new(TokenSigner::generate(DEFAULT_ISSUER)?),
@@ -81,34 +92,16 @@ impl ApiServer {
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             stopping: stopped,
         };
-        let server = Self { core: Arc::new(core), stopping: Arc::new(stopping) };
-        server.write_default_roles().await?;
-        Ok(server)
-    }
-
-    /// Writes the default roles and bindings that are missing; those that are there belong to the administrator.
-    async fn write_default_roles(&self) -> Result<(), ApiError> {
-        let missing = rbac::bootstrap_objects().into_iter().filter_map(|object| {
-            let path = self.path_if_missing(&object)?;
-            Some((path, object))
-        });
-        let writes = missing.map(|(path, object)| {
-            let client = self.local();
-            async move { client.call(Method::POST, &path, Some(object)).await.map(drop) }
-        });
-        stream::iter(writes.collect::<Vec<_>>())
-            .buffer_unordered(PARALLEL_WRITES)
-            .try_collect()
-            .await
-    }
-
-    fn path_if_missing(&self, object: &Value) -> Option<String> {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let GroupVersion { group, version } = GroupVersion::parse(&text(&object["apiVersion"]));
-        let resource = self.core.registry.kind(&group, &version, &text(&object["kind"]))?;
-        let key = Key::cluster_scoped(&text(&object["metadata"]["name"]));
-        let missing = self.core.store.get(&resource.storage, &key).is_none();
-        missing.then(|| format!("/apis/{group}/{version}/{}", resource.plural))
+        let core = Arc::new(core);
+        write_default_roles(&core).await?;
+        let context = Context::new(
+            core.store.clone(),
+            core.registry.clone(),
+            core.clock.clone(),
+            LocalClient::new(Arc::clone(&core)),
+        );
+        let running = Arc::new(controllers::start(&controllers, &context).await?);
+        Ok(Self { core, stopping: Arc::new(stopping), running })
     }
 
     /// Returns the tower service that authenticates each request.
@@ -141,8 +134,34 @@ impl ApiServer {
         &self.core.auth
     }
 
-    /// Ends all watches, so that connections can close.
+    /// Stops the controllers and ends all watches, so that connections can close.
     pub fn stop(&self) {
+        self.running.stop();
         self.stopping.send_replace(true);
     }
+}
+
+/// Writes the default roles and bindings that are missing; those that are there belong to the administrator.
+async fn write_default_roles(core: &Arc<Core>) -> Result<(), ApiError> {
+    let missing = rbac::bootstrap_objects().into_iter().filter_map(|object| {
+        let path = path_if_missing(core, &object)?;
+        Some((path, object))
+    });
+    let writes = missing.map(|(path, object)| {
+        let client = LocalClient::new(Arc::clone(core));
+        async move { client.call(Method::POST, &path, Some(object)).await.map(drop) }
+    });
+    stream::iter(writes.collect::<Vec<_>>())
+        .buffer_unordered(PARALLEL_WRITES)
+        .try_collect()
+        .await
+}
+
+fn path_if_missing(core: &Core, object: &Value) -> Option<String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let GroupVersion { group, version } = GroupVersion::parse(&text(&object["apiVersion"]));
+    let resource = core.registry.kind(&group, &version, &text(&object["kind"]))?;
+    let key = Key::cluster_scoped(&text(&object["metadata"]["name"]));
+    let missing = core.store.get(&resource.storage, &key).is_none();
+    missing.then(|| format!("/apis/{group}/{version}/{}", resource.plural))
 }

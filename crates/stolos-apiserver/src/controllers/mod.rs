@@ -12,6 +12,8 @@ mod namespace_defaults;
 mod namespaces;
 pub(crate) mod queue;
 
+use std::sync::{Mutex, PoisonError};
+
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
@@ -95,8 +97,16 @@ impl Context {
 }
 
 /// The running controllers; dropping it stops them.
-#[derive(Debug)]
-pub struct Running(#[expect(dead_code, reason = "held for its drop, which ends the tasks")] JoinSet<()>);
+pub(crate) struct Running {
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Running {
+    /// Stops the controllers at their next await.
+    pub(crate) fn stop(&self) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+}
 
 /// Prepares the cluster and starts its controllers. On return, stored custom resources are served and the namespaces
 /// that every cluster has exist.
@@ -130,5 +140,5 @@ pub(crate) async fn start(controllers: &Controllers, context: &Context) -> Resul
     if controllers.event_expiry {
         tasks.spawn(event_expiry::run(context.clone()));
     }
-    Ok(Running(tasks))
+    Ok(Running { tasks: Mutex::new(tasks) })
 }

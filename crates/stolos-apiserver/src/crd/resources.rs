@@ -94,19 +94,11 @@ fn row(
 
 /// Compiles the schema of a version; errors are located in the definition.
 pub(super) fn compile(index: usize, version: &Value) -> Result<crate::schema::SchemaRef, Vec<Cause>> {
-    let root = format!("spec.versions[{index}].schema.openAPIV3Schema");
+    let root = format!("spec.versions[{index}].schema");
     structural::compile(&version["schema"]["openAPIV3Schema"]).map_err(|causes| {
-        let locate = |cause: Cause| Cause { field: join(&root, &cause.field), ..cause };
+        let locate = |cause: Cause| Cause { field: format!("{root}.{}", cause.field), ..cause };
         causes.into_iter().map(locate).collect()
     })
-}
-
-fn join(root: &str, field: &str) -> String {
-    match field {
-        "" => root.to_owned(),
-        list if list.starts_with('[') => format!("{root}{list}"),
-        other => format!("{root}.{other}"),
-    }
 }
 
 pub(super) fn column_cause(version: usize, error: &table::ColumnError) -> Cause {
@@ -175,11 +167,5 @@ mod tests {
         let rows = terminating(&crd(), &Names::parse(&crd()["spec"]["names"])).unwrap();
         assert_eq!(rows.len(), 2, "the stored version is served to empty it");
         assert!(rows.iter().all(|row| !row.offers("create") && row.offers("delete")));
-    }
-
-    #[test]
-    fn fields_of_schema_errors_are_located_in_the_definition() {
-        assert_eq!(join("spec.versions[0].x", "properties[spec].type"), "spec.versions[0].x.properties[spec].type");
-        assert_eq!(join("a", ""), "a");
     }
 }

@@ -13,7 +13,7 @@ mod decode;
 mod lifecycle;
 mod list;
 mod local;
-mod meta;
+pub(crate) mod meta;
 mod negotiate;
 mod path;
 mod query;

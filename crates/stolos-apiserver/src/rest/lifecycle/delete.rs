@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::crd;
 use crate::registry::Resource;
 use crate::rest::meta::{self, FOREGROUND, ORPHAN};
 use crate::rest::query::{DeleteOptions, Propagation};
@@ -34,7 +35,11 @@ pub(crate) fn decide_delete(
     if meta::is_deleting(current) {
         return again(builtin, current, grace, now);
     }
-    let finalizers = next_finalizers(current, options);
+    let mut finalizers = next_finalizers(current, options);
+    // The objects of a definition go before it does.
+    if builtin == Some(crd::STORAGE) && !finalizers.contains(&crd::CLEANUP_FINALIZER) {
+        finalizers.push(crd::CLEANUP_FINALIZER);
+    }
     let held =
         !finalizers.is_empty() || (builtin == Some("namespaces") && holds_namespace(current));
     if !held && grace == 0 {

@@ -20,6 +20,7 @@ use super::call::Call;
 use super::lifecycle::{self, Part};
 use super::query::WriteOptions;
 use super::{Core, convert, meta};
+use crate::crd;
 use crate::managed_fields::{Manager, ResetFields};
 use crate::registry::Resource;
 use crate::schema;
@@ -142,6 +143,9 @@ impl<'a> Writer<'a> {
         } else {
             schema::builtin::validate(group_version, &resource.kind, object, old)
         });
+        if &*resource.storage == crd::STORAGE {
+            causes.extend(crd::validate(object, old));
+        }
         causes
     }
 
@@ -153,6 +157,9 @@ impl<'a> Writer<'a> {
             schema::default(&resource.schema, object);
         } else {
             schema::builtin::default_object(&resource.group_version, &resource.kind, object);
+        }
+        if &*resource.storage == crd::STORAGE {
+            crd::default(object);
         }
     }
 
