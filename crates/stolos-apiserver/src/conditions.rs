@@ -6,7 +6,14 @@ use serde_json::{Value, json};
 use crate::rest::meta;
 
 /// Sets a condition of an object. The transition time moves only when the status changes.
-pub(crate) fn set(object: &mut Value, type_: &str, status: &str, reason: &str, message: &str, now: Timestamp) {
+pub(crate) fn set(
+    object: &mut Value,
+    type_: &str,
+    status: &str,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
     if !object["status"].is_object() {
         object["status"] = json!({});
     }
@@ -17,7 +24,8 @@ pub(crate) fn set(object: &mut Value, type_: &str, status: &str, reason: &str, m
     let list = conditions.as_array_mut().expect("made an array");
     let known = list.iter().position(|condition| condition["type"] == type_);
     let since = known.map(|at| &list[at]).filter(|old| old["status"] == status);
-    let since = since.map_or_else(|| json!(meta::seconds(now)), |old| old["lastTransitionTime"].clone());
+    let since =
+        since.map_or_else(|| json!(meta::seconds(now)), |old| old["lastTransitionTime"].clone());
     let condition = json!({
         "type": type_, "status": status, "reason": reason, "message": message, "lastTransitionTime": since,
     });
@@ -51,7 +59,10 @@ mod tests {
         set(&mut object, "Ready", "False", "A", "a", first.parse().unwrap());
         set(&mut object, "Ready", "False", "B", "b", later.parse().unwrap());
         let conditions = &object["status"]["conditions"];
-        assert_eq!((&conditions[0]["reason"], &conditions[0]["lastTransitionTime"]), (&json!("B"), &json!(first)));
+        assert_eq!(
+            (&conditions[0]["reason"], &conditions[0]["lastTransitionTime"]),
+            (&json!("B"), &json!(first))
+        );
         set(&mut object, "Ready", "True", "C", "c", later.parse().unwrap());
         assert_eq!(object["status"]["conditions"][0]["lastTransitionTime"], later);
         assert!(is_true(&object, "Ready"));

@@ -151,10 +151,7 @@ async fn write_default_roles(core: &Arc<Core>) -> Result<(), ApiError> {
         let client = LocalClient::new(Arc::clone(core));
         async move { client.call(Method::POST, &path, Some(object)).await.map(drop) }
     });
-    stream::iter(writes.collect::<Vec<_>>())
-        .buffer_unordered(PARALLEL_WRITES)
-        .try_collect()
-        .await
+    stream::iter(writes.collect::<Vec<_>>()).buffer_unordered(PARALLEL_WRITES).try_collect().await
 }
 
 fn path_if_missing(core: &Core, object: &Value) -> Option<String> {

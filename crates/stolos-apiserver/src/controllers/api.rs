@@ -57,7 +57,10 @@ impl Api {
         metadata["uid"] = json!(version.attributes.uid);
         metadata["resourceVersion"] = json!(version.revision.to_string());
         let patch = json!({ "metadata": metadata });
-        ignore(StatusCode::NOT_FOUND, self.0.patch(path, "application/merge-patch+json", patch).await)
+        ignore(
+            StatusCode::NOT_FOUND,
+            self.0.patch(path, "application/merge-patch+json", patch).await,
+        )
     }
 
     /// Creates an object; one that exists already is fine.

@@ -10,7 +10,8 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 /// Creates the namespaces that are missing.
 pub(super) async fn create_namespaces(api: &Api) -> Result<(), ApiError> {
     for name in NAMESPACES {
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         api.ensure("/api/v1/namespaces", namespace).await?;
     }
     Ok(())

@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::Context;
 use super::api::{self, Propagation};
 use super::follow::{Seen, follow};
 use super::queue::{Next, Queue};
-use super::Context;
 use crate::status::ApiError;
 use crate::store::{Key, ResourceId};
 
@@ -38,7 +38,9 @@ async fn expire(context: &Context, events: &ResourceId, key: Key) -> Result<Next
     if !left.is_zero() {
         return Ok(Next::After(left));
     }
-    let Some(path) = api::stored_path(&context.registry, events, &key) else { return Ok(Next::Done) };
+    let Some(path) = api::stored_path(&context.registry, events, &key) else {
+        return Ok(Next::Done);
+    };
     context.api.delete(&path, &version, Propagation::Background).await?;
     Ok(Next::Done)
 }
@@ -54,7 +56,8 @@ fn time_left(event: &Value, now: Timestamp) -> Duration {
 /// Returns the latest time that the event itself knows of; managed fields tell of each write.
 fn last_written(event: &Value) -> Option<Timestamp> {
     let metadata = &event["metadata"];
-    let fields = metadata["managedFields"].as_array().into_iter().flatten().map(|entry| &entry["time"]);
+    let fields =
+        metadata["managedFields"].as_array().into_iter().flatten().map(|entry| &entry["time"]);
     let times = [
         &metadata["creationTimestamp"],
         &event["lastTimestamp"],

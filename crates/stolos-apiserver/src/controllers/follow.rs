@@ -20,7 +20,11 @@ pub(crate) enum Seen<'a> {
 }
 
 /// Follows a resource until the store closes. `see` must be quick and must not wait.
-pub(crate) async fn follow(store: &ClusterStore, resource: &ResourceId, mut see: impl FnMut(Seen<'_>)) {
+pub(crate) async fn follow(
+    store: &ClusterStore,
+    resource: &ResourceId,
+    mut see: impl FnMut(Seen<'_>),
+) {
     follow_since(store, resource, None, &mut see).await;
 }
 

@@ -91,7 +91,12 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(store: ClusterStore, registry: Registry, clock: Clock, client: LocalClient) -> Self {
+    pub(crate) fn new(
+        store: ClusterStore,
+        registry: Registry,
+        clock: Clock,
+        client: LocalClient,
+    ) -> Self {
         Self { store, registry, clock, api: Api::new(client) }
     }
 }
@@ -114,7 +119,10 @@ impl Running {
 /// # Errors
 ///
 /// When the namespaces cannot be created.
-pub(crate) async fn start(controllers: &Controllers, context: &Context) -> Result<Running, ApiError> {
+pub(crate) async fn start(
+    controllers: &Controllers,
+    context: &Context,
+) -> Result<Running, ApiError> {
     let mut tasks = JoinSet::new();
     if controllers.custom_resources {
         let controller = crd::Controller::new(context.clone());

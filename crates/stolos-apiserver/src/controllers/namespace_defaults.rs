@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::Context;
 use super::follow::{Seen, follow};
 use super::queue::{Next, Queue};
-use super::Context;
 use crate::status::ApiError;
 use crate::store::{Key, ResourceId};
 
@@ -30,7 +30,8 @@ impl Defaults {
 pub(super) async fn run(context: Context, defaults: Defaults) {
     let queue = Queue::new();
     let namespaces = ResourceId::from("namespaces");
-    let (accounts, config_maps) = (ResourceId::from("serviceaccounts"), ResourceId::from("configmaps"));
+    let (accounts, config_maps) =
+        (ResourceId::from("serviceaccounts"), ResourceId::from("configmaps"));
     let store = &context.store;
     let all = follow(store, &namespaces, |seen| match seen {
         Seen::Listed(version) => queue.push(version.key.name.clone()),
@@ -81,7 +82,11 @@ async fn ensure_service_account(context: &Context, namespace: &str) -> Result<()
     context.api.ensure(&format!("/api/v1/namespaces/{namespace}/serviceaccounts"), account).await
 }
 
-async fn ensure_root_ca(context: &Context, namespace: &str, certificates: &str) -> Result<(), ApiError> {
+async fn ensure_root_ca(
+    context: &Context,
+    namespace: &str,
+    certificates: &str,
+) -> Result<(), ApiError> {
     let key = Key::namespaced(namespace, ROOT_CA);
     let collection = format!("/api/v1/namespaces/{namespace}/configmaps");
     let Some(version) = context.store.get(&"configmaps".into(), &key) else {

@@ -147,7 +147,9 @@ impl<K: Ord + Clone> Timers<K> {
 
     /// Waits for the first key to be due; for ever without any. Cancel safe.
     async fn next(&mut self) -> K {
-        let Some((at, key)) = self.order.first().cloned() else { return std::future::pending().await };
+        let Some((at, key)) = self.order.first().cloned() else {
+            return std::future::pending().await;
+        };
         sleep_until(at).await;
         self.cancel(&key);
         key
@@ -197,7 +199,8 @@ mod tests {
         let queue = Queue::new();
         queue.push("a");
         let start = Instant::now();
-        let fail_twice = |_: &str, times| if times < 3 { Err(ApiError::internal("no")) } else { Ok(Next::Done) };
+        let fail_twice =
+            |_: &str, times| if times < 3 { Err(ApiError::internal("no")) } else { Ok(Next::Done) };
         assert_eq!(processed(&queue, fail_twice, 3).await, ["a", "a", "a"]);
         assert_eq!(start.elapsed().as_millis(), 15);
         assert_eq!(delay_after(20), Some(MAX_DELAY));

@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 use super::names::{self, Names};
 use super::{CLEANUP_FINALIZER, STORAGE, resources, status};
 use crate::conditions;
+use crate::controllers::Context;
 use crate::controllers::api::{self, Propagation};
 use crate::controllers::follow::{Seen, follow};
 use crate::controllers::queue::{Next, Queue};
-use crate::controllers::Context;
 use crate::rest::meta;
 use crate::status::{ApiError, Cause};
 use crate::store::{ClusterStore, Key, ListOptions, ResourceId, Version, WatchEnd, Watcher};
@@ -51,7 +51,12 @@ struct Published {
 
 impl Controller {
     pub(crate) fn new(context: Context) -> Self {
-        Self { context, queue: Queue::new().into(), known: Mutex::default(), drains: Mutex::default() }
+        Self {
+            context,
+            queue: Queue::new().into(),
+            known: Mutex::default(),
+            drains: Mutex::default(),
+        }
     }
 
     /// Serves what was established before the last stop. Later decisions need to know all names that are taken.
@@ -107,8 +112,13 @@ impl Controller {
         let (names, conflict) = names::accept(&requested, &accepted, &others);
         self.remember(version, &crd, names.clone());
         let is_served = conflict.is_none() || conditions::is_true(&crd, "Established");
-        let problems = if is_served { self.publish(version, &crd, &names).err().unwrap_or_default() } else { Vec::new() };
-        let next = status::accepted(&crd, &names, conflict.as_ref(), &problems, self.context.clock.now());
+        let problems = if is_served {
+            self.publish(version, &crd, &names).err().unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        let next =
+            status::accepted(&crd, &names, conflict.as_ref(), &problems, self.context.clock.now());
         self.write_status(name, &crd, next).await
     }
 
@@ -122,7 +132,8 @@ impl Controller {
             terminating,
         };
         let name = &version.key.name;
-        if self.known().get(name).is_some_and(|known| known.published.as_ref() == Some(&published)) {
+        if self.known().get(name).is_some_and(|known| known.published.as_ref() == Some(&published))
+        {
             return Ok(());
         }
         let rows = if terminating {
@@ -166,8 +177,10 @@ impl Controller {
             return self.write_status(name, &crd, next).await;
         }
         self.forget(name);
-        let kept: Vec<&str> =
-            meta::finalizers(&crd).into_iter().filter(|finalizer| *finalizer != CLEANUP_FINALIZER).collect();
+        let kept: Vec<&str> = meta::finalizers(&crd)
+            .into_iter()
+            .filter(|finalizer| *finalizer != CLEANUP_FINALIZER)
+            .collect();
         let finalizers = if kept.is_empty() { Value::Null } else { serde_json::json!(kept) };
         let patch = serde_json::json!({ "finalizers": finalizers });
         self.context.api.merge_metadata(&path(name), version, patch).await
@@ -205,7 +218,9 @@ impl Controller {
         let asked = self.objects(storage).into_iter().filter(|object| !object.attributes.deleting);
         let deletions = asked.map(|object| async move {
             match api::stored_path(&self.context.registry, storage, &object.key) {
-                Some(path) => self.context.api.delete(&path, &object, Propagation::Background).await,
+                Some(path) => {
+                    self.context.api.delete(&path, &object, Propagation::Background).await
+                }
                 None => Ok(()),
             }
         });
@@ -225,7 +240,9 @@ impl Controller {
     /// Stops serving a definition, ends the watches on its objects, and frees its names for others.
     fn forget(&self, name: &str) {
         self.drains.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        let Some(Known { group, storage, published, .. }) = self.known().remove(name) else { return };
+        let Some(Known { group, storage, published, .. }) = self.known().remove(name) else {
+            return;
+        };
         if published.is_some() {
             self.context.registry.remove_custom(&storage);
             self.context.store.remove_resource(&storage);
@@ -242,7 +259,12 @@ impl Controller {
         let storage = resources::storage_id(crd);
         let mut known = self.known();
         let entry = known.entry(version.key.name.clone());
-        let entry = entry.or_insert_with(|| Known { group, storage, accepted: Names::default(), published: None });
+        let entry = entry.or_insert_with(|| Known {
+            group,
+            storage,
+            accepted: Names::default(),
+            published: None,
+        });
         entry.accepted = accepted;
     }
 
@@ -251,7 +273,8 @@ impl Controller {
         let known = self.known();
         let others = known.iter().filter(|(other, known)| *other != name && known.group == group);
         let snapshot = self.context.registry.snapshot();
-        let builtin = snapshot.all().iter().filter(|row| !row.custom && row.group_version.group == group);
+        let builtin =
+            snapshot.all().iter().filter(|row| !row.custom && row.group_version.group == group);
         let builtin = builtin.map(|row| Names {
             plural: row.plural.clone(),
             singular: row.singular.clone(),

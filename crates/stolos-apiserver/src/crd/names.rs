@@ -61,7 +61,10 @@ impl Names {
 
     fn resources(&self) -> impl Iterator<Item = &str> {
         let short = self.short_names.iter().map(String::as_str);
-        [self.plural.as_str(), self.singular.as_str()].into_iter().chain(short).filter(|name| !name.is_empty())
+        [self.plural.as_str(), self.singular.as_str()]
+            .into_iter()
+            .chain(short)
+            .filter(|name| !name.is_empty())
     }
 
     fn kinds(&self) -> impl Iterator<Item = &str> {
@@ -91,11 +94,15 @@ pub(super) fn accept<'a>(
     take(&mut names.singular, &requested.singular, &used, "SingularConflict");
     take(&mut names.kind, &requested.kind, &used_kinds, "KindConflict");
     take(&mut names.list_kind, &requested.list_kind, &used_kinds, "ListKindConflict");
-    let is_free = |name: &&String| accepted.short_names.contains(name) || !used.contains(name.as_str());
+    let is_free =
+        |name: &&String| accepted.short_names.contains(name) || !used.contains(name.as_str());
     match requested.short_names.iter().find(|name| !is_free(name)) {
         None => names.short_names.clone_from(&requested.short_names),
         Some(taken) => {
-            conflicts.push(Conflict { reason: "ShortNamesConflict", message: format!("\"{taken}\" is already in use") });
+            conflicts.push(Conflict {
+                reason: "ShortNamesConflict",
+                message: format!("\"{taken}\" is already in use"),
+            });
         }
     }
     names.categories.clone_from(&requested.categories);
@@ -132,7 +139,10 @@ mod tests {
             (names("gd", "Widget", &[]), "PluralConflict"),
             (names("widgets", "Gadget", &[]), "SingularConflict"),
             (Names { singular: "w".into(), ..names("widgets", "Gadget", &[]) }, "KindConflict"),
-            (Names { list_kind: "GadgetList".into(), ..names("widgets", "Widget", &[]) }, "ListKindConflict"),
+            (
+                Names { list_kind: "GadgetList".into(), ..names("widgets", "Widget", &[]) },
+                "ListKindConflict",
+            ),
             (names("widgets", "Widget", &["wd", "gadgets"]), "ShortNamesConflict"),
         ] {
             let (accepted, conflict) = accept(&requested, &Names::default(), [&other]);

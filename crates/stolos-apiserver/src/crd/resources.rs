@@ -11,7 +11,8 @@ use crate::status::Cause;
 use crate::table;
 
 /// Verbs while a definition is being deleted: its objects can go, and no new ones come.
-const WITHOUT_CREATE: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const WITHOUT_CREATE: &[&str] =
+    &["delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// Turns a definition into one resource per served version.
 ///
@@ -93,7 +94,10 @@ fn row(
 }
 
 /// Compiles the schema of a version; errors are located in the definition.
-pub(super) fn compile(index: usize, version: &Value) -> Result<crate::schema::SchemaRef, Vec<Cause>> {
+pub(super) fn compile(
+    index: usize,
+    version: &Value,
+) -> Result<crate::schema::SchemaRef, Vec<Cause>> {
     let root = format!("spec.versions[{index}].schema");
     structural::compile(&version["schema"]["openAPIV3Schema"]).map_err(|causes| {
         let locate = |cause: Cause| Cause { field: format!("{root}.{}", cause.field), ..cause };
@@ -105,12 +109,16 @@ pub(super) fn column_cause(version: usize, error: &table::ColumnError) -> Cause 
     Cause {
         reason: "FieldValueInvalid".to_owned(),
         message: format!("Invalid value: \"{}\": {}", error.path, error.source),
-        field: format!("spec.versions[{version}].additionalPrinterColumns[{}].jsonPath", error.index),
+        field: format!(
+            "spec.versions[{version}].additionalPrinterColumns[{}].jsonPath",
+            error.index
+        ),
     }
 }
 
 fn scale(scale: &Value) -> Option<Scale> {
-    let path = |field: &str| scale[field].as_str().map(|path| path.trim_start_matches('.').to_owned());
+    let path =
+        |field: &str| scale[field].as_str().map(|path| path.trim_start_matches('.').to_owned());
     Some(Scale {
         spec_replicas: path("specReplicasPath")?,
         status_replicas: path("statusReplicasPath")?,
@@ -154,7 +162,10 @@ mod tests {
         let rows = resources(&crd()).unwrap();
         let [row] = rows.as_slice() else { panic!("one version is served") };
         assert_eq!(row.group_version, GroupVersion::new("example.com", "v1"));
-        assert_eq!((row.storage_version.as_str(), &*row.storage), ("v1alpha1", "widgets.example.com"));
+        assert_eq!(
+            (row.storage_version.as_str(), &*row.storage),
+            ("v1alpha1", "widgets.example.com")
+        );
         assert!(row.namespaced && row.status_subresource && row.custom && row.generation);
         assert_eq!(row.selectable_fields, ["spec.color"]);
         let scale = row.scale.as_ref().unwrap();

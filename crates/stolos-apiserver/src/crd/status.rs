@@ -36,8 +36,16 @@ pub(super) fn accepted(
     if problems.is_empty() {
         conditions::remove(&mut next, "NonStructuralSchema");
     } else {
-        let lines: Vec<String> = problems.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
-        conditions::set(&mut next, "NonStructuralSchema", "True", "Violations", &lines.join(", "), now);
+        let lines: Vec<String> =
+            problems.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+        conditions::set(
+            &mut next,
+            "NonStructuralSchema",
+            "True",
+            "Violations",
+            &lines.join(", "),
+            now,
+        );
     }
     report_approval(&mut next, now);
     next["status"]["acceptedNames"] = names.to_json();
@@ -71,7 +79,8 @@ fn report_approval(crd: &mut Value, now: Timestamp) {
         conditions::remove(crd, CONDITION);
         return;
     }
-    let annotation = crd["metadata"]["annotations"][APPROVAL].as_str().unwrap_or_default().to_owned();
+    let annotation =
+        crd["metadata"]["annotations"][APPROVAL].as_str().unwrap_or_default().to_owned();
     if annotation.starts_with("unapproved") {
         let message = "the annotation says that this API is not approved";
         conditions::set(crd, CONDITION, "False", "UnapprovedAnnotation", message, now);
@@ -83,7 +92,9 @@ fn report_approval(crd: &mut Value, now: Timestamp) {
 
 /// Tells whether a group belongs to the Kubernetes project.
 pub(super) fn is_protected(group: &str) -> bool {
-    ["k8s.io", "kubernetes.io"].iter().any(|domain| group.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+    ["k8s.io", "kubernetes.io"].iter().any(|domain| {
+        group.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    })
 }
 
 #[cfg(test)]
@@ -126,9 +137,14 @@ mod tests {
 
     #[test]
     fn a_schema_that_does_not_compile_is_not_established() {
-        let cause = Cause { reason: String::new(), message: "no type".to_owned(), field: "spec".to_owned() };
+        let cause = Cause {
+            reason: String::new(),
+            message: "no type".to_owned(),
+            field: "spec".to_owned(),
+        };
         let next = accepted(&crd(), &Names::default(), None, &[cause], now());
-        let want = [("NamesAccepted", "True"), ("Established", "False"), ("NonStructuralSchema", "True")];
+        let want =
+            [("NamesAccepted", "True"), ("Established", "False"), ("NonStructuralSchema", "True")];
         assert_eq!(types(&next), want);
         let healed = accepted(&next, &Names::default(), None, &[], now());
         assert_eq!(types(&healed), [("NamesAccepted", "True"), ("Established", "True")]);

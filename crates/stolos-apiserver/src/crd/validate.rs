@@ -49,13 +49,18 @@ fn check_group(crd: &Value, causes: &mut Vec<Cause>) {
     let annotation = crd["metadata"]["annotations"][APPROVAL].as_str().unwrap_or_default();
     if is_protected(text) && annotation.is_empty() {
         let field = format!("metadata.annotations[{APPROVAL}]");
-        causes.push(required(&field, &format!("protected groups must have the approval annotation \"{APPROVAL}\"")));
+        causes.push(required(
+            &field,
+            &format!("protected groups must have the approval annotation \"{APPROVAL}\""),
+        ));
     }
 }
 
 fn check_names(crd: &Value, causes: &mut Vec<Cause>) {
     let names = &crd["spec"]["names"];
-    for (field, is_kind) in [("plural", false), ("singular", false), ("kind", true), ("listKind", true)] {
+    for (field, is_kind) in
+        [("plural", false), ("singular", false), ("kind", true), ("listKind", true)]
+    {
         check_name(&format!("spec.names.{field}"), &names[field], is_kind, causes);
     }
     for field in ["shortNames", "categories"] {
@@ -64,7 +69,11 @@ fn check_names(crd: &Value, causes: &mut Vec<Cause>) {
         }
     }
     if names["kind"].is_string() && names["kind"] == names["listKind"] {
-        causes.push(invalid("spec.names.listKind", &names["listKind"], "kind and listKind may not be the same"));
+        causes.push(invalid(
+            "spec.names.listKind",
+            &names["listKind"],
+            "kind and listKind may not be the same",
+        ));
     }
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let wanted = format!("{}.{}", text(&names["plural"]), text(&crd["spec"]["group"]));
@@ -101,10 +110,16 @@ fn check_versions(crd: &Value, causes: &mut Vec<Cause>) {
         match name.as_str() {
             Some(text) if is_label_with_letter_first(text) => {
                 if !seen.insert(text) {
-                    causes.push(invalid("spec.versions", name, "must contain unique version names"));
+                    causes.push(invalid(
+                        "spec.versions",
+                        name,
+                        "must contain unique version names",
+                    ));
                 }
             }
-            Some(text) if !text.is_empty() => causes.push(invalid(&format!("{at}.name"), name, LABEL)),
+            Some(text) if !text.is_empty() => {
+                causes.push(invalid(&format!("{at}.name"), name, LABEL))
+            }
             Some(_) | None => causes.push(required(&format!("{at}.name"), "")),
         }
         check_schema(&at, index, version, causes);
@@ -114,7 +129,11 @@ fn check_versions(crd: &Value, causes: &mut Vec<Cause>) {
     let n_stored = versions(crd).filter(|version| version["storage"] == true).count();
     if n_stored != 1 {
         let list = &crd["spec"]["versions"];
-        causes.push(invalid("spec.versions", list, "must have exactly one version marked as storage version"));
+        causes.push(invalid(
+            "spec.versions",
+            list,
+            "must have exactly one version marked as storage version",
+        ));
     }
     if crd["spec"]["preserveUnknownFields"] == true {
         let why = "must be false; set x-kubernetes-preserve-unknown-fields in the schema instead";
@@ -124,7 +143,8 @@ fn check_versions(crd: &Value, causes: &mut Vec<Cause>) {
 
 fn check_schema(at: &str, index: usize, version: &Value, causes: &mut Vec<Cause>) {
     if !version["schema"]["openAPIV3Schema"].is_object() {
-        return causes.push(required(&format!("{at}.schema.openAPIV3Schema"), "schemas are required"));
+        return causes
+            .push(required(&format!("{at}.schema.openAPIV3Schema"), "schemas are required"));
     }
     match compile(index, version) {
         Ok(schema) => check_selectable_fields(at, &version["selectableFields"], &schema, causes),
@@ -148,7 +168,8 @@ fn check_scale(at: &str, scale: &Value, causes: &mut Vec<Cause>) {
             "" => {}
             path if roots.iter().any(|root| path.starts_with(root)) && is_simple_path(path) => {}
             _ => {
-                let roots: Vec<&str> = roots.iter().map(|root| root.trim_end_matches('.')).collect();
+                let roots: Vec<&str> =
+                    roots.iter().map(|root| root.trim_end_matches('.')).collect();
                 let why = format!("should be a json path under {}", roots.join(" or "));
                 causes.push(invalid(&field, &scale[name], &why));
             }
@@ -181,7 +202,10 @@ fn check_selectable_fields(at: &str, fields: &Value, schema: &Schema, causes: &m
     if list.len() > MAX_SELECTABLE_FIELDS {
         causes.push(Cause {
             reason: "FieldValueTooMany".to_owned(),
-            message: format!("Too many: {}: must have at most {MAX_SELECTABLE_FIELDS} items", list.len()),
+            message: format!(
+                "Too many: {}: must have at most {MAX_SELECTABLE_FIELDS} items",
+                list.len()
+            ),
             field: format!("{at}.selectableFields"),
         });
     }
@@ -196,10 +220,18 @@ fn check_selectable_fields(at: &str, fields: &Value, schema: &Schema, causes: &m
                 field,
             }),
             text if !is_simple_path(text) || text.starts_with(".metadata") => {
-                causes.push(invalid(&field, path, "must be a simple path to a field outside metadata"));
+                causes.push(invalid(
+                    &field,
+                    path,
+                    "must be a simple path to a field outside metadata",
+                ));
             }
             text if !is_selectable(schema, text) => {
-                causes.push(invalid(&field, path, "must be a field of type string, integer or boolean in the schema"));
+                causes.push(invalid(
+                    &field,
+                    path,
+                    "must be a field of type string, integer or boolean in the schema",
+                ));
             }
             _ => {}
         }
@@ -232,13 +264,21 @@ fn check_change(crd: &Value, old: &Value, causes: &mut Vec<Cause>) {
     for pointer in fixed {
         if crd.pointer(pointer) != old.pointer(pointer) {
             let field = pointer.trim_start_matches('/').replace('/', ".");
-            causes.push(invalid(&field, crd.pointer(pointer).unwrap_or(&Value::Null), "field is immutable"));
+            causes.push(invalid(
+                &field,
+                crd.pointer(pointer).unwrap_or(&Value::Null),
+                "field is immutable",
+            ));
         }
     }
     let names: Vec<&Value> = versions(crd).map(|version| &version["name"]).collect();
     let stored = crd["status"]["storedVersions"].as_array().into_iter().flatten();
     for (n, version) in stored.enumerate().filter(|(_, version)| !names.contains(version)) {
-        causes.push(invalid(&format!("status.storedVersions[{n}]"), version, "must appear in spec.versions"));
+        causes.push(invalid(
+            &format!("status.storedVersions[{n}]"),
+            version,
+            "must appear in spec.versions",
+        ));
     }
 }
 
@@ -267,13 +307,18 @@ fn is_subdomain(text: &str) -> bool {
 /// `.a.b`, without lists, filters and wildcards.
 fn is_simple_path(path: &str) -> bool {
     let is_name = |name: &str| {
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+        !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
     };
     path.strip_prefix('.').is_some_and(|path| path.split('.').all(is_name))
 }
 
 fn required(field: &str, detail: &str) -> Cause {
-    let message = if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
+    let message = if detail.is_empty() {
+        "Required value".to_owned()
+    } else {
+        format!("Required value: {detail}")
+    };
     Cause { reason: "FieldValueRequired".to_owned(), message, field: field.to_owned() }
 }
 
@@ -330,10 +375,19 @@ mod tests {
     #[test]
     fn names_and_group_are_checked() {
         assert_eq!(wrong(|crd| crd["metadata"]["name"] = json!("other")), ["metadata.name"]);
-        assert_eq!(wrong(|crd| crd["spec"]["group"] = json!("example")), ["spec.group", "metadata.name"]);
+        assert_eq!(
+            wrong(|crd| crd["spec"]["group"] = json!("example")),
+            ["spec.group", "metadata.name"]
+        );
         assert_eq!(wrong(|crd| crd["spec"]["names"]["kind"] = json!("")), ["spec.names.kind"]);
-        assert_eq!(wrong(|crd| crd["spec"]["names"]["shortNames"] = json!(["1w"])), ["spec.names.shortNames[0]"]);
-        assert_eq!(wrong(|crd| crd["spec"]["names"]["listKind"] = json!("Widget")), ["spec.names.listKind"]);
+        assert_eq!(
+            wrong(|crd| crd["spec"]["names"]["shortNames"] = json!(["1w"])),
+            ["spec.names.shortNames[0]"]
+        );
+        assert_eq!(
+            wrong(|crd| crd["spec"]["names"]["listKind"] = json!("Widget")),
+            ["spec.names.listKind"]
+        );
         assert_eq!(wrong(|crd| crd["spec"]["scope"] = json!("Galaxy")), ["spec.scope"]);
         let protected = wrong(|crd| {
             crd["spec"]["group"] = json!("example.k8s.io");
@@ -350,11 +404,16 @@ mod tests {
             version["name"] = json!(name);
             version
         };
-        let add = |version: Value| wrong(|crd| crd["spec"]["versions"].as_array_mut().unwrap().push(version));
+        let add = |version: Value| {
+            wrong(|crd| crd["spec"]["versions"].as_array_mut().unwrap().push(version))
+        };
         assert_eq!(add(second(false, "v2")), Vec::<String>::new());
         assert_eq!(add(second(true, "v2")), ["spec.versions"]);
         assert_eq!(add(second(false, "v1")), ["spec.versions"]);
-        assert_eq!(wrong(|crd| crd["spec"]["versions"][0]["storage"] = json!(false)), ["spec.versions"]);
+        assert_eq!(
+            wrong(|crd| crd["spec"]["versions"][0]["storage"] = json!(false)),
+            ["spec.versions"]
+        );
     }
 
     #[test]
@@ -372,14 +431,16 @@ mod tests {
                 }});
             })
         };
-        assert_eq!(scale(".spec.replicas", ".status.replicas", ".status.selector"), Vec::<String>::new());
+        assert_eq!(
+            scale(".spec.replicas", ".status.replicas", ".status.selector"),
+            Vec::<String>::new()
+        );
         assert_eq!(scale(".spec.replicas", ".status.replicas", ""), Vec::<String>::new());
         let at = |name: &str| format!("spec.versions[0].subresources.scale.{name}");
-        assert_eq!(scale(".status.a", "", ".metadata.x"), [
-            at("specReplicasPath"),
-            at("statusReplicasPath"),
-            at("labelSelectorPath"),
-        ]);
+        assert_eq!(
+            scale(".status.a", "", ".metadata.x"),
+            [at("specReplicasPath"), at("statusReplicasPath"), at("labelSelectorPath"),]
+        );
     }
 
     #[test]
@@ -423,7 +484,11 @@ mod tests {
     fn only_scalar_fields_of_the_schema_are_selectable() {
         let schema = |type_| crate::schema::SchemaRef::new(Schema { type_, ..Schema::default() });
         let spec = Schema {
-            properties: [("color".to_owned(), schema(Type::String)), ("list".to_owned(), schema(Type::Array))].into(),
+            properties: [
+                ("color".to_owned(), schema(Type::String)),
+                ("list".to_owned(), schema(Type::Array)),
+            ]
+            .into(),
             ..Schema::default()
         };
         let root = Schema {

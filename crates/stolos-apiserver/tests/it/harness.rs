@@ -1,42 +1,90 @@
 //! A cluster in memory and clients for it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use kube::Client;
-use serde_json::{Value, json};
+use serde_json::Value;
 use stolos_apiserver::ApiServer;
 use stolos_apiserver::auth::UserInfo;
+use stolos_apiserver::controllers::Controllers;
 use stolos_apiserver::rest::{ApiService, Response};
 use stolos_apiserver::server::Options;
-use stolos_apiserver::store::Store;
+use stolos_apiserver::store::{ClusterStore, Store};
 use tower::ServiceExt;
+
+/// How long the next change of a cluster that is about to settle may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A running cluster.
 pub(crate) struct Cluster {
     pub(crate) server: ApiServer,
+    pub(crate) store: ClusterStore,
     service: ApiService,
 }
 
 impl Cluster {
-    /// Starts an empty cluster with the namespace `default`.
+    /// Starts an empty cluster with the controllers that every API server has.
     pub(crate) async fn start() -> Self {
-        Self::with(Options::default()).await
+        Self::start_with(Controllers::api_server_only()).await
     }
 
-    /// Starts a cluster without controllers.
+    /// Starts an empty cluster without controllers; not even the namespaces that every cluster has are there.
     pub(crate) async fn bare() -> Self {
-        Self::with(Options::default()).await
+        Self::start_with(Controllers::none()).await
     }
 
-    async fn with(options: Options) -> Self {
+    /// Starts an empty cluster with some controllers.
+    pub(crate) async fn start_with(controllers: Controllers) -> Self {
         let store = Store::memory().cluster("test").unwrap();
-        let server = ApiServer::start(store, options).await.unwrap();
+        Self::start_on(store, Options { controllers, ..Options::default() }).await
+    }
+
+    /// Starts a cluster on what a store holds.
+    pub(crate) async fn start_on(store: ClusterStore, options: Options) -> Self {
+        let server = ApiServer::start(store.clone(), options).await.unwrap();
         let service = server.as_user(UserInfo::internal("tester"));
-        let cluster = Self { server, service };
-        let namespace = json!({"metadata": {"name": "default"}});
-        cluster.send(Method::POST, "/api/v1/namespaces", Some(namespace)).await;
-        cluster
+        Self { server, store, service }
+    }
+
+    /// Waits until a condition holds. It is looked at again after each change of the cluster.
+    pub(crate) async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        loop {
+            let seen = self.store.revision();
+            if holds().await {
+                return;
+            }
+            assert!(self.store.wait_for(seen + 1, PATIENCE).await, "in vain: {what}");
+        }
+    }
+
+    /// Sends a request that must succeed and returns the body.
+    pub(crate) async fn ok(&self, method: Method, path: &str, body: Option<Value>) -> Value {
+        let (status, body) = self.send(method, path, body).await;
+        assert!(status.is_success(), "{path}: {body}");
+        body
+    }
+
+    /// Merges a patch into an object and returns the object.
+    pub(crate) async fn merge(&self, path: &str, patch: Value) -> Value {
+        let content_type = "application/merge-patch+json";
+        let (status, body) = self.send_as(Method::PATCH, path, content_type, Some(patch)).await;
+        assert!(status.is_success(), "{path}: {body}");
+        body
+    }
+
+    /// Tells whether there is an object under this path.
+    pub(crate) async fn exists(&self, path: &str) -> bool {
+        let (status, body) = self.send(Method::GET, path, None).await;
+        assert!(matches!(status, StatusCode::OK | StatusCode::NOT_FOUND), "{path}: {body}");
+        status == StatusCode::OK
+    }
+
+    /// Waits until there is nothing under a path.
+    pub(crate) async fn until_gone(&self, path: &str) {
+        self.until(&format!("{path} is gone"), async || !self.exists(path).await).await;
     }
 
     /// Returns a kube client without sockets.

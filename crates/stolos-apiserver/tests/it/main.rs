@@ -4,8 +4,12 @@
 
 mod access;
 mod crash;
+mod crds;
+mod events;
+mod garbage;
 mod harness;
 mod model;
+mod namespaces;
 mod objects;
 mod ownership;
 mod pods;

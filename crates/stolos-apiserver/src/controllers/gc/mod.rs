@@ -166,7 +166,8 @@ impl Collector {
             }
             let Some(found) = self.context.store.get(&dependent.0, &dependent.1) else { continue };
             let references = plan::references(&found.object());
-            is_blocked |= references.iter().any(|reference| reference.uid == *uid && reference.blocks_owner);
+            is_blocked |=
+                references.iter().any(|reference| reference.uid == *uid && reference.blocks_owner);
             if !found.attributes.deleting {
                 self.queue.push(dependent);
             }
@@ -181,7 +182,13 @@ impl Collector {
     }
 
     /// Does what the state of the owners asks for.
-    async fn collect(&self, id: Id, path: &str, version: &Version, object: &Value) -> Result<(), ApiError> {
+    async fn collect(
+        &self,
+        id: Id,
+        path: &str,
+        version: &Version,
+        object: &Value,
+    ) -> Result<(), ApiError> {
         let generation = self.context.registry.generation();
         let references = plan::references(object);
         let owners: Vec<Owner> =
@@ -216,7 +223,9 @@ impl Collector {
         if self.memory.is_gone(&reference.uid) {
             return Owner::Absent;
         }
-        let Some((resource, key)) = self.locate(reference, namespace) else { return Owner::Unknown };
+        let Some((resource, key)) = self.locate(reference, namespace) else {
+            return Owner::Unknown;
+        };
         match self.context.store.get(&resource, &key) {
             Some(owner) if owner.attributes.uid == reference.uid => {
                 if owner.attributes.deleting && plan::waits_with(&owner.object(), FOREGROUND) {

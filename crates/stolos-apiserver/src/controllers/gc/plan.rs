@@ -62,8 +62,10 @@ pub(super) fn decide(
         return Action::Unresolved;
     }
     let pairs = || references.iter().zip(owners);
-    let gone: Vec<String> =
-        pairs().filter(|(_, owner)| **owner != Owner::Present).map(|(reference, _)| reference.uid.clone()).collect();
+    let gone: Vec<String> = pairs()
+        .filter(|(_, owner)| **owner != Owner::Present)
+        .map(|(reference, _)| reference.uid.clone())
+        .collect();
     let is_awaited = owners.contains(&Owner::Waiting);
     match (owners.contains(&Owner::Present), gone.is_empty()) {
         (_, true) => Action::Keep,
@@ -107,7 +109,11 @@ pub(super) fn without_owners(object: &Value, uids: &[String]) -> Value {
     let list = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
     let kept: Vec<&Value> =
         list.filter(|reference| !uids.iter().any(|uid| reference["uid"] == uid.as_str())).collect();
-    if kept.is_empty() { json!({ "ownerReferences": null }) } else { json!({ "ownerReferences": kept }) }
+    if kept.is_empty() {
+        json!({ "ownerReferences": null })
+    } else {
+        json!({ "ownerReferences": kept })
+    }
 }
 
 /// Returns the owner references such that none blocks its owner, as a metadata patch.
@@ -123,7 +129,8 @@ pub(super) fn unblocked(object: &Value) -> Value {
 
 /// Returns the finalizers without one, as a metadata patch.
 pub(super) fn without_finalizer(object: &Value, finalizer: &str) -> Value {
-    let kept: Vec<&str> = meta::finalizers(object).into_iter().filter(|other| *other != finalizer).collect();
+    let kept: Vec<&str> =
+        meta::finalizers(object).into_iter().filter(|other| *other != finalizer).collect();
     if kept.is_empty() { json!({ "finalizers": null }) } else { json!({ "finalizers": kept }) }
 }
 
@@ -161,7 +168,8 @@ mod tests {
     fn only_objects_whose_every_owner_is_gone_are_deleted() {
         use Owner::{Absent, Present, Unknown, Waiting};
         let delete = |propagation, unblock| Action::Delete { propagation, unblock };
-        let release = |uids: &[&str]| Action::Release(uids.iter().map(|&uid| uid.to_owned()).collect());
+        let release =
+            |uids: &[&str]| Action::Release(uids.iter().map(|&uid| uid.to_owned()).collect());
         let background = delete(Propagation::Background, false);
         for (owners, dependents, want) in [
             (&[][..], SOME, Action::Keep),
@@ -187,9 +195,11 @@ mod tests {
     #[test]
     fn finalizers_of_the_object_choose_how_it_is_deleted() {
         let (mut object, references) = owned_by(&["u0"]);
-        for (finalizer, propagation) in
-            [(ORPHAN, Propagation::Orphan), (FOREGROUND, Propagation::Foreground), ("x/y", Propagation::Background)]
-        {
+        for (finalizer, propagation) in [
+            (ORPHAN, Propagation::Orphan),
+            (FOREGROUND, Propagation::Foreground),
+            ("x/y", Propagation::Background),
+        ] {
             object["metadata"]["finalizers"] = json!([finalizer]);
             let want = Action::Delete { propagation, unblock: false };
             assert_eq!(decide(&object, &references, &[Owner::Absent], NONE), want);
@@ -211,6 +221,9 @@ mod tests {
         let object = json!({"metadata": {"finalizers": ["orphan", "x/y"]}});
         assert_eq!(without_finalizer(&object, ORPHAN), json!({"finalizers": ["x/y"]}));
         assert_eq!(without_finalizer(&object, "x/y"), json!({"finalizers": ["orphan"]}));
-        assert_eq!(without_finalizer(&json!({"metadata": {"finalizers": ["orphan"]}}), ORPHAN)["finalizers"], json!(null));
+        assert_eq!(
+            without_finalizer(&json!({"metadata": {"finalizers": ["orphan"]}}), ORPHAN)["finalizers"],
+            json!(null)
+        );
     }
 }

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{StreamExt, stream};
 
+use super::Context;
 use super::api::{self, Propagation};
 use super::follow::{Seen, follow, follow_all};
 use super::queue::{Next, Queue};
-use super::Context;
 use crate::status::ApiError;
 use crate::store::{Key, ListOptions, ResourceId, Version};
 use plan::Remaining;
@@ -57,7 +57,9 @@ impl Controller {
                     self.queue.push(namespace.clone());
                 }
             }
-            Seen::Missed => self.waiting().iter().for_each(|namespace| self.queue.push(namespace.clone())),
+            Seen::Missed => {
+                self.waiting().iter().for_each(|namespace| self.queue.push(namespace.clone()))
+            }
             Seen::Listed(_) => {}
         }
     }
@@ -103,7 +105,10 @@ impl Controller {
             return Ok(());
         }
         let labels = serde_json::json!({ "labels": { LABEL: name } });
-        self.context.api.merge_metadata(&format!("/api/v1/namespaces/{name}"), namespace, labels).await
+        self.context
+            .api
+            .merge_metadata(&format!("/api/v1/namespaces/{name}"), namespace, labels)
+            .await
     }
 
     /// Asks for the deletion of all content; pods first, since what they use must outlive them.
@@ -111,7 +116,9 @@ impl Controller {
         let (pods, others): (Vec<_>, Vec<_>) =
             self.content(namespace).into_iter().partition(|(resource, _)| **resource == *"pods");
         let failures = self.delete_all(pods).await;
-        if !failures.is_empty() || self.content(namespace).iter().any(|(resource, _)| **resource == *"pods") {
+        if !failures.is_empty()
+            || self.content(namespace).iter().any(|(resource, _)| **resource == *"pods")
+        {
             return failures;
         }
         self.delete_all(others).await
@@ -120,7 +127,8 @@ impl Controller {
     async fn delete_all(&self, objects: Vec<(ResourceId, Arc<Version>)>) -> Vec<ApiError> {
         let asked = objects.into_iter().filter(|(_, version)| !version.attributes.deleting);
         let deletions = asked.map(|(resource, version)| async move {
-            let Some(path) = api::stored_path(&self.context.registry, &resource, &version.key) else {
+            let Some(path) = api::stored_path(&self.context.registry, &resource, &version.key)
+            else {
                 return Ok(());
             };
             self.context.api.delete(&path, &version, Propagation::Background).await
@@ -131,7 +139,8 @@ impl Controller {
 
     /// Returns the objects of all served resources in a namespace.
     fn content(&self, namespace: &str) -> Vec<(ResourceId, Arc<Version>)> {
-        let options = ListOptions { namespace: Some(namespace.to_owned()), ..ListOptions::default() };
+        let options =
+            ListOptions { namespace: Some(namespace.to_owned()), ..ListOptions::default() };
         let snapshot = self.context.registry.snapshot();
         let namespaced = snapshot.all().iter().filter(|row| row.namespaced && row.is_stored());
         let resources: BTreeSet<&ResourceId> = namespaced.map(|row| &row.storage).collect();
@@ -159,5 +168,8 @@ impl Controller {
 #[cfg(test)]
 fn condition<'a>(object: &'a serde_json::Value, type_: &str) -> &'a serde_json::Value {
     let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
-    conditions.into_iter().find(|condition| condition["type"] == type_).unwrap_or(&serde_json::Value::Null)
+    conditions
+        .into_iter()
+        .find(|condition| condition["type"] == type_)
+        .unwrap_or(&serde_json::Value::Null)
 }

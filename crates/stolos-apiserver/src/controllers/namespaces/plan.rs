@@ -60,16 +60,38 @@ pub(super) fn with_conditions(
         conditions::set(&mut next, type_, status, reason, problem.as_deref().unwrap_or(fine), now);
     };
     let fine = "all resources of the namespace are known";
-    set("NamespaceDeletionDiscoveryFailure", None, ("DiscoveryFailed", "ResourcesDiscovered"), fine);
+    set(
+        "NamespaceDeletionDiscoveryFailure",
+        None,
+        ("DiscoveryFailed", "ResourcesDiscovered"),
+        fine,
+    );
     let fine = "all group versions are readable";
-    set("NamespaceDeletionGroupVersionParsingFailure", None, ("GroupVersionParsingFailed", "ParsedGroupVersions"), fine);
+    set(
+        "NamespaceDeletionGroupVersionParsingFailure",
+        None,
+        ("GroupVersionParsingFailed", "ParsedGroupVersions"),
+        fine,
+    );
     let failed = join(failures.iter().map(ToString::to_string));
     let fine = "deletion was asked for all content, which may wait for finalizers";
-    set("NamespaceDeletionContentFailure", failed, ("ContentDeletionFailed", "ContentDeleted"), fine);
+    set(
+        "NamespaceDeletionContentFailure",
+        failed,
+        ("ContentDeletionFailed", "ContentDeleted"),
+        fine,
+    );
     let left = join(remaining.resources.iter().map(|(resource, n)| format!("{n} {resource}")));
     let left = left.map(|left| format!("remaining: {left}"));
-    set("NamespaceContentRemaining", left, ("SomeResourcesRemain", "ContentRemoved"), "all content is removed");
-    let held = join(remaining.finalizers.iter().map(|(finalizer, n)| format!("{finalizer} on {n} objects")));
+    set(
+        "NamespaceContentRemaining",
+        left,
+        ("SomeResourcesRemain", "ContentRemoved"),
+        "all content is removed",
+    );
+    let held = join(
+        remaining.finalizers.iter().map(|(finalizer, n)| format!("{finalizer} on {n} objects")),
+    );
     let held = held.map(|held| format!("waiting for finalizers: {held}"));
     let reasons = ("SomeFinalizersRemain", "ContentHasNoFinalizers");
     set("NamespaceFinalizersRemaining", held, reasons, "no content waits for finalizers");
@@ -117,7 +139,11 @@ mod tests {
         };
         let left = some("True", "SomeResourcesRemain", "remaining: 2 pods");
         assert_eq!(shown("NamespaceContentRemaining"), left);
-        let held = some("True", "SomeFinalizersRemain", "waiting for finalizers: example.com/x on 1 objects");
+        let held = some(
+            "True",
+            "SomeFinalizersRemain",
+            "waiting for finalizers: example.com/x on 1 objects",
+        );
         assert_eq!(shown("NamespaceFinalizersRemaining"), held);
         let failed = some("True", "ContentDeletionFailed", "no");
         assert_eq!(shown("NamespaceDeletionContentFailure"), failed);
