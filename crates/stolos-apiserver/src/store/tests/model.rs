@@ -20,7 +20,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let key = 0..KEYS.len();
     let stale = prop::bool::weighted(0.2);
     let step = prop_oneof![
-        6 => (key.clone(), any::<u32>(), stale.clone()).prop_map(|(key, value, stale)| Step::Put { key, value, stale }),
+        6 => (key.clone(), any::<u32>(), stale).prop_map(|(key, value, stale)| Step::Put { key, value, stale }),
         2 => (key, stale).prop_map(|(key, stale)| Step::Delete { key, stale }),
         1 => Just(Step::Watch),
         1 => (1..4usize, 0..15u64).prop_map(|(limit, back)| Step::Page { limit, back }),
@@ -68,17 +68,14 @@ impl Model {
             known.map_or(Expect::Absent, |revision| Expect::Revision(revision - u64::from(stale)));
         let last = self.store.revision();
         let result = self.store.commit(write(pods(), key, expect, value)).await;
-        match (known, stale) {
-            (Some(current), true) => {
-                assert_eq!(result.unwrap_err(), CommitError::Conflict { current })
-            }
-            (_, _) => {
-                let version = result.unwrap();
-                assert!(version.revision > last, "revisions rise");
-                self.now.insert(key.clone(), (version.revision, value.into()));
-                self.past.insert(version.revision, self.now.clone());
-            }
+        if let (Some(current), true) = (known, stale) {
+            assert_eq!(result.unwrap_err(), CommitError::Conflict { current });
+            return;
         }
+        let version = result.unwrap();
+        assert!(version.revision > last, "revisions rise");
+        self.now.insert(key.clone(), (version.revision, value.into()));
+        self.past.insert(version.revision, self.now.clone());
     }
 
     async fn delete(&mut self, key: &Key, stale: bool) {
@@ -106,14 +103,9 @@ impl Model {
         let want = &self.past[&revision];
         let mut got = State::new();
         loop {
-            let page = match self.store.list(&pods(), &options) {
-                Ok(page) => page,
-                Err(_) => {
-                    return assert!(
-                        back as usize > HISTORY,
-                        "history reaches {HISTORY} events back"
-                    );
-                }
+            let Ok(page) = self.store.list(&pods(), &options) else {
+                assert!(back > HISTORY as u64, "history reaches {HISTORY} events back");
+                return;
             };
             got.extend(page.items.iter().map(|version| (version.key.clone(), content(version))));
             assert_eq!(page.remaining, Some((want.len() - got.len()) as u64));
