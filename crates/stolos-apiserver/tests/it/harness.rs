@@ -134,6 +134,16 @@ impl Cluster {
         read(self.server.service().oneshot(request).await.unwrap()).await
     }
 
+    /// Watches until the server ends the watch, and returns the events.
+    pub(crate) async fn watch(&self, path: &str) -> Vec<Value> {
+        let request = Request::builder().uri(path).body(Full::new(Bytes::new())).unwrap();
+        let response = self.service.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let events = serde_json::Deserializer::from_slice(&bytes).into_iter();
+        events.map(Result::unwrap).collect()
+    }
+
     /// Sends any request and returns status and body; a body that is no JSON becomes a string.
     pub(crate) async fn request(&self, request: Request<Full<Bytes>>) -> (StatusCode, Value) {
         read(self.service.clone().oneshot(request).await.unwrap()).await
