@@ -98,6 +98,7 @@ impl ApiServer {
             core.store.clone(),
             core.registry.clone(),
             core.clock.clone(),
+            core.auth.clone(),
             LocalClient::new(Arc::clone(&core)),
         );
         let running = Arc::new(controllers::start(&controllers, &context).await?);

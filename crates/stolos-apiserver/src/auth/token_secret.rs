@@ -31,13 +31,14 @@ pub fn account_of(secret: &Value) -> Option<&str> {
     (secret["type"] == TYPE && !name.is_empty()).then_some(name)
 }
 
-/// Decides what a token Secret needs, given the service account it names and the certificate (PEM) of the authority.
+/// Decides what a token Secret needs, given the service account it names and the certificate (PEM) of the
+/// authority, if clients need one.
 #[must_use]
 pub fn plan(
     secret: &Value,
     account: Option<&Reference>,
     signer: &TokenSigner,
-    authority: &str,
+    authority: Option<&str>,
 ) -> Plan {
     let metadata = &secret["metadata"];
     if account_of(secret).is_none() || metadata["deletionTimestamp"].is_string() {
@@ -55,7 +56,8 @@ pub fn plan(
         patch["metadata"]["annotations"][ACCOUNT_UID] = json!(account.uid);
     }
     let data = &secret["data"];
-    for (key, wanted) in [("ca.crt", authority), ("namespace", namespace.as_str())] {
+    let texts = [("ca.crt", authority), ("namespace", Some(namespace.as_str()))];
+    for (key, wanted) in texts.into_iter().filter_map(|(key, wanted)| Some((key, wanted?))) {
         let wanted = json!(STANDARD.encode(wanted));
         if data[key] != wanted {
             patch["data"][key] = wanted;
@@ -88,7 +90,7 @@ mod tests {
     fn an_empty_secret_is_filled_once() {
         let signer = TokenSigner::generate("https://test").unwrap();
         let mut secret = secret();
-        let Plan::Fill(fill) = plan(&secret, Some(&account("u1")), &signer, "CA") else {
+        let Plan::Fill(fill) = plan(&secret, Some(&account("u1")), &signer, Some("CA")) else {
             panic!("it is empty")
         };
         patch::merge(&mut secret, &fill);
@@ -96,9 +98,10 @@ mod tests {
         assert_eq!(secret["metadata"]["annotations"][ACCOUNT_UID], "u1");
         let token = STANDARD.decode(secret["data"]["token"].as_str().unwrap()).unwrap();
         assert!(signer.verify(std::str::from_utf8(&token).unwrap()).is_ok());
-        assert_eq!(plan(&secret, Some(&account("u1")), &signer, "CA"), Plan::Keep);
+        assert_eq!(plan(&secret, Some(&account("u1")), &signer, Some("CA")), Plan::Keep);
 
-        let Plan::Fill(changed) = plan(&secret, Some(&account("u1")), &signer, "new CA") else {
+        let Plan::Fill(changed) = plan(&secret, Some(&account("u1")), &signer, Some("new CA"))
+        else {
             panic!("CA changed")
         };
         assert_eq!(changed, json!({"data": {"ca.crt": STANDARD.encode("new CA")}}));
@@ -107,19 +110,19 @@ mod tests {
     #[test]
     fn a_secret_goes_with_its_account() {
         let signer = TokenSigner::generate("https://test").unwrap();
-        assert_eq!(plan(&secret(), None, &signer, "CA"), Plan::Delete);
+        assert_eq!(plan(&secret(), None, &signer, Some("CA")), Plan::Delete);
         let mut filled = secret();
         filled["metadata"]["annotations"][ACCOUNT_UID] = json!("u1");
-        assert_eq!(plan(&filled, Some(&account("u2")), &signer, "CA"), Plan::Delete);
+        assert_eq!(plan(&filled, Some(&account("u2")), &signer, Some("CA")), Plan::Delete);
         filled["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-        assert_eq!(plan(&filled, None, &signer, "CA"), Plan::Keep);
+        assert_eq!(plan(&filled, None, &signer, Some("CA")), Plan::Keep);
     }
 
     #[test]
     fn other_secrets_are_left_alone() {
         let signer = TokenSigner::generate("https://test").unwrap();
         for other in [json!({"type": "Opaque"}), json!({"type": TYPE, "metadata": {}})] {
-            assert_eq!(plan(&other, None, &signer, "CA"), Plan::Keep);
+            assert_eq!(plan(&other, None, &signer, Some("CA")), Plan::Keep);
         }
     }
 }

@@ -5,17 +5,20 @@
 
 pub(crate) mod api;
 mod bootstrap;
+mod cluster_roles;
 mod event_expiry;
 pub(crate) mod follow;
 mod gc;
 mod namespace_defaults;
 mod namespaces;
 pub(crate) mod queue;
+mod token_secrets;
 
 use std::sync::{Mutex, PoisonError};
 
 use tokio::task::JoinSet;
 
+use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::crd;
 use crate::registry::Registry;
@@ -38,6 +41,10 @@ pub struct Controllers {
     pub service_accounts: bool,
     /// Keeps the config map `kube-root-ca.crt` with these certificates (PEM) in every namespace.
     pub root_ca: Option<String>,
+    /// Fills Secrets of type `kubernetes.io/service-account-token`.
+    pub token_secrets: bool,
+    /// Puts cluster roles together that are made of others.
+    pub aggregated_roles: bool,
     /// Deletes events an hour after their last change.
     pub event_expiry: bool,
     /// Publishes CustomResourceDefinitions. Without it custom resources are stored but not served.
@@ -53,6 +60,8 @@ impl Default for Controllers {
             namespaces: true,
             service_accounts: true,
             root_ca: None,
+            token_secrets: true,
+            aggregated_roles: true,
             event_expiry: true,
             custom_resources: true,
         }
@@ -75,6 +84,8 @@ impl Controllers {
             namespaces: false,
             service_accounts: false,
             root_ca: None,
+            token_secrets: false,
+            aggregated_roles: false,
             event_expiry: false,
             custom_resources: false,
         }
@@ -87,6 +98,7 @@ pub(crate) struct Context {
     pub(crate) store: ClusterStore,
     pub(crate) registry: Registry,
     pub(crate) clock: Clock,
+    pub(crate) auth: Auth,
     pub(crate) api: Api,
 }
 
@@ -95,9 +107,10 @@ impl Context {
         store: ClusterStore,
         registry: Registry,
         clock: Clock,
+        auth: Auth,
         client: LocalClient,
     ) -> Self {
-        Self { store, registry, clock, api: Api::new(client) }
+        Self { store, registry, clock, auth, api: Api::new(client) }
     }
 }
 
@@ -144,6 +157,12 @@ pub(crate) async fn start(
     };
     if defaults.any() {
         tasks.spawn(namespace_defaults::run(context.clone(), defaults));
+    }
+    if controllers.token_secrets {
+        tasks.spawn(token_secrets::run(context.clone(), controllers.root_ca.clone()));
+    }
+    if controllers.aggregated_roles {
+        tasks.spawn(cluster_roles::run(context.clone()));
     }
     if controllers.event_expiry {
         tasks.spawn(event_expiry::run(context.clone()));

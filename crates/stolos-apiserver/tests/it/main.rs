@@ -14,4 +14,5 @@ mod objects;
 mod ownership;
 mod pods;
 mod representations;
+mod rights;
 mod watches;
