@@ -8,8 +8,8 @@ use super::Core;
 use super::body::Body;
 use super::negotiate::Format;
 use super::respond::{self, Response};
-use crate::discovery;
 use crate::status::ApiError;
+use crate::{discovery, openapi};
 
 /// Kubernetes minor version that the server announces.
 const MINOR: &str = "34";
@@ -39,6 +39,9 @@ pub(crate) fn respond(core: &Core, parts: &Parts) -> Result<Response, ApiError> 
         return Ok(respond::document(StatusCode::OK, Format::Json, &json!({ "paths": PATHS })));
     }
     if let Some(document) = discovery::respond(&core.registry, path, &parts.headers)? {
+        return Ok(document.map(Body::full));
+    }
+    if let Some(document) = openapi::respond(&core.registry, "", &parts.uri, &parts.headers) {
         return Ok(document.map(Body::full));
     }
     if path.starts_with("/apis/") || path.starts_with("/api/") {
