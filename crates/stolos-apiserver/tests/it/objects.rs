@@ -1,8 +1,13 @@
 //! Creating, reading, changing and deleting objects through a kube client.
 
+use std::convert::Infallible;
+use std::time::Duration;
+
 use bytes::Bytes;
+use futures::stream;
 use http::{Method, Request};
-use http_body_util::Full;
+use http_body::Frame;
+use http_body_util::{Full, StreamBody};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
@@ -289,4 +294,33 @@ async fn only_known_users_with_rights_get_an_answer() {
         ),
         other => panic!("expected a Status, got {other}"),
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_requests_at_once_are_sent_away_and_slow_bodies_time_out() {
+    let cluster = Cluster::start().await;
+    let service = cluster.server.as_user(UserInfo::internal("tester"));
+    let never = || StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
+    let slow = (0..1000).map(|_| {
+        let request = Request::post("/api/v1/namespaces/default/configmaps").body(never()).unwrap();
+        tokio::spawn(service.clone().oneshot(request))
+    });
+    let slow: Vec<_> = slow.collect();
+    let refused = async {
+        loop {
+            let (status, body) = cluster.send(Method::GET, "/api/v1/namespaces", None).await;
+            if status.as_u16() == 429 {
+                return body;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let body = tokio::time::timeout(Duration::from_secs(10), refused).await.unwrap();
+    assert_eq!(body["reason"], "TooManyRequests");
+    assert_eq!(body["details"]["retryAfterSeconds"], 1);
+    assert_eq!(cluster.send(Method::GET, "/livez", None).await.0.as_u16(), 200);
+    for request in slow {
+        assert_eq!(request.await.unwrap().unwrap().status().as_u16(), 408);
+    }
+    assert_eq!(cluster.send(Method::GET, "/api/v1/namespaces", None).await.0.as_u16(), 200);
 }
