@@ -124,24 +124,22 @@ pub(crate) enum Origin {
     Patch,
 }
 
-/// Treats unknown and duplicate fields as the request wishes: refuses them, warns, or says nothing.
+/// Treats unknown and duplicate fields as the request wishes: refuses them, returns warnings, or says nothing.
 pub(crate) fn check_fields(
     resource: &Resource,
     mode: FieldValidation,
     origin: Origin,
     duplicates: &[String],
     unknown: &[String],
-    warnings: &mut Vec<String>,
-) -> Result<(), ApiError> {
+) -> Result<Vec<String>, ApiError> {
     let duplicates = duplicates.iter().map(|path| format!("duplicate field \"{path}\""));
     let unknown = unknown.iter().map(|path| format!("unknown field \"{path}\""));
     let problems: Vec<String> = duplicates.chain(unknown).collect();
     if problems.is_empty() || mode == FieldValidation::Ignore {
-        return Ok(());
+        return Ok(Vec::new());
     }
     if mode == FieldValidation::Warn {
-        warnings.extend(problems);
-        return Ok(());
+        return Ok(problems);
     }
     let text = format!("strict decoding error: {}", problems.join(", "));
     let (kind, version) = (&resource.kind, &resource.group_version.version);
@@ -193,16 +191,15 @@ mod tests {
     #[test]
     fn strict_decoding_names_every_field_in_the_known_words() {
         let resource = Registry::builtin().resource("apps", "v1", "deployments").unwrap();
-        let mut warnings = Vec::new();
-        let mut check = |mode| {
+        let check = |mode| {
             let (duplicates, unknown) = (["spec.a".to_owned()], ["spec.x".to_owned()]);
-            check_fields(&resource, mode, Origin::Body, &duplicates, &unknown, &mut warnings)
+            check_fields(&resource, mode, Origin::Body, &duplicates, &unknown)
         };
         let want = "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: \
                     duplicate field \"spec.a\", unknown field \"spec.x\"";
         assert_eq!(check(FieldValidation::Strict).unwrap_err().message, want);
-        check(FieldValidation::Ignore).unwrap();
-        check(FieldValidation::Warn).unwrap();
+        assert_eq!(check(FieldValidation::Ignore).unwrap(), [] as [&str; 0]);
+        let warnings = check(FieldValidation::Warn).unwrap();
         assert_eq!(warnings, ["duplicate field \"spec.a\"", "unknown field \"spec.x\""]);
     }
 }

@@ -160,10 +160,7 @@ async fn read_object(
         decode::parse(input, &decode::read(body).await?)?;
     decode::expect_kind(&call.resource, &mut value)?;
     let unknown = schema::prune(&call.resource.schema, &mut value);
-    let mut warnings = Vec::new();
-    let mode = writer.options.field_validation;
-    decode::check_fields(&call.resource, mode, Origin::Body, &duplicates, &unknown, &mut warnings)?;
-    writer.warn(warnings);
+    writer.check_fields(Origin::Body, &duplicates, &unknown)?;
     Ok(value)
 }
 
@@ -323,10 +320,7 @@ async fn patch(core: &Core, call: &Call, body: RequestBody) -> Result<Response, 
         input
     };
     let decode::Parsed { value, duplicates } = decode::parse(input, &bytes)?;
-    let mut warnings = Vec::new();
-    let mode = writer.options.field_validation;
-    decode::check_fields(&call.resource, mode, Origin::Body, &duplicates, &[], &mut warnings)?;
-    writer.warn(warnings);
+    writer.check_fields(Origin::Body, &duplicates, &[])?;
     if call.subresource == "scale" {
         let edit = match patch_type {
             PatchType::Json => ScaleEdit::JsonPatch(value),
@@ -358,6 +352,8 @@ fn apply_edit(writer: &Writer<'_>, call: &Call, mut config: Value) -> Result<Edi
     }
     decode::expect_kind(&call.resource, &mut config)?;
     writer.check_place(&mut config)?;
+    let unknown = schema::prune(&call.resource.schema, &mut config);
+    writer.check_fields(Origin::Body, &[], &unknown)?;
     Ok(Edit::Apply { config, force: writer.options.force })
 }
 

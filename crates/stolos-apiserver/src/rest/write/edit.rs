@@ -88,11 +88,10 @@ impl Edit {
     /// Returns where strict decoding of the result looks for the blame.
     pub(crate) fn origin(&self) -> Origin {
         match self {
-            Self::Replace(_) | Self::With(_) => Origin::Body,
-            Self::JsonPatch(_)
-            | Self::MergePatch(_)
-            | Self::StrategicMergePatch(_)
-            | Self::Apply { .. } => Origin::Patch,
+            Self::Replace(_) | Self::With(_) | Self::Apply { .. } => Origin::Body,
+            Self::JsonPatch(_) | Self::MergePatch(_) | Self::StrategicMergePatch(_) => {
+                Origin::Patch
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ pub(crate) use edit::{Edit, Edited};
 
 use super::admission::{self, Operation};
 use super::call::Call;
+use super::decode::{self, Origin};
 use super::lifecycle::{self, Part};
 use super::query::WriteOptions;
 use super::{Core, convert, meta};
@@ -69,6 +70,19 @@ impl<'a> Writer<'a> {
 
     pub(crate) fn warn(&self, warnings: impl IntoIterator<Item = String>) {
         self.warnings.lock().expect("adding a warning does not panic").extend(warnings);
+    }
+
+    /// Treats unknown and duplicate fields as the request wishes.
+    pub(crate) fn check_fields(
+        &self,
+        origin: Origin,
+        duplicates: &[String],
+        unknown: &[String],
+    ) -> Result<(), ApiError> {
+        let mode = self.options.field_validation;
+        let warnings = decode::check_fields(self.resource(), mode, origin, duplicates, unknown)?;
+        self.warn(warnings);
+        Ok(())
     }
 
     fn resource(&self) -> &Resource {

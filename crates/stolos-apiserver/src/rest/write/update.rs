@@ -134,10 +134,7 @@ impl Writer<'_> {
         let unknown = schema::prune(&resource.schema, &mut object);
         // A body was looked at when it was read; unknown fields that a patch brings show only in its result.
         if edit.origin() == Origin::Patch {
-            let mut warnings = Vec::new();
-            let mode = self.options.field_validation;
-            decode::check_fields(resource, mode, Origin::Patch, &[], &unknown, &mut warnings)?;
-            self.warn(warnings);
+            self.check_fields(Origin::Patch, &[], &unknown)?;
         }
         Ok(object)
     }
