@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+pub mod leader;
 mod queue;
 mod runner;
 mod table;

@@ -107,7 +107,11 @@ async fn carry_out<C: Controller>(
 ) -> Outcome<C> {
     let mut written = Vec::new();
     for step in &steps {
-        let effects = step.iter().map(|effect| effect.carry_out(client));
+        // A loop: the closure of a `map` would keep the future from being `Send` for every lifetime.
+        let mut effects = Vec::with_capacity(step.len());
+        for effect in step {
+            effects.push(effect.carry_out(client));
+        }
         let mut answers = futures::stream::iter(effects).buffer_unordered(SIDE_BY_SIDE);
         let mut failure = None;
         while let Some(answer) = answers.next().await {
