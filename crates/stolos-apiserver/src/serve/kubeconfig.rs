@@ -78,6 +78,15 @@ pub fn write(path: &Path, contexts: &[Context], current: &str) -> Result<(), Err
     store(path, &config)
 }
 
+/// Returns the text of a kubeconfig with these contexts and nothing else.
+#[must_use]
+pub fn render(contexts: &[Context], current: &str) -> String {
+    let mut config = empty();
+    add(&mut config, contexts, Some(current));
+    // JSON is YAML, and writing it cannot fail.
+    Value::Object(config).to_string()
+}
+
 /// Adds contexts to a file that may be somebody else's; entries of other names, and fields we do not know, stay.
 /// `current` becomes the current context when given. Comments are lost, as with kubectl.
 pub fn merge(path: &Path, contexts: &[Context], current: Option<&str>) -> Result<(), Error> {
