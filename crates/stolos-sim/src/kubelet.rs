@@ -107,8 +107,10 @@ fn started(pod: &Pod) -> Option<Timestamp> {
 fn pick_node(world: &World, pod: &Pod) -> Option<String> {
     let mut load: BTreeMap<&str, (usize, i64, i64)> = BTreeMap::new();
     for other in world.pods.iter().filter(|other| is_active(other)) {
-        let node = other.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-        let entry = load.entry(node.unwrap_or_default()).or_default();
+        let placed = other.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        let node = placed.or_else(|| world.assumed.get(&key(&other.metadata)).map(String::as_str));
+        let Some(node) = node else { continue };
+        let entry = load.entry(node).or_default();
         let (cpu, memory) = requests(other);
         *entry = (entry.0 + 1, entry.1 + cpu, entry.2 + memory);
     }

@@ -254,10 +254,20 @@ impl Simulation {
             let now = self.now();
             for item in items {
                 let (decided, wake_at) = self.decide(&item, now);
+                self.assume(&decided);
                 self.wake.extend(wake_at.map(|at| (at, item.clone())));
                 actions.extend(decided.into_iter().map(|action| (item.clone(), action)));
             }
             self.write(actions).await;
+        }
+    }
+
+    /// Counts pods as placed from the decision on, so that those decided together spread over the nodes.
+    fn assume(&mut self, decided: &[Action]) {
+        for action in decided {
+            if let Action::Bind { pod, node } = action {
+                self.world.assumed.insert(pod.clone(), node.clone());
+            }
         }
     }
 
@@ -268,6 +278,7 @@ impl Simulation {
             .buffer_unordered(CONCURRENCY)
             .collect()
             .await;
+        self.world.assumed.clear();
         for (item, result) in results {
             match result {
                 Ok(Some(object)) => self.learn(object),

@@ -152,6 +152,8 @@ macro_rules! kinds {
         #[derive(Debug, Default)]
         pub(crate) struct World {
             $(pub(crate) $table: Table<$kind>,)*
+            /// Nodes of pods that are being placed at this moment.
+            pub(crate) assumed: BTreeMap<Key, String>,
         }
 
         impl World {
