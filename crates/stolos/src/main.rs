@@ -1,3 +1,65 @@
 //! The `stolos` binary: arguments, reporters, exit codes, roles; wiring and nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod cli;
+mod connect;
+mod crds;
+mod exit;
+mod output;
+mod reference;
+mod roles;
+mod up;
+
+use cli::{Cli, Command};
+use exit::Exit;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; clap knows where they are printed.
+            let code = if error.use_stderr() { Exit::Usage } else { Exit::Success };
+            let _ = error.print();
+            return code.into();
+        }
+    };
+    start_logging(&cli);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return exit::report(&anyhow::Error::from(error).context("failed to start")).into();
+        }
+    };
+    let result = runtime.block_on(run(cli));
+    // What is still running has nothing left to say to anybody.
+    runtime.shutdown_background();
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => exit::report(&error).into(),
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let global = cli.global;
+    match cli.command {
+        Command::Up(args) => up::run(args, global.output).await,
+        Command::Hub(args) => roles::hub(args).await,
+        Command::Member(args) => roles::member(args).await,
+        Command::Simulate(args) => roles::simulate(args).await,
+        Command::Crds(args) => crds::print(&args),
+        Command::CliReference => reference::print(),
+    }
+}
+
+/// Logs go to standard error; `STOLOS_LOG` sets what is logged, as in `info` or `stolos_hub=debug`.
+fn start_logging(cli: &Cli) {
+    use tracing_subscriber::EnvFilter;
+    // The watcher of kube warns of what its back-off handles.
+    let default =
+        if cli.global.verbose { "info,kube_runtime=error" } else { "warn,kube_runtime=error" };
+    let filter = EnvFilter::try_from_env("STOLOS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,202 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Fleet manager for Kubernetes clusters.
+#[derive(Parser)]
+#[command(name = "stolos", version, about, propagate_version = true, max_term_width = 100)]
+#[command(
+    after_help = "Examples:\n  stolos up                           a whole fleet on this machine\n  stolos updaterun create june --kubernetes-version 1.35.0 --start --wait\n  stolos demo                         a guided tour that checks itself"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Args, Clone)]
+pub(crate) struct Global {
+    /// Output format of data on standard output
+    #[arg(short = 'o', long, global = true, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    /// Logs what the program does
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+}
+
+/// Which fleet a command is about.
+#[derive(Args, Clone)]
+pub(crate) struct FleetArgs {
+    /// Kubeconfig of the hub [default: KUBECONFIG, else .stolos/kubeconfig, else ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Context of the hub in the kubeconfig [default: its current context]
+    #[arg(long)]
+    pub(crate) context: Option<String>,
+    /// Namespace of the fleet (its resource group)
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    /// Name of the fleet
+    #[arg(long, default_value = "local")]
+    pub(crate) fleet: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Columns for people
+    Table,
+    /// More columns
+    Wide,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+    /// Names only
+    Name,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Starts a whole fleet in this process: hub, simulated members, controllers and agents
+    Up(UpArgs),
+    /// Runs the hub's controllers against a hub cluster
+    Hub(HubArgs),
+    /// Runs the member agent for one member cluster
+    Member(MemberArgs),
+    /// Plays scheduler and kubelets on an API server that has none
+    Simulate(SimulateArgs),
+    /// Prints the CustomResourceDefinitions, to be applied with kubectl
+    Crds(CrdsArgs),
+    /// Prints this reference as Markdown
+    #[command(hide = true)]
+    CliReference,
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  stolos up\n  stolos up --members 5 --ephemeral\n  stolos up --base-port 0 -o json"
+)]
+pub(crate) struct UpArgs {
+    /// Number of simulated member clusters [default: 3, or as many as the data directory has]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) members: Option<u32>,
+    /// Directory that keeps everything; starting again with it goes on where it stopped
+    #[arg(long, value_name = "DIR", default_value = ".stolos")]
+    pub(crate) data_dir: PathBuf,
+    /// Keeps everything in memory; nothing is left when it stops
+    #[arg(long, conflicts_with = "data_dir")]
+    pub(crate) ephemeral: bool,
+    /// Address to listen on
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub(crate) listen: IpAddr,
+    /// First port: the hub listens on the next one, the members after it; 0 takes any free ports
+    #[arg(long, value_name = "P", default_value_t = 7440)]
+    pub(crate) base_port: u16,
+    /// Where to write the kubeconfig [default: kubeconfig in the data directory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Adds the contexts to ~/.kube/config as well
+    #[arg(long)]
+    pub(crate) merge: bool,
+    /// From a pod being scheduled to being ready
+    #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = duration)]
+    pub(crate) pod_delay: Duration,
+    /// How long the upgrade of one simulated node takes
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    pub(crate) node_upgrade_time: Duration,
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  stolos hub --hub-kubeconfig hub.yaml\n  stolos hub --hub-kubeconfig clusters.yaml --hub-context hub"
+)]
+pub(crate) struct HubArgs {
+    #[command(flatten)]
+    pub(crate) hub: HubConnection,
+    #[command(flatten)]
+    pub(crate) leader: LeaderArgs,
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  stolos member --name east --hub-kubeconfig hub.yaml --member-kubeconfig east.yaml"
+)]
+pub(crate) struct MemberArgs {
+    /// Name of the member, as in its MemberCluster
+    #[arg(long)]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) hub: HubConnection,
+    /// Kubeconfig of the member cluster [default: the pod's service account]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) member_kubeconfig: Option<PathBuf>,
+    /// Context in the member's kubeconfig
+    #[arg(long)]
+    pub(crate) member_context: Option<String>,
+    #[command(flatten)]
+    pub(crate) leader: LeaderArgs,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  stolos simulate --name east --member-kubeconfig east.yaml")]
+pub(crate) struct SimulateArgs {
+    /// Name of the cluster, a prefix of its nodes' names
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Kubeconfig of the cluster
+    #[arg(long, value_name = "FILE")]
+    pub(crate) member_kubeconfig: Option<PathBuf>,
+    /// Context in the kubeconfig
+    #[arg(long)]
+    pub(crate) member_context: Option<String>,
+    /// Region of the nodes
+    #[arg(long, default_value = "westeurope")]
+    pub(crate) region: String,
+    /// Number of nodes
+    #[arg(long, default_value_t = 2)]
+    pub(crate) nodes: u32,
+    /// From a pod being scheduled to being ready
+    #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = duration)]
+    pub(crate) pod_delay: Duration,
+    /// How long the upgrade of one node takes
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    pub(crate) node_upgrade_time: Duration,
+}
+
+/// How to reach the hub, for the roles.
+#[derive(Args)]
+pub(crate) struct HubConnection {
+    /// Kubeconfig of the hub cluster [default: the pod's service account]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hub_kubeconfig: Option<PathBuf>,
+    /// Context in the hub's kubeconfig
+    #[arg(long)]
+    pub(crate) hub_context: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct LeaderArgs {
+    /// Runs without a lease; only when nothing else runs this role
+    #[arg(long)]
+    pub(crate) no_leader_election: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct CrdsArgs {
+    /// Only those that live on member clusters
+    #[arg(long)]
+    pub(crate) member: bool,
+}
+
+/// Reads a duration such as `200ms`, `2s` or `1m30s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a duration such as 200ms, 2s or 1m30s");
+    let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(signed).map_err(|_| wrong())
+}

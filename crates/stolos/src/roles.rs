@@ -1,0 +1,100 @@
+//! The roles for real clusters: one process each, with a kubeconfig and a lease.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use anyhow::Context;
+use kube::Client;
+use stolos_controller::leader::{self, Lease};
+use stolos_controller::{Clock, Options};
+
+use crate::cli::{HubArgs, LeaderArgs, MemberArgs, SimulateArgs};
+use crate::connect;
+use crate::exit::Exit;
+
+/// Writes of one controller under way at once. A kube-apiserver gives one client about as many by default.
+const CONCURRENCY: usize = 32;
+
+/// Namespace of the leases.
+const LEASE_NAMESPACE: &str = "fleet-system";
+
+fn clock() -> Clock {
+    Arc::new(jiff::Timestamp::now)
+}
+
+/// `stolos hub`.
+pub(crate) async fn hub(args: HubArgs) -> anyhow::Result<Exit> {
+    let client =
+        connect::role(args.hub.hub_kubeconfig.as_deref(), args.hub.hub_context.as_deref()).await?;
+    let options = Options { name: "hub", concurrency: CONCURRENCY, clock: clock() };
+    let work = stolos_hub::run(client.clone(), stolos_hub::Config::default(), options);
+    lead(client, "stolos-hub", &args.leader, work).await
+}
+
+/// `stolos member`.
+pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
+    let hub =
+        connect::role(args.hub.hub_kubeconfig.as_deref(), args.hub.hub_context.as_deref()).await?;
+    let member =
+        connect::role(args.member_kubeconfig.as_deref(), args.member_context.as_deref()).await?;
+    let config =
+        stolos_member::Config { name: args.name, hub, member: member.clone(), clock: clock() };
+    // The lease is on the member: its agent has no right to leases on the hub.
+    lead(member, "stolos-member", &args.leader, stolos_member::run(config)).await
+}
+
+/// `stolos simulate`.
+pub(crate) async fn simulate(args: SimulateArgs) -> anyhow::Result<Exit> {
+    let client =
+        connect::role(args.member_kubeconfig.as_deref(), args.member_context.as_deref()).await?;
+    let config = stolos_sim::Config {
+        cluster: stolos_sim::Cluster {
+            name: args.name,
+            region: args.region,
+            kubernetes_version: "1.34.1".to_owned(),
+            node_image: "StolosLinux-202610.1.0".to_owned(),
+            nodes: args.nodes,
+            cpu: 4,
+            memory_gib: 16,
+        },
+        workloads: stolos_sim::Workloads::Kubelet,
+        pod_delay: args.pod_delay,
+        node_upgrade_time: args.node_upgrade_time,
+        clock: clock(),
+    };
+    tokio::select! {
+        ended = stolos_sim::run(client, config) => ended.map(|()| Exit::Success).context("the simulation ended"),
+        stopped = stopped() => stopped.map(|()| Exit::Success),
+    }
+}
+
+/// Works while holding the lease, until the process is told to stop. Losing the lease ends the work at once.
+async fn lead(
+    client: Client,
+    name: &str,
+    args: &LeaderArgs,
+    work: impl Future<Output = ()>,
+) -> anyhow::Result<Exit> {
+    let work = async {
+        if args.no_leader_election {
+            work.await;
+            return Ok(Exit::Success);
+        }
+        let lease = Lease::new(client, LEASE_NAMESPACE, name, clock());
+        leader::hold(&lease, work).await.map(|()| Exit::Success).context("lost the lease")
+    };
+    tokio::select! {
+        ended = work => ended,
+        stopped = stopped() => stopped.map(|()| Exit::Success),
+    }
+}
+
+/// Returns when the process is told to stop.
+pub(crate) async fn stopped() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    tokio::select! {
+        interrupt = tokio::signal::ctrl_c() => interrupt.context("failed to listen for Ctrl-C"),
+        _ = terminate.recv() => Ok(()),
+    }
+}

@@ -1,0 +1,212 @@
+//! What a new fleet of `stolos up` consists of.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::rbac::v1::Subject;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, ObjectMeta, Patch, PatchParams};
+use kube::runtime::wait::{await_condition, conditions};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stolos_api::cluster::MemberCluster;
+use stolos_api::cluster::fleet::{
+    ClusterReference, Fleet, FleetMember, FleetMemberSpec, FleetSpec, Hub, SecretReference,
+    SimulatedCluster, object_name,
+};
+use stolos_api::cluster::names::condition;
+
+use super::cluster::Cluster;
+
+/// Name of the fleet.
+pub(super) const FLEET: &str = "local";
+
+/// Namespace of the fleet, its resource group.
+const NAMESPACE: &str = "default";
+
+/// How long members may take to join. They take milliseconds; more means that something is broken.
+const JOIN_WITHIN: Duration = Duration::from_secs(30);
+
+/// Definitions sent at once.
+const PARALLEL: usize = 8;
+
+const MANAGER: &str = "stolos-up";
+
+/// Regions that the simulated members are spread over.
+const REGIONS: [&str; 3] = ["westeurope", "northeurope", "eastus"];
+
+/// Update groups of the simulated members: the first is the canary.
+const GROUPS: [&str; 3] = ["canary", "europe", "world"];
+
+/// Returns the user that a member's agent is on the hub.
+pub(super) fn identity(member: &str) -> String {
+    format!("stolos:member:{member}")
+}
+
+/// Describes a simulated member.
+pub(super) fn simulated(name: &str, index: usize) -> stolos_sim::Cluster {
+    stolos_sim::Cluster {
+        name: name.to_owned(),
+        region: REGIONS[index % REGIONS.len()].to_owned(),
+        kubernetes_version: "1.34.1".to_owned(),
+        node_image: "StolosLinux-202610.1.0".to_owned(),
+        nodes: 2,
+        cpu: 4,
+        memory_gib: 16,
+    }
+}
+
+/// Installs definitions and waits until they are served.
+pub(super) async fn install_crds(
+    client: Client,
+    crds: &[CustomResourceDefinition],
+) -> anyhow::Result<()> {
+    let api: Api<CustomResourceDefinition> = Api::all(client);
+    let install = |crd: &CustomResourceDefinition| {
+        let (api, crd) = (api.clone(), crd.clone());
+        async move {
+            let name = crd.metadata.name.clone().unwrap_or_default();
+            let failed = || format!("failed to install the definition `{name}`");
+            apply(&api, &crd).await.with_context(failed)?;
+            let served = await_condition(api, &name, conditions::is_crd_established());
+            let waited = tokio::time::timeout(JOIN_WITHIN, served).await.with_context(failed)?;
+            waited.with_context(failed).map(|_| ())
+        }
+    };
+    let installs: Vec<_> = crds.iter().map(install).collect();
+    futures::stream::iter(installs).buffer_unordered(PARALLEL).try_collect().await
+}
+
+/// Creates the fleet and its members. What users changed since the last start stays, but for the addresses of members.
+pub(super) async fn create_fleet(hub: &Client, members: &[Cluster]) -> anyhow::Result<()> {
+    let mut fleet =
+        Fleet::new(FLEET, FleetSpec { hub: Some(Hub::default()), allow_hub_upgrade: None });
+    fleet.metadata.namespace = Some(NAMESPACE.to_owned());
+    create(&Api::namespaced(hub.clone(), NAMESPACE), &fleet).await?;
+    for (index, member) in members.iter().enumerate() {
+        let secret = kubeconfig_secret(member);
+        apply(&Api::namespaced(hub.clone(), NAMESPACE), &secret)
+            .await
+            .with_context(|| format!("failed to store the kubeconfig of `{}`", member.name))?;
+        create(&Api::namespaced(hub.clone(), NAMESPACE), &fleet_member(&member.name, index))
+            .await?;
+        create(&Api::all(hub.clone()), &member_cluster(&member.name, index)).await?;
+    }
+    Ok(())
+}
+
+fn secret_name(member: &str) -> String {
+    format!("{member}-kubeconfig")
+}
+
+fn kubeconfig_secret(member: &Cluster) -> Secret {
+    use stolos_apiserver::serve::kubeconfig::{Context as Entry, Login, render};
+    let entry = Entry {
+        name: member.name.clone(),
+        server: member.url(),
+        authority: member.authority.clone(),
+        login: Login::Certificate(member.admin.clone()),
+        namespace: None,
+    };
+    let text = render(&[entry], &member.name);
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(secret_name(&member.name)),
+            namespace: Some(NAMESPACE.to_owned()),
+            ..ObjectMeta::default()
+        },
+        data: Some(BTreeMap::from([("kubeconfig".to_owned(), ByteString(text.into_bytes()))])),
+        ..Secret::default()
+    }
+}
+
+fn fleet_member(name: &str, index: usize) -> FleetMember {
+    let spec = FleetMemberSpec {
+        fleet_name: FLEET.to_owned(),
+        cluster: ClusterReference::Simulated(SimulatedCluster {
+            kubeconfig_secret: SecretReference { name: secret_name(name) },
+        }),
+        group: Some(GROUPS[index.min(GROUPS.len() - 1)].to_owned()),
+        labels: BTreeMap::from([("region".to_owned(), REGIONS[index % REGIONS.len()].to_owned())]),
+    };
+    let mut member = FleetMember::new(&object_name(FLEET, name), spec);
+    member.metadata.namespace = Some(NAMESPACE.to_owned());
+    member
+}
+
+fn member_cluster(name: &str, index: usize) -> MemberCluster {
+    let mut member = MemberCluster::default();
+    member.metadata.name = Some(name.to_owned());
+    let labels = [
+        ("fleet.azure.com/location", REGIONS[index % REGIONS.len()]),
+        ("fleet.azure.com/member-name", name),
+    ];
+    member.metadata.labels =
+        Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+    member.spec.identity = Subject {
+        kind: "User".to_owned(),
+        name: identity(name),
+        api_group: Some("rbac.authorization.k8s.io".to_owned()),
+        namespace: None,
+    };
+    member.spec.heartbeat_period_seconds = 60;
+    member
+}
+
+/// Creates an object unless it is there.
+async fn create<K>(api: &Api<K>, object: &K) -> anyhow::Result<()>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Serialize,
+{
+    match api.create(&kube::api::PostParams::default(), object).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        Err(error) => {
+            let name = object.meta().name.as_deref().unwrap_or_default();
+            Err(error).with_context(|| format!("failed to create {} `{name}`", K::kind(&())))
+        }
+    }
+}
+
+async fn apply<K>(api: &Api<K>, object: &K) -> Result<(), kube::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Serialize,
+{
+    let name = object.meta().name.as_deref().unwrap_or_default();
+    api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)).await.map(|_| ())
+}
+
+/// Waits until the hub says of every member that it has joined.
+pub(super) async fn wait_until_joined(hub: &Client, members: &[String]) -> anyhow::Result<()> {
+    let mut missing: Vec<String> = members.to_vec();
+    let api: Api<MemberCluster> = Api::all(hub.clone());
+    let joined = async {
+        let mut changes = std::pin::pin!(
+            watcher(api, watcher::Config::default()).default_backoff().applied_objects()
+        );
+        while let Some(change) = changes.next().await {
+            let Ok(member) = change else { continue };
+            if is_joined(&member) {
+                missing.retain(|name| Some(name) != member.metadata.name.as_ref());
+            }
+            if missing.is_empty() {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(JOIN_WITHIN, joined).await.is_err() {
+        bail!("members did not join within {} s: {}", JOIN_WITHIN.as_secs(), missing.join(", "));
+    }
+    Ok(())
+}
+
+fn is_joined(member: &MemberCluster) -> bool {
+    let conditions = member.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    conditions.iter().any(|joined| joined.type_ == condition::JOINED && joined.status == "True")
+}

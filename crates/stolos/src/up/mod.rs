@@ -1,0 +1,203 @@
+//! `stolos up`: a whole fleet in one process.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use kube::Client;
+use serde_json::json;
+use stolos_apiserver::auth::UserInfo;
+use stolos_apiserver::serve::kubeconfig::{self, Login};
+use stolos_controller::{Clock, Options};
+use tokio::task::JoinSet;
+
+use crate::cli::{Output, UpArgs};
+use crate::exit::Exit;
+use crate::output;
+
+mod bootstrap;
+mod cluster;
+mod data_dir;
+
+use cluster::Cluster;
+use data_dir::DataDir;
+
+/// Time for requests in flight when the process is told to stop.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Writes of one controller under way at once. Everything is in this process, so more would only queue.
+const CONCURRENCY: usize = 16;
+
+/// Runs until Ctrl-C or SIGTERM.
+pub(crate) async fn run(args: UpArgs, output: Output) -> anyhow::Result<Exit> {
+    let fleet = Fleet::start(&args).await?;
+    fleet.announce(output)?;
+    crate::roles::stopped().await?;
+    if output != Output::Json {
+        output::note("stopping");
+    }
+    fleet.stop().await;
+    Ok(Exit::Success)
+}
+
+/// A running fleet.
+pub(crate) struct Fleet {
+    data_dir: DataDir,
+    hub: Cluster,
+    members: Vec<Cluster>,
+    kubeconfig: PathBuf,
+    tasks: JoinSet<()>,
+}
+
+impl Fleet {
+    /// Starts everything and returns when every member has joined.
+    pub(crate) async fn start(args: &UpArgs) -> anyhow::Result<Self> {
+        let data_dir = if args.ephemeral {
+            DataDir::ephemeral(args.members.unwrap_or(data_dir::DEFAULT_MEMBERS))?
+        } else {
+            DataDir::open(&args.data_dir, args.members)?
+        };
+        let clock: Clock = Arc::new(jiff::Timestamp::now);
+        let listeners =
+            cluster::Listeners::bind(args.listen, args.base_port, data_dir.n_members()).await?;
+        let (hub, members) = Cluster::start_all(&data_dir, listeners, args.listen).await?;
+        let kubeconfig =
+            args.kubeconfig.clone().unwrap_or_else(|| data_dir.path().join("kubeconfig"));
+        let mut fleet = Self { data_dir, hub, members, kubeconfig, tasks: JoinSet::new() };
+        fleet.write_kubeconfig(args.merge)?;
+        fleet.prepare().await?;
+        fleet.start_controllers(args, &clock);
+        bootstrap::wait_until_joined(&fleet.hub.client(), &fleet.member_names()).await?;
+        Ok(fleet)
+    }
+
+    /// Name and kubeconfig context of every member.
+    pub(crate) fn member_names(&self) -> Vec<String> {
+        self.members.iter().map(|member| member.name.clone()).collect()
+    }
+
+    /// Returns a client of the hub with all rights.
+    pub(crate) fn hub(&self) -> Client {
+        self.hub.client()
+    }
+
+    /// Returns a client of a member with all rights.
+    pub(crate) fn member(&self, name: &str) -> Option<Client> {
+        self.members.iter().find(|member| member.name == name).map(Cluster::client)
+    }
+
+    /// Installs what hub and members need before any controller starts.
+    async fn prepare(&self) -> anyhow::Result<()> {
+        let (hub_crds, member_crds) = (stolos_api::hub_crds(), stolos_api::member_crds());
+        let members = self
+            .members
+            .iter()
+            .map(|member| bootstrap::install_crds(member.client(), &member_crds));
+        let hub = bootstrap::install_crds(self.hub.client(), &hub_crds);
+        futures::future::try_join(hub, futures::future::try_join_all(members)).await?;
+        bootstrap::create_fleet(&self.hub.client(), &self.members).await
+    }
+
+    fn start_controllers(&mut self, args: &UpArgs, clock: &Clock) {
+        let options = Options { name: "hub", concurrency: CONCURRENCY, clock: clock.clone() };
+        let hub = self.hub.as_user("system:stolos:hub");
+        self.tasks.spawn(stolos_hub::run(hub, stolos_hub::Config::default(), options));
+        for (index, member) in self.members.iter().enumerate() {
+            let simulation = stolos_sim::Config {
+                cluster: bootstrap::simulated(&member.name, index),
+                workloads: stolos_sim::Workloads::Simulated,
+                pod_delay: args.pod_delay,
+                node_upgrade_time: args.node_upgrade_time,
+                clock: clock.clone(),
+            };
+            let (client, name) = (member.client(), member.name.clone());
+            self.tasks.spawn(async move {
+                if let Err(error) = stolos_sim::run(client, simulation).await {
+                    tracing::error!(member = %name, %error, "simulation ended");
+                }
+            });
+            // The agent has the rights of its member on the hub and no more, as anywhere else.
+            let identity = UserInfo::authenticated(&bootstrap::identity(&member.name), &[]);
+            self.tasks.spawn(stolos_member::run(stolos_member::Config {
+                name: member.name.clone(),
+                hub: Client::new(self.hub.api.as_user(identity), "default"),
+                member: member.client(),
+                clock: clock.clone(),
+            }));
+        }
+    }
+
+    fn write_kubeconfig(&self, merge: bool) -> anyhow::Result<()> {
+        let contexts: Vec<_> = std::iter::once(&self.hub)
+            .chain(&self.members)
+            .map(|cluster| self.context(cluster))
+            .collect();
+        kubeconfig::write(&self.kubeconfig, &contexts, &self.hub.name)
+            .context("failed to write the kubeconfig")?;
+        if merge {
+            let home = std::env::home_dir()
+                .context("there is no home directory to merge the kubeconfig into")?;
+            kubeconfig::merge(&home.join(".kube/config"), &contexts, None)
+                .context("failed to merge the kubeconfig")?;
+        }
+        Ok(())
+    }
+
+    fn context(&self, cluster: &Cluster) -> kubeconfig::Context {
+        kubeconfig::Context {
+            name: cluster.name.clone(),
+            server: cluster.url(),
+            authority: cluster.authority.clone(),
+            login: Login::Certificate(cluster.admin.clone()),
+            namespace: None,
+        }
+    }
+
+    fn announce(&self, output: Output) -> anyhow::Result<()> {
+        if output == Output::Json {
+            let members: Vec<_> = self
+                .members
+                .iter()
+                .map(|member| json!({ "name": member.name, "server": member.url() }))
+                .collect();
+            let ready = json!({
+                "event": "ready",
+                "kubeconfig": absolute(&self.kubeconfig),
+                "hub": self.hub.url(),
+                "members": members,
+                "rest": null,
+                "console": null,
+                "ca": absolute(&self.data_dir.authority_file()),
+            });
+            return output::line(&ready.to_string());
+        }
+        let names = self.member_names();
+        let first = names.first().cloned().unwrap_or_default();
+        let last = names.last().cloned().unwrap_or_default();
+        let members = if first == last { first.clone() } else { format!("{first} … {last}") };
+        output::line(&format!(
+            "fleet `local` is ready: hub {} and {} members ({members})",
+            self.hub.url(),
+            names.len()
+        ))?;
+        output::line("")?;
+        output::line(&format!("  export KUBECONFIG={}", absolute(&self.kubeconfig).display()))?;
+        output::line("  kubectl get memberclusters")?;
+        output::line("  stolos updaterun create first --kubernetes-version 1.35.0 --start --wait")?;
+        output::line("")?;
+        output::line("Ctrl-C stops it; starting again goes on where it stopped.")
+    }
+
+    /// Ends everything in order: controllers, then servers, then the store.
+    pub(crate) async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        let clusters = self.members.into_iter().chain([self.hub]);
+        futures::future::join_all(clusters.map(|cluster| cluster.stop(GRACE))).await;
+        self.data_dir.close();
+    }
+}
+
+fn absolute(path: &std::path::Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
