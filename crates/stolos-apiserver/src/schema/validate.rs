@@ -221,7 +221,7 @@ mod tests {
         causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect()
     }
 
-    fn property(schema: Value) -> SchemaRef {
+    fn property(schema: &Value) -> SchemaRef {
         structural::compile(&json!({"type": "object", "properties": {"f": schema}})).unwrap()
     }
 
@@ -336,7 +336,7 @@ mod tests {
                 r#"f: Invalid value: "": "f" must not validate the schema (not)"#,
             ),
         ] {
-            let got = validate(&property(schema), &json!({"f": value}), None);
+            let got = validate(&property(&schema), &json!({"f": value}), None);
             assert_eq!(texts(&got), [want]);
         }
     }
@@ -353,7 +353,7 @@ mod tests {
             (json!({"type": "number"}), json!(5)),
             (json!({"x-kubernetes-preserve-unknown-fields": true}), json!([{"a": null}])),
         ] {
-            assert_eq!(validate(&property(schema), &json!({"f": value}), None), []);
+            assert_eq!(validate(&property(&schema), &json!({"f": value}), None), []);
         }
     }
 

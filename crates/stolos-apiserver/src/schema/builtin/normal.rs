@@ -28,7 +28,9 @@ pub(super) fn normalise(schema: &Schema, value: &mut Value) {
         }
         Value::Array(items) => {
             let Some(schema) = &schema.items else { return };
-            items.iter_mut().for_each(|item| normalise(schema, item));
+            for item in items {
+                normalise(schema, item);
+            }
         }
         Value::Number(_) | Value::String(_) if is_quantity(schema) => {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -84,25 +84,13 @@ fn check_meaning(group: &str, kind: &str, new: &Value, causes: &mut Vec<Cause>) 
             check_text(spec, "schedule", "spec.schedule", causes);
         }
         ("", "Service") => check_service(spec, causes),
-        ("", "ConfigMap") => {
-            check_data(new, &["data", "binaryData"], causes);
-        }
+        ("", "ConfigMap") => check_data(new, &["data", "binaryData"], causes),
         ("", "Secret") => check_secret(new, causes),
         ("", "PersistentVolumeClaim") => check_claim(spec, causes),
-        ("policy", "PodDisruptionBudget") => {
-            if spec.get("minAvailable").is_some() && spec.get("maxUnavailable").is_some() {
-                let why = "minAvailable and maxUnavailable cannot be both set";
-                causes.push(invalid("spec", spec, why));
-            }
-        }
+        ("policy", "PodDisruptionBudget") => check_budget(spec, causes),
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => check_rules(kind, new, causes),
         ("rbac.authorization.k8s.io", _) => check_binding(kind, new, causes),
-        ("coordination.k8s.io", "Lease") => {
-            if spec["leaseDurationSeconds"].as_i64().is_some_and(|seconds| seconds <= 0) {
-                let value = &spec["leaseDurationSeconds"];
-                causes.push(invalid("spec.leaseDurationSeconds", value, "must be greater than 0"));
-            }
-        }
+        ("coordination.k8s.io", "Lease") => check_lease(spec, causes),
         ("autoscaling", "HorizontalPodAutoscaler") => {
             let (least, most) = (&spec["minReplicas"], &spec["maxReplicas"]);
             if most.as_i64() < least.as_i64() {
@@ -111,6 +99,20 @@ fn check_meaning(group: &str, kind: &str, new: &Value, causes: &mut Vec<Cause>) 
             }
         }
         _ => {}
+    }
+}
+
+fn check_budget(spec: &Value, causes: &mut Vec<Cause>) {
+    if spec.get("minAvailable").is_some() && spec.get("maxUnavailable").is_some() {
+        let why = "minAvailable and maxUnavailable cannot be both set";
+        causes.push(invalid("spec", spec, why));
+    }
+}
+
+fn check_lease(spec: &Value, causes: &mut Vec<Cause>) {
+    let duration = &spec["leaseDurationSeconds"];
+    if duration.as_i64().is_some_and(|seconds| seconds <= 0) {
+        causes.push(invalid("spec.leaseDurationSeconds", duration, "must be greater than 0"));
     }
 }
 

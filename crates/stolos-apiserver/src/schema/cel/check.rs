@@ -1,7 +1,8 @@
 //! Finds names in an expression that cannot exist, and types that cannot meet, before it is ever evaluated.
 //!
 //! It knows the types that schemas declare and those of the standard functions; everything else is dynamic. What it lets
-//! pass may still fail when evaluated, and then fails the rule.
+//! pass may still fail when evaluated, and then fails the rule. It also counts the steps that the largest values would
+//! take, so that no rule can occupy the server.
 
 use std::fmt;
 
@@ -22,16 +23,20 @@ pub(super) enum Kind {
     String,
     Bytes,
     Null,
-    List(Box<Kind>),
-    Map(Box<Kind>),
+    /// Elements, and how many there are at most.
+    List(Box<Kind>, u64),
+    /// Values, and how many there are at most.
+    Map(Box<Kind>, u64),
     Object(SchemaRef),
     Dyn,
 }
 
-/// What an expression reads.
+/// What an expression reads, and what it costs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Uses {
     pub(super) old_self: bool,
+    /// Steps that the largest values would take.
+    pub(super) steps: u64,
     /// Fields of `self` and `oldSelf`; none if either is read as a whole.
     pub(super) fields: Fields,
 }
@@ -45,8 +50,8 @@ pub(super) fn check(
     let this = Kind::of(schema);
     let old = if optional_old_self { Kind::Dyn } else { this.clone() };
     let scope = vec![("self".to_owned(), this), ("oldSelf".to_owned(), old)];
-    let uses = Uses { old_self: false, fields: Some(std::collections::BTreeSet::new()) };
-    let mut checker = Checker { scope, uses };
+    let uses = Uses { fields: Some(std::collections::BTreeSet::new()), ..Uses::default() };
+    let mut checker = Checker { scope, uses, repeats: 1 };
     let kind = checker.expression(expression)?;
     Ok((kind, checker.uses))
 }
@@ -55,10 +60,13 @@ struct Checker {
     /// Variables, innermost last; the first two are `self` and `oldSelf`.
     scope: Vec<(String, Kind)>,
     uses: Uses,
+    /// How often the enclosing loops go round at most.
+    repeats: u64,
 }
 
 impl Checker {
     fn expression(&mut self, expression: &IdedExpr) -> Result<Kind, String> {
+        self.uses.steps = self.uses.steps.saturating_add(self.repeats);
         match &expression.expr {
             Expr::Unspecified => Ok(Kind::Dyn),
             Expr::Literal(literal) => Ok(Kind::of_literal(literal)),
@@ -76,7 +84,7 @@ impl Checker {
                     let kind = self.expression(item)?;
                     element = if index == 0 { kind } else { element.join(kind) };
                 }
-                Ok(Kind::List(Box::new(element)))
+                Ok(Kind::List(Box::new(element), list.elements.len() as u64))
             }
             Expr::Map(map) => {
                 let mut values = None;
@@ -87,7 +95,7 @@ impl Checker {
                         values = Some(values.map_or(kind.clone(), |known: Kind| known.join(kind)));
                     }
                 }
-                Ok(Kind::Map(Box::new(values.unwrap_or(Kind::Dyn))))
+                Ok(Kind::Map(Box::new(values.unwrap_or(Kind::Dyn)), map.entries.len() as u64))
             }
             Expr::Struct(literal) => {
                 Err(format!("undeclared reference to '{}' (in container '')", literal.type_name))
@@ -161,10 +169,10 @@ impl Checker {
 
     fn comprehension(&mut self, loop_: &ComprehensionExpr) -> Result<Kind, String> {
         let range = self.expression(&loop_.iter_range)?;
-        let (first, second) = match &range {
-            Kind::List(element) => (Kind::clone(element), Kind::clone(element)),
-            Kind::Map(value) => (Kind::String, Kind::clone(value)),
-            Kind::Dyn => (Kind::Dyn, Kind::Dyn),
+        let (first, second, most) = match &range {
+            Kind::List(element, most) => (Kind::clone(element), Kind::clone(element), *most),
+            Kind::Map(value, most) => (Kind::String, Kind::clone(value), *most),
+            Kind::Dyn => (Kind::Dyn, Kind::Dyn, MAX_REQUEST_BYTES / 2),
             other => {
                 return Err(format!(
                     "expression of type '{other}' cannot be range of a comprehension"
@@ -176,15 +184,22 @@ impl Checker {
         match &loop_.iter_var2 {
             None => self.scope.push((loop_.iter_var.clone(), first)),
             Some(name) => {
-                let index = if matches!(range, Kind::List(_)) { Kind::Int } else { first };
+                let index = if matches!(range, Kind::List(..)) { Kind::Int } else { first };
                 self.scope.push((loop_.iter_var.clone(), index));
                 self.scope.push((name.clone(), second));
             }
         }
         self.scope.push((loop_.accu_var.clone(), initial));
+        let outside = self.repeats;
+        self.repeats = outside.saturating_mul(most);
         let result = self.loop_body(loop_);
+        self.repeats = outside;
         self.scope.truncate(depth);
-        result
+        // A loop that gathers a list adds at most one element in each round.
+        result.map(|kind| match kind {
+            Kind::List(element, known) => Kind::List(element, known.max(most)),
+            other => other,
+        })
     }
 
     fn loop_body(&mut self, loop_: &ComprehensionExpr) -> Result<Kind, String> {
@@ -197,6 +212,48 @@ impl Checker {
     }
 }
 
+/// Most bytes of a request, which bounds lists that have no bound of their own.
+const MAX_REQUEST_BYTES: u64 = 3 << 20;
+
+/// Returns how many elements a list or map has at most.
+fn most_elements(schema: &Schema) -> u64 {
+    let declared = schema.constraints.as_ref().and_then(|constraints| match schema.type_ {
+        Type::Array => constraints.max_items,
+        _ => constraints.max_properties,
+    });
+    let element = schema.items.as_ref().or(schema.additional_properties.as_ref());
+    declared
+        .unwrap_or_else(|| MAX_REQUEST_BYTES / (1 + element.map_or(1, |node| least_bytes(node))))
+}
+
+/// Returns how many bytes a value takes at least when it is written as JSON.
+pub(in crate::schema) fn least_bytes(schema: &Schema) -> u64 {
+    match schema.type_ {
+        Type::Object => {
+            let required = schema.required.iter().filter_map(|name| {
+                let node = schema.properties.get(name)?;
+                Some(name.len() as u64 + 3 + least_bytes(node))
+            });
+            2 + required.sum::<u64>()
+        }
+        Type::String => {
+            2 + schema
+                .constraints
+                .as_ref()
+                .and_then(|constraints| constraints.min_length)
+                .unwrap_or(0)
+        }
+        Type::Array => 2,
+        Type::Boolean => 4,
+        Type::Integer | Type::Number | Type::IntOrString | Type::Any => 1,
+    }
+}
+
+/// Returns how often a rule is evaluated at most, if nothing bounds how often its value occurs.
+pub(in crate::schema) fn most_occurrences(schema: &Schema) -> u64 {
+    MAX_REQUEST_BYTES / (1 + least_bytes(schema))
+}
+
 impl Kind {
     fn of(schema: &SchemaRef) -> Self {
         match schema.type_ {
@@ -205,10 +262,13 @@ impl Kind {
             Type::Number => Self::Double,
             Type::String if schema.format.as_deref() == Some("byte") => Self::Bytes,
             Type::String => Self::String,
-            Type::Array => Self::List(Box::new(schema.items.as_ref().map_or(Self::Dyn, Self::of))),
+            Type::Array => {
+                let element = schema.items.as_ref().map_or(Self::Dyn, Self::of);
+                Self::List(Box::new(element), most_elements(schema))
+            }
             Type::Object => match &schema.additional_properties {
                 Some(values) if schema.properties.is_empty() => {
-                    Self::Map(Box::new(Self::of(values)))
+                    Self::Map(Box::new(Self::of(values)), most_elements(schema))
                 }
                 _ => Self::Object(schema.clone()),
             },
@@ -231,7 +291,7 @@ impl Kind {
     fn field(&self, name: &str) -> Result<Self, String> {
         match self {
             Self::Dyn => Ok(Self::Dyn),
-            Self::Map(value) => Ok(Self::clone(value)),
+            Self::Map(value, _) => Ok(Self::clone(value)),
             Self::Object(schema) => {
                 let declared = |schema: &Schema| {
                     let mut fields = schema.properties.iter();
@@ -248,7 +308,7 @@ impl Kind {
 
     fn element(&self) -> Self {
         match self {
-            Self::List(element) | Self::Map(element) => Self::clone(element),
+            Self::List(element, _) | Self::Map(element, _) => Self::clone(element),
             _ => Self::Dyn,
         }
     }
@@ -256,11 +316,14 @@ impl Kind {
     /// Returns a type that both fit.
     pub(super) fn join(self, other: Self) -> Self {
         match (self, other) {
-            (Self::List(left), Self::List(right)) => match (*left, *right) {
-                // An empty list literal takes the type of what is added to it.
-                (Self::Dyn, known) | (known, Self::Dyn) => Self::List(Box::new(known)),
-                (left, right) => Self::List(Box::new(left.join(right))),
-            },
+            (Self::List(left, n), Self::List(right, m)) => {
+                let element = match (*left, *right) {
+                    // An empty list literal takes the type of what is added to it.
+                    (Self::Dyn, known) | (known, Self::Dyn) => known,
+                    (left, right) => left.join(right),
+                };
+                Self::List(Box::new(element), n.saturating_add(m))
+            }
             (left, right) if left == right => left,
             _ => Self::Dyn,
         }
@@ -275,9 +338,8 @@ impl Kind {
 impl PartialEq for Kind {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::List(left), Self::List(right)) | (Self::Map(left), Self::Map(right)) => {
-                left == right
-            }
+            (Self::List(left, _), Self::List(right, _))
+            | (Self::Map(left, _), Self::Map(right, _)) => left == right,
             (Self::Object(_), _) | (_, Self::Object(_)) => false,
             _ => std::mem::discriminant(self) == std::mem::discriminant(other),
         }
@@ -293,8 +355,8 @@ impl fmt::Display for Kind {
             Self::String => f.write_str("string"),
             Self::Bytes => f.write_str("bytes"),
             Self::Null => f.write_str("null"),
-            Self::List(element) => write!(f, "list({element})"),
-            Self::Map(value) => write!(f, "map(string, {value})"),
+            Self::List(element, _) => write!(f, "list({element})"),
+            Self::Map(value, _) => write!(f, "map(string, {value})"),
             Self::Object(_) => f.write_str("object"),
             Self::Dyn => f.write_str("dyn"),
         }

@@ -80,7 +80,7 @@ pub(super) fn accepts(name: &str, is_member: bool, kinds: &[Kind]) -> bool {
         (op::EQUALS | op::NOT_EQUALS, [left, right]) => comparable(left, right),
         (op::LESS | op::LESS_EQUALS | op::GREATER | op::GREATER_EQUALS, [left, right]) => {
             let ordered = |kind: &Kind| {
-                !matches!(kind, Kind::Object(_) | Kind::Null | Kind::List(_) | Kind::Map(_))
+                !matches!(kind, Kind::Object(_) | Kind::Null | Kind::List(..) | Kind::Map(..))
             };
             ordered(left) && ordered(right) && comparable(left, right)
         }
@@ -105,7 +105,7 @@ fn comparable(left: &Kind, right: &Kind) -> bool {
     match (left, right) {
         (left, right) if open(left) || open(right) => true,
         (left, right) if left.is_number() && right.is_number() => true,
-        (Kind::List(left), Kind::List(right)) | (Kind::Map(left), Kind::Map(right)) => {
+        (Kind::List(left, _), Kind::List(right, _)) | (Kind::Map(left, _), Kind::Map(right, _)) => {
             comparable(left, right)
         }
         (left, right) => left == right,
@@ -122,7 +122,8 @@ pub(super) fn result_of(name: &str, kinds: &[Kind]) -> Kind {
         }
         (op::NEGATE, [value]) => value.clone(),
         ("double", _) => Kind::Double,
-        ("split" | "findAll", _) => Kind::List(Box::new(Kind::String)),
+        // Texts have no bound here; a long one is rare and splits into many only if made for it.
+        ("split" | "findAll", _) => Kind::List(Box::new(Kind::String), 10_000),
         ("slice" | "distinct" | "sort", [list, ..]) => list.clone(),
         ("sign", _) => Kind::Dyn,
         _ if BOOL_FUNCTIONS.contains(&name) => Kind::Bool,

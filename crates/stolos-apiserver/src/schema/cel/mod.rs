@@ -22,6 +22,12 @@ use super::validate::counterpart;
 use super::{Schema, SchemaRef};
 use crate::status::Cause;
 
+pub(super) use self::check::most_occurrences;
+
+/// Most steps that the largest values of a rule may take. kube-apiserver allows 10 million, but does not count constants
+/// and the steps of loops themselves; what it takes must not fail here.
+const MAX_STEPS: u64 = 30_000_000;
+
 /// One compiled rule.
 pub struct Rule {
     source: String,
@@ -53,8 +59,12 @@ pub(super) struct Problem {
 }
 
 impl Rule {
-    /// Compiles a rule for values of a schema.
-    pub(super) fn compile(rule: &Value, schema: &SchemaRef) -> Result<Self, Problem> {
+    /// Compiles a rule for values of a schema, which occur so many times at most in one object.
+    pub(super) fn compile(
+        rule: &Value,
+        schema: &SchemaRef,
+        occurrences: u64,
+    ) -> Result<Self, Problem> {
         let source = rule["rule"].as_str().unwrap_or_default().trim();
         if source.is_empty() {
             return Err(Problem {
@@ -68,6 +78,15 @@ impl Rule {
         let problem = |field, value: &str, why| Problem { field, value: Some(value.into()), why };
         let (program, uses) = compile(source, schema, optional_old_self, &Kind::Bool)
             .map_err(|why| problem("rule", source, why))?;
+        let steps = uses.steps.saturating_mul(occurrences.max(1));
+        if steps > MAX_STEPS {
+            let factor = steps / MAX_STEPS;
+            let why = format!(
+                "estimated rule cost exceeds budget by factor of more than {factor}x (try simplifying the rule, or \
+                 adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are used)"
+            );
+            return Err(problem("rule", source, why));
+        }
         let message_expression = match text("messageExpression") {
             None => None,
             Some(text) => Some(

@@ -2,13 +2,13 @@ use serde_json::{Value, json};
 
 use crate::schema::{SchemaRef, structural, validate};
 
-fn compile(schema: Value) -> Result<SchemaRef, Vec<String>> {
+fn compile(schema: &Value) -> Result<SchemaRef, Vec<String>> {
     structural::compile(&json!({"type": "object", "properties": {"spec": schema}})).map_err(
         |causes| causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect(),
     )
 }
 
-fn rules(rules: Value) -> Value {
+fn rules(rules: &Value) -> Value {
     json!({"type": "object", "x-kubernetes-validations": rules, "properties": {
         "n": {"type": "integer"},
         "s": {"type": "string"},
@@ -24,7 +24,7 @@ fn rules(rules: Value) -> Value {
     }})
 }
 
-fn messages(schema: &SchemaRef, spec: Value, old: Option<Value>) -> Vec<String> {
+fn messages(schema: &SchemaRef, spec: &Value, old: Option<&Value>) -> Vec<String> {
     let old = old.map(|old| json!({ "spec": old }));
     let causes = validate(schema, &json!({ "spec": spec }), old.as_ref());
     causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect()
@@ -80,33 +80,37 @@ fn rules_hold_or_fail_on_values() {
         ("self.f < 1.5", json!({"f": 1}), json!({"f": 2})),
         ("size(self.t) == 2", json!({"t": "aGk="}), json!({"t": "aGlq"})),
     ] {
-        let schema = compile(rules(json!([{"rule": rule, "message": "no"}]))).unwrap();
-        assert_eq!(messages(&schema, good, None), [] as [&str; 0], "{rule}");
-        assert_eq!(messages(&schema, bad, None), ["spec: Invalid value: \"object\": no"], "{rule}");
+        let schema = compile(&rules(&json!([{"rule": rule, "message": "no"}]))).unwrap();
+        assert_eq!(messages(&schema, &good, None), [] as [&str; 0], "{rule}");
+        assert_eq!(
+            messages(&schema, &bad, None),
+            ["spec: Invalid value: \"object\": no"],
+            "{rule}"
+        );
     }
 }
 
 #[test]
 fn transition_rules_compare_with_the_old_value() {
-    let schema = compile(rules(json!([{"rule": "self.n >= oldSelf.n"}]))).unwrap();
-    assert!(messages(&schema, json!({"n": 1}), None).is_empty());
-    assert!(messages(&schema, json!({"n": 2}), Some(json!({"n": 1}))).is_empty());
+    let schema = compile(&rules(&json!([{"rule": "self.n >= oldSelf.n"}]))).unwrap();
+    assert!(messages(&schema, &json!({"n": 1}), None).is_empty());
+    assert!(messages(&schema, &json!({"n": 2}), Some(&json!({"n": 1}))).is_empty());
     assert_eq!(
-        messages(&schema, json!({"n": 1}), Some(json!({"n": 2}))),
+        messages(&schema, &json!({"n": 1}), Some(&json!({"n": 2}))),
         ["spec: Invalid value: \"object\": failed rule: self.n >= oldSelf.n"]
     );
     let optional = json!([{"rule": "oldSelf.hasValue() ? self.n >= oldSelf.value().n : self.n == 0",
         "optionalOldSelf": true, "message": "start at 0"}]);
-    let schema = compile(rules(optional)).unwrap();
-    assert!(messages(&schema, json!({"n": 0}), None).is_empty());
-    assert_eq!(messages(&schema, json!({"n": 1}), None).len(), 1);
-    assert!(messages(&schema, json!({"n": 5}), Some(json!({"n": 3}))).is_empty());
-    assert_eq!(messages(&schema, json!({"n": 1}), Some(json!({"n": 3}))).len(), 1);
+    let schema = compile(&rules(&optional)).unwrap();
+    assert!(messages(&schema, &json!({"n": 0}), None).is_empty());
+    assert_eq!(messages(&schema, &json!({"n": 1}), None).len(), 1);
+    assert!(messages(&schema, &json!({"n": 5}), Some(&json!({"n": 3}))).is_empty());
+    assert_eq!(messages(&schema, &json!({"n": 1}), Some(&json!({"n": 3}))).len(), 1);
 }
 
 #[test]
 fn message_reason_and_path_are_those_of_the_rule() {
-    let schema = compile(rules(json!([
+    let schema = compile(&rules(&json!([
         {"rule": "self.n < 3", "messageExpression": "'n is ' + string(self.n)", "message": "unused",
             "reason": "FieldValueForbidden", "fieldPath": ".n"},
         {"rule": "self.n < 4", "messageExpression": "self.s", "message": "fallback"},
@@ -114,7 +118,7 @@ fn message_reason_and_path_are_those_of_the_rule() {
     ])))
     .unwrap();
     assert_eq!(
-        messages(&schema, json!({"n": 5}), None),
+        messages(&schema, &json!({"n": 5}), None),
         [
             "spec.n: Forbidden: n is 5",
             "spec: Invalid value: \"object\": fallback",
@@ -125,9 +129,9 @@ fn message_reason_and_path_are_those_of_the_rule() {
 
 #[test]
 fn an_unchanged_value_may_keep_breaking_a_rule_but_not_a_transition() {
-    let schema = compile(rules(json!([{"rule": "self.n < 3"}]))).unwrap();
-    assert!(messages(&schema, json!({"n": 5}), Some(json!({"n": 5}))).is_empty());
-    assert_eq!(messages(&schema, json!({"n": 6}), Some(json!({"n": 5}))).len(), 1);
+    let schema = compile(&rules(&json!([{"rule": "self.n < 3"}]))).unwrap();
+    assert!(messages(&schema, &json!({"n": 5}), Some(&json!({"n": 5}))).is_empty());
+    assert_eq!(messages(&schema, &json!({"n": 6}), Some(&json!({"n": 5}))).len(), 1);
 }
 
 #[test]
@@ -147,7 +151,7 @@ fn rules_that_cannot_work_fail_the_definition() {
         ("self.n.all(x, true)", "cannot be range of a comprehension"),
         ("", "rule is not specified"),
     ] {
-        let errors = compile(rules(json!([{ "rule": rule }]))).unwrap_err();
+        let errors = compile(&rules(&json!([{ "rule": rule }]))).unwrap_err();
         assert_eq!(errors.len(), 1, "{errors:?}");
         assert!(
             errors[0]
@@ -157,17 +161,37 @@ fn rules_that_cannot_work_fail_the_definition() {
         assert!(errors[0].contains(want), "{errors:?}");
     }
     let errors =
-        compile(rules(json!([{"rule": "true", "messageExpression": "self.n"}]))).unwrap_err();
+        compile(&rules(&json!([{"rule": "true", "messageExpression": "self.n"}]))).unwrap_err();
     assert!(errors[0].contains("must evaluate to a string"), "{errors:?}");
-    let errors = compile(rules(json!([{"rule": "true", "fieldPath": ".nope"}]))).unwrap_err();
+    let errors = compile(&rules(&json!([{"rule": "true", "fieldPath": ".nope"}]))).unwrap_err();
     assert!(errors[0].contains("does not refer to a valid field"), "{errors:?}");
+}
+
+#[test]
+fn rules_that_could_take_too_long_fail_the_definition() {
+    let list = |bound: Value| {
+        let mut list = json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-validations": [
+            {"rule": "self.all(x, self.all(y, self.all(z, x == y || y == z)))"}]});
+        if bound.is_number() {
+            list["maxItems"] = bound;
+        }
+        compile(&list)
+    };
+    assert!(list(json!(20)).is_ok());
+    for bound in [json!(2000), json!(null)] {
+        let errors = list(bound).unwrap_err();
+        assert!(errors[0].contains("estimated rule cost exceeds budget"), "{errors:?}");
+    }
+    let everywhere = json!({"type": "array", "items": {"type": "array", "maxItems": 1000,
+        "items": {"type": "string"}, "x-kubernetes-validations": [{"rule": "self.all(x, x != '')"}]}});
+    assert!(compile(&everywhere).is_err());
 }
 
 #[test]
 fn old_values_are_out_of_reach_in_lists_without_keys() {
     let schema = json!({"type": "array", "items": {"type": "string",
         "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}});
-    let errors = compile(schema).unwrap_err();
+    let errors = compile(&schema).unwrap_err();
     assert!(errors[0].contains("uncorrelatable portion"), "{errors:?}");
 }
 

@@ -60,13 +60,28 @@ struct Place {
     of: &'static str,
     /// Values can be found again in the old object, so rules may use `oldSelf`.
     correlatable: Result<(), String>,
+    /// How often the node occurs at most in one object; none if nothing bounds it.
+    occurrences: Option<u64>,
     /// The node stands below `allOf`, `anyOf`, `oneOf` or `not`: it may only check values.
     checks_only: bool,
 }
 
 impl Place {
     fn root() -> Self {
-        Self { path: ROOT.to_owned(), of: "the root", correlatable: Ok(()), checks_only: false }
+        Self {
+            path: ROOT.to_owned(),
+            of: "the root",
+            correlatable: Ok(()),
+            occurrences: Some(1),
+            checks_only: false,
+        }
+    }
+
+    /// Goes to the elements of a list or map that has so many at most.
+    fn each(mut self, most: Option<&Value>) -> Self {
+        let most = most.and_then(Value::as_u64);
+        self.occurrences = self.occurrences.zip(most).map(|(all, most)| all.saturating_mul(most));
+        self
     }
 
     fn below(&self, step: &str, of: &'static str) -> Self {
@@ -117,12 +132,14 @@ impl Compiler {
             }
             Some(values @ Value::Object(_)) => {
                 let below = place.below(".additionalProperties", "specified object fields");
+                let below = below.each(fields.get("maxProperties"));
                 schema.additional_properties = Some(self.child(values, &below));
             }
             _ => {}
         }
         if let Some(items) = fields.get("items") {
-            let mut below = place.below(".items", "specified array items");
+            let below = place.below(".items", "specified array items");
+            let mut below = below.each(fields.get("maxItems"));
             if fields.get("x-kubernetes-list-type").is_none_or(|kind| kind != "map") {
                 below.correlatable = Err(place.path.clone());
             }
@@ -221,8 +238,9 @@ impl Compiler {
         let path = field_path(&place.path, "x-kubernetes-validations");
         let node = SchemaRef::new(schema.clone());
         let mut compiled = Vec::with_capacity(rules.len());
+        let occurrences = place.occurrences.unwrap_or_else(|| cel::most_occurrences(&node));
         for (index, rule) in rules.iter().enumerate() {
-            match cel::Rule::compile(rule, &node) {
+            match cel::Rule::compile(rule, &node, occurrences) {
                 Ok(rule) => {
                     if let (true, Err(list)) = (rule.is_transition(), &place.correlatable) {
                         let why = format!(
