@@ -1,0 +1,130 @@
+//! The two ways to run a fleet under a story.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::kubectl::{self, Kubectl};
+
+/// The binary under test.
+pub(crate) const STOLOS: &str = env!("CARGO_BIN_EXE_stolos");
+
+/// A running `stolos up`. It is killed, not stopped, when a story drops it.
+pub(crate) struct Up {
+    child: Child,
+    pub(crate) ready: Value,
+    kubectl: PathBuf,
+    /// Arguments of the next start, for the same data directory.
+    args: Vec<String>,
+    _directory: Option<tempfile::TempDir>,
+}
+
+impl Up {
+    /// Starts a fleet in a directory of its own, or says what is missing and returns nothing.
+    pub(crate) fn start(members: u32) -> Option<Self> {
+        let Some(kubectl) = kubectl::find() else {
+            skip("kubectl 1.32 or newer is not on PATH");
+            return None;
+        };
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let data_dir = directory.path().join("data").display().to_string();
+        let args = [
+            "--data-dir",
+            &data_dir,
+            "--members",
+            &members.to_string(),
+            "--node-upgrade-time",
+            "300ms",
+        ];
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let (child, ready) = spawn(&args);
+        Some(Self { child, ready, kubectl, args, _directory: Some(directory) })
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        PathBuf::from(self.ready["kubeconfig"].as_str().expect("a path"))
+    }
+
+    pub(crate) fn data_dir(&self) -> &str {
+        &self.args[1]
+    }
+
+    /// Returns kubectl for a context.
+    pub(crate) fn kubectl(&self, context: &str) -> Kubectl {
+        Kubectl::new(&self.kubectl, &self.kubeconfig(), context)
+    }
+
+    /// Kills the process at whatever it is doing.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("the process is there");
+        self.child.wait().expect("the process ends");
+    }
+
+    /// Stops the process as a user would and returns its exit code.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        self.child.wait().expect("the process ends").code()
+    }
+
+    /// Starts again on the same data directory.
+    pub(crate) fn restart(&mut self) {
+        (self.child, self.ready) = spawn(&self.args);
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(args: &[String]) -> (Child, Value) {
+    let mut child = Command::new(STOLOS)
+        .args(["up", "--base-port", "0", "-o", "json"])
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("stolos starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("it is piped"))
+        .read_line(&mut line)
+        .expect("stolos prints a line");
+    let ready = serde_json::from_str(&line)
+        .unwrap_or_else(|error| panic!("`{line}` is no ready line: {error}"));
+    (child, ready)
+}
+
+/// Says why a story did not run.
+pub(crate) fn skip(why: &str) {
+    println!("skipped: {why}");
+}
+
+/// Runs the binary to its end.
+pub(crate) fn stolos(args: &[&str], kubeconfig: Option<&Path>) -> std::process::Output {
+    let mut command = Command::new(STOLOS);
+    command.args(args).stdin(Stdio::null()).env_remove("KUBECONFIG");
+    if let Some(kubeconfig) = kubeconfig {
+        command.env("KUBECONFIG", kubeconfig);
+    }
+    command.output().expect("stolos starts")
+}
+
+/// A process that ends when this is dropped.
+pub(crate) struct Process(
+    pub(crate) Child,
+    #[expect(dead_code, reason = "closing it tells the process to end")]
+    pub(crate)  Option<ChildStdin>,
+);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.1.take();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

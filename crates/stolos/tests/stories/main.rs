@@ -1,0 +1,11 @@
+//! End-to-end stories: the real binary, driven by kubectl.
+//!
+//! Each story runs on two backends where it makes sense: `embedded` (`stolos up`), and `kubernetes` (real API servers
+//! with `stolos hub`, `stolos member` and `stolos simulate` as processes of their own). What a machine lacks is said in
+//! one line, and the story counts as passed without having run.
+
+mod backend;
+mod bad_input;
+mod kubectl;
+mod kubectl_story;
+mod lifecycle;
