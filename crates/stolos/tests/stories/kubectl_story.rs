@@ -23,7 +23,10 @@ fn a_custom_resource_lives_and_goes_with_its_definition() {
     let hub = up.kubectl("hub");
     hub.apply(WIDGETS);
     hub.run(&["wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=30s"]);
-    hub.apply("apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: a}\nspec: {size: 3, unknown: 1}\n");
+    let sloppy = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: a}\nspec: {size: 3, unknown: 1}\n";
+    let refused = hub.with_input(&["apply", "-f", "-"], sloppy);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("unknown field \"spec.unknown\""));
+    assert!(hub.with_input(&["apply", "--validate=ignore", "-f", "-"], sloppy).status.success());
     let widget = hub.get(&["widget", "a"]).expect("the widget is there");
     assert_eq!(
         widget["spec"],
