@@ -26,7 +26,7 @@ const FORM: &str = concat!("1 ", env!("CARGO_PKG_VERSION"));
 /// Most documents kept. Built-in groups make about 25; every group of custom resources adds one per version.
 const MAX_DOCUMENTS: usize = 128;
 
-/// Answers a GET of `/openapi/v3` or a document below it; nothing for other paths.
+/// Answers a GET of `/openapi/v3`, a document below it, or `/openapi/v2`; nothing for other paths.
 ///
 /// `prefix` is what the client's paths begin with when several logical clusters share a port, such as
 /// `/clusters/hub`; it is empty otherwise.
@@ -37,6 +37,9 @@ pub fn respond(
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Option<Response<Bytes>> {
+    if uri.path() == "/openapi/v2" {
+        return Some(version_2());
+    }
     let path = uri.path().strip_prefix(ROOT)?;
     if path.is_empty() || path == "/" {
         let body = index(registry, prefix).to_string();
@@ -67,6 +70,17 @@ pub fn respond(
         if asked.is_some() { "public, max-age=31536000, immutable" } else { "no-cache, private" };
     out.insert(CACHE_CONTROL, HeaderValue::from_static(keep));
     Some(response)
+}
+
+/// Answers `/openapi/v2` with a document that describes nothing, in the protobuf form that kubectl insists on. kubectl asks
+/// for it only about kinds that version 3 does not know, and takes an absent description for "nothing to validate".
+fn version_2() -> Response<Bytes> {
+    // gnostic's Document: 1 swagger, 2 info {1 title, 2 version}, 8 paths.
+    const DOCUMENT: &[u8] = b"\x0a\x032.0\x12\x13\x0a\x0aKubernetes\x12\x05v1.34\x42\x00";
+    let mut response = Response::new(Bytes::from_static(DOCUMENT));
+    let form = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(form));
+    response
 }
 
 /// Lists the documents with their addresses.
