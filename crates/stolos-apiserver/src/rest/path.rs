@@ -19,9 +19,6 @@ pub(crate) struct ResourcePath {
     pub(crate) legacy_watch: bool,
 }
 
-/// Segments directly behind `namespaces/<name>` that belong to the namespace itself.
-const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
-
 /// Reads a path below `/api/v1` or `/apis/<group>/<version>`; `None` for every other path, discovery included.
 #[must_use]
 pub(crate) fn parse(path: &str) -> Option<ResourcePath> {
@@ -42,10 +39,7 @@ fn parse_resource(group_version: GroupVersion, segments: &[&str]) -> Option<Reso
         other => (false, other),
     };
     let (namespace, segments) = match segments {
-        ["namespaces", name, rest @ ..]
-            if !rest.is_empty()
-                && !(rest.len() == 1 && NAMESPACE_SUBRESOURCES.contains(&rest[0])) =>
-        {
+        ["namespaces", name, rest @ ..] if !matches!(rest, [] | ["status" | "finalize"]) => {
             (Some((*name).to_owned()), rest)
         }
         other => (None, other),
@@ -76,16 +70,10 @@ pub(crate) fn percent_decode(text: &str) -> String {
     let mut at = 0;
     while at < bytes.len() {
         let escape = (bytes[at] == b'%').then(|| bytes.get(at + 1..at + 3)).flatten();
-        match escape.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                at += 3;
-            }
-            None => {
-                decoded.push(bytes[at]);
-                at += 1;
-            }
-        }
+        let byte =
+            escape.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        decoded.push(byte.unwrap_or(bytes[at]));
+        at += if byte.is_some() { 3 } else { 1 };
     }
     String::from_utf8_lossy(&decoded).into_owned()
 }
@@ -94,44 +82,37 @@ pub(crate) fn percent_decode(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn parsed(path: &str) -> (String, Option<String>, Option<String>, Option<String>) {
+    /// Returns plural, namespace, name and subresource; an absent part is empty.
+    fn parsed(path: &str) -> [String; 4] {
         let path = parse(path).expect("a resource path");
-        (path.plural, path.namespace, path.name, path.subresource)
-    }
-
-    fn some(text: &str) -> Option<String> {
-        Some(text.to_owned())
+        let [namespace, name, subresource] =
+            [path.namespace, path.name, path.subresource].map(Option::unwrap_or_default);
+        [path.plural, namespace, name, subresource]
     }
 
     #[test]
     fn namespaced_objects_and_collections_are_told_apart() {
-        assert_eq!(parsed("/api/v1/pods"), ("pods".into(), None, None, None));
-        assert_eq!(parsed("/api/v1/namespaces/a/pods"), ("pods".into(), some("a"), None, None));
+        assert_eq!(parsed("/api/v1/pods"), ["pods", "", "", ""]);
+        assert_eq!(parsed("/api/v1/namespaces/a/pods"), ["pods", "a", "", ""]);
         assert_eq!(
             parsed("/apis/apps/v1/namespaces/a/deployments/b/scale"),
-            ("deployments".into(), some("a"), some("b"), some("scale"))
+            ["deployments", "a", "b", "scale"]
         );
     }
 
     #[test]
     fn namespaces_own_their_status_and_finalize_subresources() {
-        assert_eq!(parsed("/api/v1/namespaces"), ("namespaces".into(), None, None, None));
-        assert_eq!(parsed("/api/v1/namespaces/a"), ("namespaces".into(), None, some("a"), None));
-        assert_eq!(
-            parsed("/api/v1/namespaces/a/finalize"),
-            ("namespaces".into(), None, some("a"), some("finalize"))
-        );
-        assert_eq!(
-            parsed("/api/v1/namespaces/a/status"),
-            ("namespaces".into(), None, some("a"), some("status"))
-        );
+        assert_eq!(parsed("/api/v1/namespaces"), ["namespaces", "", "", ""]);
+        assert_eq!(parsed("/api/v1/namespaces/a"), ["namespaces", "", "a", ""]);
+        assert_eq!(parsed("/api/v1/namespaces/a/finalize"), ["namespaces", "", "a", "finalize"]);
+        assert_eq!(parsed("/api/v1/namespaces/a/status"), ["namespaces", "", "a", "status"]);
     }
 
     #[test]
     fn escaped_names_are_decoded_and_odd_escapes_kept() {
-        let (_, _, name, _) =
+        let [_, _, name, _] =
             parsed("/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode");
-        assert_eq!(name, some("system:node"));
+        assert_eq!(name, "system:node");
         assert_eq!(percent_decode("100%"), "100%");
         assert_eq!(percent_decode("%zz"), "%zz");
     }
@@ -156,6 +137,6 @@ mod tests {
     fn the_legacy_watch_prefix_is_understood() {
         let path = parse("/api/v1/watch/namespaces/a/pods").expect("a resource path");
         assert!(path.legacy_watch);
-        assert_eq!(path.namespace, some("a"));
+        assert_eq!(path.namespace.as_deref(), Some("a"));
     }
 }

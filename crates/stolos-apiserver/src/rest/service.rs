@@ -151,9 +151,9 @@ fn resource_access(method: &Method, path: &path::ResourcePath, query: &Query) ->
 mod tests {
     use super::*;
 
-    fn access(method: Method, uri: &str) -> Access {
+    fn access(method: &Method, uri: &str) -> Access {
         let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-        resource_access(&method, &path::parse(path).unwrap(), &Query::parse(Some(query)))
+        resource_access(method, &path::parse(path).unwrap(), &Query::parse(Some(query)))
     }
 
     #[test]
@@ -166,13 +166,13 @@ mod tests {
             (Method::DELETE, "/api/v1/namespaces/a/pods/p", "delete"),
             (Method::POST, "/api/v1/namespaces/a/pods/p/eviction", "create"),
         ] {
-            assert_eq!(access(method, uri).verb, verb, "{uri}");
+            assert_eq!(access(&method, uri).verb, verb, "{uri}");
         }
     }
 
     #[test]
     fn a_namespace_lies_in_itself() {
         let want = Access::resource("get", "", "namespaces", "a", "a");
-        assert_eq!(access(Method::GET, "/api/v1/namespaces/a"), want);
+        assert_eq!(access(&Method::GET, "/api/v1/namespaces/a"), want);
     }
 }

@@ -18,7 +18,7 @@ use tower::ServiceExt;
 
 use crate::harness::Cluster;
 
-fn config_map(name: &str, data: Value) -> ConfigMap {
+fn config_map(name: &str, data: &Value) -> ConfigMap {
     serde_json::from_value(json!({"metadata": {"name": name}, "data": data})).unwrap()
 }
 
@@ -34,12 +34,12 @@ async fn an_object_is_created_read_listed_changed_and_deleted() {
     let cluster = Cluster::start().await;
     let maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
     let created =
-        maps.create(&PostParams::default(), &config_map("a", json!({"k": "1"}))).await.unwrap();
+        maps.create(&PostParams::default(), &config_map("a", &json!({"k": "1"}))).await.unwrap();
     assert!(created.metadata.uid.is_some() && created.metadata.creation_timestamp.is_some());
     assert_eq!(maps.get("a").await.unwrap(), created);
 
     let list = maps.list(&ListParams::default()).await.unwrap();
-    assert_eq!(list.items, [created.clone()]);
+    assert_eq!(list.items, std::slice::from_ref(&created));
     assert!(list.metadata.resource_version.is_some());
 
     let mut changed = created.clone();
@@ -61,11 +61,11 @@ async fn an_object_is_created_read_listed_changed_and_deleted() {
 async fn a_second_creation_and_a_missing_namespace_are_refused() {
     let cluster = Cluster::start().await;
     let maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
-    maps.create(&PostParams::default(), &config_map("a", json!({}))).await.unwrap();
-    let again = maps.create(&PostParams::default(), &config_map("a", json!({}))).await;
+    maps.create(&PostParams::default(), &config_map("a", &json!({}))).await.unwrap();
+    let again = maps.create(&PostParams::default(), &config_map("a", &json!({}))).await;
     assert_eq!(reason(again.unwrap_err()), "AlreadyExists");
     let elsewhere: Api<ConfigMap> = Api::namespaced(cluster.client(), "nowhere");
-    let missing = elsewhere.create(&PostParams::default(), &config_map("a", json!({}))).await;
+    let missing = elsewhere.create(&PostParams::default(), &config_map("a", &json!({}))).await;
     assert_eq!(reason(missing.unwrap_err()), "NotFound");
 }
 
@@ -85,7 +85,7 @@ async fn a_write_that_changes_nothing_keeps_the_resource_version() {
     let cluster = Cluster::start().await;
     let maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
     let created =
-        maps.create(&PostParams::default(), &config_map("a", json!({"k": "1"}))).await.unwrap();
+        maps.create(&PostParams::default(), &config_map("a", &json!({"k": "1"}))).await.unwrap();
     let replaced = maps.replace("a", &PostParams::default(), &created).await.unwrap();
     assert_eq!(replaced.metadata.resource_version, created.metadata.resource_version);
     let merge = Patch::Merge(json!({"data": {"k": "1"}}));
@@ -136,7 +136,7 @@ async fn status_and_desired_state_are_written_apart() {
 async fn finalizers_hold_an_object_until_they_are_gone() {
     let cluster = Cluster::start().await;
     let maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
-    let mut map = config_map("a", json!({}));
+    let mut map = config_map("a", &json!({}));
     map.metadata.finalizers = Some(vec!["example.com/hold".to_owned()]);
     maps.create(&PostParams::default(), &map).await.unwrap();
     let pending = maps.delete("a", &DeleteParams::default()).await.unwrap().left().unwrap();
@@ -154,10 +154,10 @@ async fn preconditions_and_dry_runs_change_nothing() {
     let cluster = Cluster::start().await;
     let maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
     let dry = PostParams { dry_run: true, ..PostParams::default() };
-    maps.create(&dry, &config_map("a", json!({}))).await.unwrap();
+    maps.create(&dry, &config_map("a", &json!({}))).await.unwrap();
     assert_eq!(reason(maps.get("a").await.unwrap_err()), "NotFound");
 
-    maps.create(&PostParams::default(), &config_map("a", json!({}))).await.unwrap();
+    maps.create(&PostParams::default(), &config_map("a", &json!({}))).await.unwrap();
     let other = kube::api::Preconditions { uid: Some("other".into()), resource_version: None };
     let params = DeleteParams { preconditions: Some(other), ..DeleteParams::default() };
     assert_eq!(reason(maps.delete("a", &params).await.unwrap_err()), "Conflict");
@@ -181,7 +181,7 @@ async fn pages_are_consistent_and_count_what_remains() {
     let cluster = Cluster::start().await;
     let maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
     for name in ["a", "b", "c", "d", "e"] {
-        maps.create(&PostParams::default(), &config_map(name, json!({}))).await.unwrap();
+        maps.create(&PostParams::default(), &config_map(name, &json!({}))).await.unwrap();
     }
     let first = maps.list(&ListParams::default().limit(2)).await.unwrap();
     assert_eq!(first.metadata.remaining_item_count, Some(3));
@@ -202,7 +202,7 @@ async fn selectors_choose_and_unknown_fields_are_refused() {
     let cluster = Cluster::start().await;
     let maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
     for (name, tier) in [("a", "front"), ("b", "back")] {
-        let mut map = config_map(name, json!({}));
+        let mut map = config_map(name, &json!({}));
         map.metadata.labels = Some([("tier".to_owned(), tier.to_owned())].into());
         maps.create(&PostParams::default(), &map).await.unwrap();
     }
@@ -219,7 +219,7 @@ async fn a_collection_is_deleted_by_selector() {
     let cluster = Cluster::start().await;
     let maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
     for name in ["a", "b"] {
-        let mut map = config_map(name, json!({}));
+        let mut map = config_map(name, &json!({}));
         map.metadata.labels = Some([("which".to_owned(), name.to_owned())].into());
         maps.create(&PostParams::default(), &map).await.unwrap();
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::Cluster;
 
-fn config_map(data: Value) -> Value {
+fn config_map(data: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data})
 }
 
@@ -17,7 +17,7 @@ async fn apply(
     manager: &str,
     data: Value,
 ) -> Result<ConfigMap, kube::Error> {
-    maps.patch("a", &PatchParams::apply(manager), &Patch::Apply(config_map(data))).await
+    maps.patch("a", &PatchParams::apply(manager), &Patch::Apply(config_map(&data))).await
 }
 
 fn managers(map: &ConfigMap) -> Vec<(String, String)> {
@@ -61,7 +61,8 @@ async fn two_managers_of_one_field_conflict_until_one_forces() {
         other => panic!("expected a Status, got {other}"),
     }
     let forced = PatchParams::apply("two").force();
-    let map = maps.patch("a", &forced, &Patch::Apply(config_map(json!({"x": "2"})))).await.unwrap();
+    let map =
+        maps.patch("a", &forced, &Patch::Apply(config_map(&json!({"x": "2"})))).await.unwrap();
     assert_eq!(map.data.unwrap()["x"], "2");
 }
 

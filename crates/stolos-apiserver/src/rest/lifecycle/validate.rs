@@ -264,7 +264,7 @@ mod tests {
     use super::*;
     use crate::registry::Registry;
 
-    fn fields(group: &str, plural: &str, metadata: Value) -> Vec<String> {
+    fn fields(group: &str, plural: &str, metadata: &Value) -> Vec<String> {
         let resource = Registry::builtin().resource(group, "v1", plural).unwrap();
         let causes = validate_metadata(&resource, &json!({ "metadata": metadata }));
         causes.into_iter().map(|cause| cause.field).collect()
@@ -273,18 +273,18 @@ mod tests {
     #[test]
     fn names_follow_the_rule_of_their_kind() {
         let none: [String; 0] = [];
-        assert_eq!(fields("", "configmaps", json!({"name": "a.b-c"})), none);
-        assert_eq!(fields("", "namespaces", json!({"name": "a.b"})), ["metadata.name"]);
-        assert_eq!(fields("", "configmaps", json!({"name": "A"})), ["metadata.name"]);
+        assert_eq!(fields("", "configmaps", &json!({"name": "a.b-c"})), none);
+        assert_eq!(fields("", "namespaces", &json!({"name": "a.b"})), ["metadata.name"]);
+        assert_eq!(fields("", "configmaps", &json!({"name": "A"})), ["metadata.name"]);
         assert_eq!(
-            fields("rbac.authorization.k8s.io", "clusterroles", json!({"name": "system:Node"})),
+            fields("rbac.authorization.k8s.io", "clusterroles", &json!({"name": "system:Node"})),
             none
         );
         assert_eq!(
-            fields("rbac.authorization.k8s.io", "clusterroles", json!({"name": "a/b"})),
+            fields("rbac.authorization.k8s.io", "clusterroles", &json!({"name": "a/b"})),
             ["metadata.name"]
         );
-        assert_eq!(fields("", "configmaps", json!({})), ["metadata.name"]);
+        assert_eq!(fields("", "configmaps", &json!({})), ["metadata.name"]);
     }
 
     #[test]
@@ -302,7 +302,7 @@ mod tests {
             "metadata.annotations",
             "metadata.finalizers",
         ];
-        assert_eq!(fields("", "configmaps", metadata), want);
+        assert_eq!(fields("", "configmaps", &metadata), want);
     }
 
     #[test]
@@ -310,7 +310,7 @@ mod tests {
         let owner =
             json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": true});
         let metadata = json!({"name": "a", "ownerReferences": [owner, owner]});
-        assert_eq!(fields("", "configmaps", metadata), ["metadata.ownerReferences"]);
+        assert_eq!(fields("", "configmaps", &metadata), ["metadata.ownerReferences"]);
     }
 
     #[test]

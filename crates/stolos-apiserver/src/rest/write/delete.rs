@@ -31,7 +31,7 @@ impl Writer<'_> {
             let live = convert::served(self.resource(), &current);
             self.check_preconditions(&live, options)?;
             let request = self.admission(Operation::Delete, name, Some(&live));
-            for plugin in self.core.admission.iter() {
+            for plugin in &self.core.admission {
                 plugin.validate(&request, None).await?;
             }
             match self.delete_once(&current, live, options).await {

@@ -9,6 +9,9 @@ use crate::registry::Resource;
 use crate::rest::decode::Origin;
 use crate::status::ApiError;
 
+/// Computes the next state of an object from the live one.
+pub(crate) type Compute = Box<dyn Fn(&Value) -> Result<Value, ApiError> + Send + Sync>;
+
 /// A change that can be made again when another write was faster.
 pub(crate) enum Edit {
     /// The whole object.
@@ -27,7 +30,7 @@ pub(crate) enum Edit {
         force: bool,
     },
     /// A change that a subresource computes.
-    With(Box<dyn Fn(&Value) -> Result<Value, ApiError> + Send + Sync>),
+    With(Compute),
 }
 
 /// What an edit made.
@@ -48,7 +51,7 @@ impl Edit {
         resource: &Resource,
         live: &Value,
         manager: &Manager,
-        reset: &ResetFields,
+        reset: ResetFields,
     ) -> Result<Edited, ApiError> {
         let patched = |error: PatchError| patch_failed(resource, live, &error);
         match self {
@@ -75,7 +78,7 @@ impl Edit {
                     config,
                     manager,
                     *force,
-                    reset,
+                    &reset,
                 );
                 Ok(match applied? {
                     Some(object) => Edited::Applied(object),

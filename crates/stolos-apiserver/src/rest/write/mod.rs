@@ -126,7 +126,7 @@ impl<'a> Writer<'a> {
     ) -> Result<(), ApiError> {
         let name = meta::text(object, "name").to_owned();
         let request = self.admission(operation, &name, old);
-        for plugin in self.core.admission.iter() {
+        for plugin in &self.core.admission {
             plugin.mutate(&request, object).await?;
         }
         let causes = self.invalid_fields(old, object);
@@ -139,7 +139,7 @@ impl<'a> Writer<'a> {
                 causes,
             ));
         }
-        for plugin in self.core.admission.iter() {
+        for plugin in &self.core.admission {
             plugin.validate(&request, Some(object)).await?;
         }
         Ok(())

@@ -92,7 +92,7 @@ impl Writer<'_> {
         let live = convert::served(resource, current);
         let reset = reset_fields(resource, part);
         let manager = self.manager();
-        let (new, ownership) = match edit.apply(resource, &live, &manager, &reset)? {
+        let (new, ownership) = match edit.apply(resource, &live, &manager, reset)? {
             Edited::Object(object) => (object, Ownership::Manager),
             Edited::Applied(object) => (object, Ownership::Settled),
             Edited::Unchanged => return Ok(Written::Stored(Arc::clone(current))),

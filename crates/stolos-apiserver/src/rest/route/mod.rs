@@ -1,0 +1,180 @@
+//! From a method and a path to the handler of a resource.
+
+mod change;
+mod post;
+mod remove;
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::Value;
+
+use super::call::Call;
+use super::decode::{self, Origin, RequestBody};
+use super::negotiate;
+use super::path::ResourcePath;
+use super::query::{ListOptions, Query};
+use super::respond::{self, Response};
+use super::subresource::scale;
+use super::write::{Writer, Written};
+use super::{Core, convert, list, system, watch};
+use crate::auth::UserInfo;
+use crate::registry::Resource;
+use crate::schema;
+use crate::status::ApiError;
+
+/// A request for a resource, before the resource is looked up.
+pub(crate) struct Incoming {
+    pub(crate) method: Method,
+    pub(crate) path: ResourcePath,
+    pub(crate) query: Query,
+    pub(crate) headers: HeaderMap,
+    pub(crate) user: UserInfo,
+}
+
+/// Subresources that only a kubelet could answer.
+const KUBELET: [(&str, &[&str]); 3] = [
+    ("pods", &["attach", "exec", "log", "portforward", "proxy", "resize"]),
+    ("nodes", &["proxy"]),
+    ("services", &["proxy"]),
+];
+
+/// Answers a request for a resource.
+pub(crate) async fn resource(
+    core: &Arc<Core>,
+    incoming: Incoming,
+    body: RequestBody,
+) -> Result<Response, ApiError> {
+    let Incoming { method, path, query, headers, user } = incoming;
+    let group_version = &path.group_version;
+    let resource =
+        core.registry.resource(&group_version.group, &group_version.version, &path.plural);
+    let resource = resource
+        .filter(|resource| fits_scope(resource, &path))
+        .ok_or_else(system::no_such_resource)?;
+    let subresource = path.subresource.unwrap_or_default();
+    if let Some(kubelet) = kubelet_subresource(&resource, &subresource) {
+        return Err(kubelet);
+    }
+    if !subresource.is_empty() && resource.subresource(&subresource).is_none() {
+        return Err(system::no_such_resource());
+    }
+    let shapes = resource.is_stored() && matches!(subresource.as_str(), "" | "status");
+    let call = Call {
+        output: negotiate::output(&headers, shapes)?,
+        resource,
+        namespace: path.namespace,
+        name: path.name.unwrap_or_default(),
+        subresource,
+        query,
+        headers,
+        user,
+    };
+    match method {
+        Method::GET | Method::HEAD => {
+            if path.legacy_watch || call.query.flag("watch") == Some(true) {
+                return watch_route(core, call, path.legacy_watch).await;
+            }
+            read(core, &call).await
+        }
+        Method::POST => post::post(core, &call, body).await,
+        Method::PUT => change::put(core, &call, body).await,
+        Method::PATCH => change::patch(core, &call, body).await,
+        Method::DELETE if call.name.is_empty() => {
+            remove::delete_collection(core, &call, body).await
+        }
+        Method::DELETE => remove::delete(core, &call, body).await,
+        _ => Err(call.method_not_allowed()),
+    }
+}
+
+/// Cluster-scoped resources have no namespace in their path; single namespaced objects have one.
+fn fits_scope(resource: &Resource, path: &ResourcePath) -> bool {
+    match (&path.namespace, resource.namespaced) {
+        (Some(_), true) | (None, false) => true,
+        (None, true) => path.name.is_none(),
+        (Some(_), false) => false,
+    }
+}
+
+fn kubelet_subresource(resource: &Resource, subresource: &str) -> Option<ApiError> {
+    let first = subresource.split('/').next().filter(|first| !first.is_empty())?;
+    let (_, names) = KUBELET.iter().find(|(plural, _)| *plural == resource.storage.as_ref())?;
+    if resource.custom || !names.contains(&first) {
+        return None;
+    }
+    let text = format!("{}/{first} needs a kubelet, and this API server has none", resource.plural);
+    Some(ApiError::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", text).about(
+        "",
+        &resource.plural,
+        "",
+    ))
+}
+
+async fn watch_route(core: &Arc<Core>, mut call: Call, legacy: bool) -> Result<Response, ApiError> {
+    if !call.resource.offers("watch") || !call.subresource.is_empty() {
+        return Err(call.method_not_allowed());
+    }
+    let mut options = ListOptions::parse(&call.query, legacy)?;
+    if !call.name.is_empty() {
+        let own = format!("metadata.name={}", std::mem::take(&mut call.name));
+        let others = options.field_selector.take().filter(|text| !text.is_empty());
+        options.field_selector =
+            Some(others.map_or(own.clone(), |others| format!("{own},{others}")));
+    }
+    watch::watch(core, call, &options).await
+}
+
+async fn read(core: &Core, call: &Call) -> Result<Response, ApiError> {
+    if !call.resource.is_stored() {
+        return Err(call.method_not_allowed());
+    }
+    match (call.name.as_str(), call.subresource.as_str()) {
+        ("", _) => list::list(core, call, &ListOptions::parse(&call.query, false)?).await,
+        (_, "" | "status" | "approval" | "ephemeralcontainers") => list::get(core, call).await,
+        (_, "scale") => {
+            let version = core
+                .store
+                .get(&call.resource.storage, &call.key())
+                .ok_or_else(|| call.not_found())?;
+            let scale =
+                scale::scale_of(scale_paths(call)?, &convert::served(&call.resource, &version));
+            Ok(respond::document(StatusCode::OK, call.output.format, &scale))
+        }
+        _ => Err(call.method_not_allowed()),
+    }
+}
+
+fn scale_paths(call: &Call) -> Result<&crate::registry::Scale, ApiError> {
+    call.resource.scale.as_ref().ok_or_else(system::no_such_resource)
+}
+
+/// Reads a body that is the resource's kind, drops unknown fields and treats them as the request wishes.
+async fn read_object(
+    writer: &Writer<'_>,
+    call: &Call,
+    body: RequestBody,
+) -> Result<Value, ApiError> {
+    let input = negotiate::input(&call.headers)?;
+    let decode::Parsed { mut value, duplicates } =
+        decode::parse(input, &decode::read(body).await?)?;
+    decode::expect_kind(&call.resource, &mut value)?;
+    let unknown = schema::prune(&call.resource.schema, &mut value);
+    writer.check_fields(Origin::Body, &duplicates, &unknown)?;
+    Ok(value)
+}
+
+fn written_response(
+    core: &Core,
+    call: &Call,
+    status: StatusCode,
+    written: &Written,
+    warnings: &[String],
+) -> Result<Response, ApiError> {
+    let mut response = match written {
+        Written::Stored(version) => list::object_response(core, call, status, version)?,
+        Written::Dry(object) => list::value_response(core, call, status, object.clone())?,
+    };
+    respond::add_warnings(&mut response, warnings);
+    Ok(response)
+}

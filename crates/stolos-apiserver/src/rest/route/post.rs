@@ -1,0 +1,136 @@
+//! POST: creation, and subresources that are actions.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::Value;
+
+use super::{read_object, written_response};
+use crate::rest::call::Call;
+use crate::rest::decode::{self, RequestBody};
+use crate::rest::lifecycle::Part;
+use crate::rest::query::{DeleteOptions, WriteOptions};
+use crate::rest::respond::{self, Response};
+use crate::rest::subresource::{binding, eviction};
+use crate::rest::write::{Edit, Ownership, Writer};
+use crate::rest::{Core, convert, meta, negotiate, system};
+use crate::status::ApiError;
+use crate::store;
+
+/// Answers a POST.
+pub(super) async fn post(
+    core: &Arc<Core>,
+    call: &Call,
+    body: RequestBody,
+) -> Result<Response, ApiError> {
+    let options = WriteOptions::parse(&call.query)?;
+    if !call.resource.offers("create") || (call.resource.namespaced && call.namespace.is_none()) {
+        return Err(call.method_not_allowed());
+    }
+    if !call.subresource.is_empty() {
+        return post_subresource(core, call, options, body).await;
+    }
+    if !call.name.is_empty() {
+        return Err(call.method_not_allowed());
+    }
+    let writer = Writer::new(core, call, options);
+    let mut object = read_object(&writer, call, body).await?;
+    writer.check_place(&mut object)?;
+    if !call.resource.is_stored() {
+        return virtual_resource(core, call, object).await;
+    }
+    let written = writer.create(object, Ownership::Manager).await?;
+    written_response(core, call, StatusCode::CREATED, &written, &writer.into_warnings())
+}
+
+/// Answers resources that are never stored: bindings and reviews.
+async fn virtual_resource(
+    core: &Arc<Core>,
+    call: &Call,
+    object: Value,
+) -> Result<Response, ApiError> {
+    if call.resource.storage.as_ref() == "bindings" {
+        let name = meta::text(&object, "name").to_owned();
+        return bind(core, &Call { name, ..pod_call(core, call)? }, &object).await;
+    }
+    let review =
+        core.auth.review(&call.resource.kind, call.namespace.as_deref(), &call.user, object)?;
+    Ok(respond::document(StatusCode::CREATED, call.output.format, &review))
+}
+
+fn pod_call(core: &Core, call: &Call) -> Result<Call, ApiError> {
+    let pods = core.registry.resource("", "v1", "pods").ok_or_else(system::no_such_resource)?;
+    Ok(Call { resource: pods, subresource: "binding".to_owned(), ..call.clone() })
+}
+
+async fn post_subresource(
+    core: &Arc<Core>,
+    call: &Call,
+    options: WriteOptions,
+    body: RequestBody,
+) -> Result<Response, ApiError> {
+    let input = negotiate::input(&call.headers)?;
+    let mut value = decode::parse(input, &decode::read(body).await?)?.value;
+    let subresource =
+        call.resource.subresource(&call.subresource).ok_or_else(system::no_such_resource)?;
+    if let (Some(api_version), Some(kind)) = (subresource.api_version, subresource.kind) {
+        decode::expect_type(api_version, kind, &mut value)?;
+    }
+    match call.subresource.as_str() {
+        "binding" => bind(core, call, &value).await,
+        "eviction" => evict(core, call, options, &value).await,
+        "token" => {
+            let namespace = call.namespace.as_deref().unwrap_or_default();
+            let token = core.auth.issue_token(namespace, &call.name, value)?;
+            Ok(respond::document(StatusCode::CREATED, call.output.format, &token))
+        }
+        _ => Err(call.method_not_allowed()),
+    }
+}
+
+async fn bind(core: &Core, call: &Call, object: &Value) -> Result<Response, ApiError> {
+    let node = binding::node_of(object)?;
+    let now = core.clock.now();
+    let edit = Edit::With(Box::new(move |pod| binding::bound(pod, &node, now)));
+    let writer = Writer::new(core, call, WriteOptions::parse(&call.query)?);
+    writer.update(Part::Whole, &edit).await?;
+    let success = binding::success(StatusCode::CREATED);
+    Ok(respond::document(StatusCode::CREATED, call.output.format, &success))
+}
+
+async fn evict(
+    core: &Core,
+    call: &Call,
+    options: WriteOptions,
+    body: &Value,
+) -> Result<Response, ApiError> {
+    let pod =
+        core.store.get(&call.resource.storage, &call.key()).ok_or_else(|| call.not_found())?;
+    let pod = convert::served(&call.resource, &pod);
+    let budgets = core.registry.resource("policy", "v1", "poddisruptionbudgets");
+    let budgets = budgets.ok_or_else(system::no_such_resource)?;
+    let of_namespace =
+        store::ListOptions { namespace: call.namespace.clone(), ..store::ListOptions::default() };
+    let page = core.store.list(&budgets.storage, &of_namespace);
+    let page = page.map_err(|expired| ApiError::internal(expired.to_string()))?;
+    let found: Vec<Value> = page.items.iter().map(|item| convert::served(&budgets, item)).collect();
+    let mut delete_options = DeleteOptions::parse(&call.query, Some(&body["deleteOptions"]))?;
+    delete_options.dry_run |= options.dry_run;
+    let options = WriteOptions { dry_run: delete_options.dry_run, ..options };
+    if let eviction::Eviction::Pay { budget } = eviction::decide(&pod, &found)? {
+        let name = call.name.clone();
+        let now = core.clock.now();
+        let edit = Edit::With(Box::new(move |budget| eviction::charged(budget, &name, now)));
+        let payer = Call {
+            resource: budgets,
+            name: budget,
+            subresource: "status".to_owned(),
+            ..call.clone()
+        };
+        Writer::new(core, &payer, options.clone()).update(Part::Status, &edit).await?;
+    }
+    let victim = Call { subresource: String::new(), ..call.clone() };
+    Writer::new(core, &victim, options).delete(&delete_options).await?;
+    let success = binding::success(StatusCode::CREATED);
+    Ok(respond::document(StatusCode::CREATED, call.output.format, &success))
+}
