@@ -98,6 +98,19 @@ async fn a_wrong_definition_is_refused() {
 }
 
 #[tokio::test]
+async fn a_schema_that_is_not_structural_is_refused_where_it_is_wrong() {
+    let cluster = Cluster::start().await;
+    let mut crd = widgets();
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["color"] =
+        json!({});
+    let (status, body) = cluster.send(Method::POST, DEFINITIONS, Some(crd)).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+    let field = body["details"]["causes"][0]["field"].as_str().unwrap();
+    let want = "spec.versions[0].schema.openAPIV3Schema.properties[spec].properties[color].type";
+    assert_eq!(field, want);
+}
+
+#[tokio::test]
 async fn versions_come_and_go() {
     let cluster = Cluster::start().await;
     create(&cluster, widgets()).await;
