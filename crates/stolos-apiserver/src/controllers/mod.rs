@@ -1,6 +1,6 @@
 //! Behaviours that upstream leaves to controllers: garbage collection, namespaces, service accounts, event expiry.
 //!
-//! Each controller follows the store, puts the keys of what may need work into a [`queue::Queue`], reads the world afresh
+//! Each controller follows the store, puts the keys of what may need work into a work queue, reads the world afresh
 //! for each key, and writes through the API like any client. Nothing polls.
 
 pub(crate) mod api;

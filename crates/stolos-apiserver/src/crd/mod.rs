@@ -1,6 +1,6 @@
 //! CustomResourceDefinitions: acceptance, publication, removal.
 //!
-//! The request handler calls [`default`] and [`validate`]. Afterwards the [`Controller`] decides on the names, turns the
+//! The request handler calls [`default`] and [`validate`]. Afterwards the controller decides on the names, turns the
 //! definition into [`resources`] and publishes them before it reports the definition as established.
 
 mod controller;
