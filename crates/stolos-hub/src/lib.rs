@@ -14,5 +14,8 @@ pub struct Config {
 
 /// Runs every controller of the hub until the future is dropped.
 pub async fn run(client: Client, config: Config, options: Options) {
-    cluster::run(client, config.cluster, options).await;
+    tokio::join!(
+        cluster::run(client.clone(), config.cluster, options.clone()),
+        cluster::fleet::run(client, options),
+    );
 }

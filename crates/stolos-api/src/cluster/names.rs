@@ -24,6 +24,11 @@ pub fn member_role_binding(member: &str) -> String {
     format!("{MEMBER_ROLE_BINDING_PREFIX}{member}")
 }
 
+/// Returns the user that a member's agent is on the hub, unless its MemberCluster names another identity.
+pub fn member_user(member: &str) -> String {
+    format!("stolos:member:{member}")
+}
+
 /// Labels.
 pub mod label {
     /// On a MemberCluster: its own name, so that selectors can pick it by name.
@@ -32,8 +37,26 @@ pub mod label {
     pub const IS_FLEET_RESOURCE: &str = "kubernetes-fleet.io/is-fleet-resource";
 }
 
+/// Labels that every member of a fleet gets by itself; users cannot set others under their prefix.
+pub mod automatic_label {
+    /// Prefix of all of them.
+    pub const PREFIX: &str = "fleet.azure.com/";
+    /// Region of the cluster.
+    pub const LOCATION: &str = "fleet.azure.com/location";
+    /// Resource group, which is the namespace of the FleetMember.
+    pub const RESOURCE_GROUP: &str = "fleet.azure.com/resource-group";
+    /// Subscription, from the label of that namespace.
+    pub const SUBSCRIPTION_ID: &str = "fleet.azure.com/subscription-id";
+    /// Name of the member in its fleet.
+    pub const MEMBER_NAME: &str = "fleet.azure.com/member-name";
+    /// Name of the cluster itself.
+    pub const CLUSTER_NAME: &str = "fleet.azure.com/cluster-name";
+}
+
 /// Finalizers.
 pub mod finalizer {
+    /// On a FleetMember, until its MemberCluster is gone.
+    pub const FLEET_MEMBER: &str = "fleet.stolos.dev/member";
     /// On a MemberCluster, until its namespace is gone.
     pub const MEMBER_CLUSTER: &str = "kubernetes-fleet.io/membercluster-finalizer";
 }

@@ -1,4 +1,5 @@
 //! The members of a fleet: joining, leaving, what they report.
 
+pub mod fleet;
 pub mod membership;
 pub mod properties;

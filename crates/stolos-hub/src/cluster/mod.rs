@@ -20,6 +20,8 @@ use stolos_api::placement::Work;
 use stolos_controller::{Change, Controller, Key, Options, Plan, Table, Tracked, Watches, Write};
 use stolos_core::cluster::membership::{self, Leaving};
 
+pub mod fleet;
+
 stolos_controller::kinds! {
     "member-cluster-controller";
     InternalMemberCluster, MemberCluster, Namespace, Role, RoleBinding, Work,

@@ -7,7 +7,6 @@ use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::rbac::v1::Subject;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams};
 use kube::runtime::wait::{await_condition, conditions};
@@ -43,11 +42,6 @@ const REGIONS: [&str; 3] = ["westeurope", "northeurope", "eastus"];
 
 /// Update groups of the simulated members: the first is the canary.
 const GROUPS: [&str; 3] = ["canary", "europe", "world"];
-
-/// Returns the user that a member's agent is on the hub.
-pub(super) fn identity(member: &str) -> String {
-    format!("stolos:member:{member}")
-}
 
 /// Describes a simulated member.
 pub(super) fn simulated(name: &str, index: usize) -> stolos_sim::Cluster {
@@ -96,7 +90,6 @@ pub(super) async fn create_fleet(hub: &Client, members: &[Cluster]) -> anyhow::R
             .with_context(|| format!("failed to store the kubeconfig of `{}`", member.name))?;
         create(&Api::namespaced(hub.clone(), NAMESPACE), &fleet_member(&member.name, index))
             .await?;
-        create(&Api::all(hub.clone()), &member_cluster(&member.name, index)).await?;
     }
     Ok(())
 }
@@ -137,25 +130,6 @@ fn fleet_member(name: &str, index: usize) -> FleetMember {
     };
     let mut member = FleetMember::new(&object_name(FLEET, name), spec);
     member.metadata.namespace = Some(NAMESPACE.to_owned());
-    member
-}
-
-fn member_cluster(name: &str, index: usize) -> MemberCluster {
-    let mut member = MemberCluster::default();
-    member.metadata.name = Some(name.to_owned());
-    let labels = [
-        ("fleet.azure.com/location", REGIONS[index % REGIONS.len()]),
-        ("fleet.azure.com/member-name", name),
-    ];
-    member.metadata.labels =
-        Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
-    member.spec.identity = Subject {
-        kind: "User".to_owned(),
-        name: identity(name),
-        api_group: Some("rbac.authorization.k8s.io".to_owned()),
-        namespace: None,
-    };
-    member.spec.heartbeat_period_seconds = 60;
     member
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use kube::Client;
 use serde_json::json;
+use stolos_api::cluster::names::member_user;
 use stolos_apiserver::auth::UserInfo;
 use stolos_apiserver::serve::kubeconfig::{self, Login};
 use stolos_controller::{Clock, Options};
@@ -118,7 +119,7 @@ impl Fleet {
                 }
             });
             // The agent has the rights of its member on the hub and no more, as anywhere else.
-            let identity = UserInfo::authenticated(&bootstrap::identity(&member.name), &[]);
+            let identity = UserInfo::authenticated(&member_user(&member.name), &[]);
             self.tasks.spawn(stolos_member::run(stolos_member::Config {
                 name: member.name.clone(),
                 hub: Client::new(self.hub.api.as_user(identity), "default"),

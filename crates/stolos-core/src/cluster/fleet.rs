@@ -1,0 +1,127 @@
+//! Fleets and their members: what a member is on the hub, and which of two members has a cluster.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use stolos_api::cluster::MemberCluster;
+use stolos_api::cluster::fleet::{ClusterReference, FleetMember};
+use stolos_api::cluster::names::{automatic_label, condition as type_};
+
+use crate::condition;
+
+/// Returns the labels of a member: its own, then the automatic ones, which nobody can override.
+#[must_use]
+pub fn labels(
+    name: &str,
+    member: &FleetMember,
+    location: Option<&str>,
+) -> BTreeMap<String, String> {
+    let own =
+        member.spec.labels.iter().filter(|(key, _)| !key.starts_with(automatic_label::PREFIX));
+    let mut labels: BTreeMap<String, String> =
+        own.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let automatic = [
+        (automatic_label::MEMBER_NAME, Some(name.to_owned())),
+        (automatic_label::CLUSTER_NAME, Some(cluster_name(name, &member.spec.cluster))),
+        (automatic_label::RESOURCE_GROUP, member.metadata.namespace.clone()),
+        (automatic_label::LOCATION, location.map(str::to_owned)),
+    ];
+    labels.extend(automatic.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    labels
+}
+
+/// Returns the name of the cluster itself, where the reference tells one.
+fn cluster_name(member: &str, cluster: &ClusterReference) -> String {
+    let name = match cluster {
+        ClusterReference::ArmId(id) => id.rsplit('/').next().unwrap_or_default(),
+        ClusterReference::ClusterApi(reference) => &reference.name,
+        ClusterReference::KubeconfigSecret(_) | ClusterReference::Simulated(_) => member,
+    };
+    name.to_owned()
+}
+
+/// Returns the member that has the cluster: of all that name it, the one that came first.
+#[must_use]
+pub fn owner<'a>(claimants: impl Iterator<Item = &'a FleetMember>) -> Option<&'a FleetMember> {
+    claimants.min_by_key(|member| {
+        let created = member.metadata.creation_timestamp.as_ref().map(|at| at.0);
+        (created, member.metadata.uid.clone())
+    })
+}
+
+/// Decides the condition `Joined` of a fleet member. `taken_by` names another member that has the cluster; `hub` is the
+/// MemberCluster in a fleet with a hub.
+#[must_use]
+pub fn joined(
+    member: &FleetMember,
+    taken_by: Option<&str>,
+    has_hub: bool,
+    hub: Option<&MemberCluster>,
+    now: Timestamp,
+) -> Condition {
+    let generation = member.metadata.generation.unwrap_or(0);
+    let new = |status, reason, message: &str| {
+        condition::new(type_::JOINED, status, reason, message, generation, now)
+    };
+    if let Some(other) = taken_by {
+        let message =
+            format!("the cluster is member `{other}` already; a cluster is in at most one fleet");
+        return new("False", "ClusterAlreadyJoinedAnotherFleet", &message);
+    }
+    if !has_hub {
+        return new("True", "Joined", "the fleet has no hub; the cluster is known to it");
+    }
+    let conditions =
+        hub.and_then(|hub| hub.status.as_ref()).map_or(&[][..], |status| &status.conditions);
+    match condition::find(conditions, type_::JOINED).map(|joined| joined.status.as_str()) {
+        Some("True") => new("True", "Joined", "the member's agent has joined the hub"),
+        Some("False") => new("False", "Left", "the member's agent has left the hub"),
+        _ => new("Unknown", "Joining", "the member's agent has not joined the hub yet"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use stolos_api::cluster::fleet::{FleetMemberSpec, SecretReference};
+
+    use super::*;
+
+    fn member(name: &str, created: i64) -> FleetMember {
+        let spec = FleetMemberSpec {
+            fleet_name: "f".to_owned(),
+            cluster: ClusterReference::KubeconfigSecret(SecretReference { name: "s".to_owned() }),
+            group: None,
+            labels: BTreeMap::from([
+                ("tier".to_owned(), "gold".to_owned()),
+                (automatic_label::MEMBER_NAME.to_owned(), "faked".to_owned()),
+            ]),
+        };
+        let mut member = FleetMember::new(name, spec);
+        member.metadata.uid = Some(format!("uid-of-{name}"));
+        member.metadata.creation_timestamp = Timestamp::from_second(created).ok().map(Time);
+        member
+    }
+
+    #[test]
+    fn automatic_labels_cannot_be_faked() {
+        let labels = labels("east", &member("f.east", 0), Some("westeurope"));
+        assert_eq!(labels[automatic_label::MEMBER_NAME], "east");
+        assert_eq!(labels[automatic_label::LOCATION], "westeurope");
+        assert_eq!(labels["tier"], "gold");
+    }
+
+    #[test]
+    fn of_two_members_with_one_cluster_the_first_has_it() {
+        let (early, late) = (member("f.z", 1), member("f.a", 2));
+        let has = owner([&late, &early].into_iter()).expect("somebody has it");
+        assert_eq!(has.metadata.name.as_deref(), Some("f.z"));
+    }
+
+    #[test]
+    fn without_a_hub_a_member_is_joined_at_once() {
+        let joined = joined(&member("f.a", 0), None, false, None, Timestamp::UNIX_EPOCH);
+        assert_eq!(joined.status, "True");
+    }
+}
