@@ -46,6 +46,14 @@ pub enum Kinds {
 }
 
 impl Kinds {
+    /// Returns groups none of whose kinds can be placed.
+    pub fn excluded_groups(&self) -> &'static [&'static str] {
+        match self {
+            Self::Default | Self::Except(_) => SKIPPED_GROUPS,
+            Self::Only(_) => &[],
+        }
+    }
+
     /// Returns whether a kind may be placed.
     pub fn permit(&self, gvk: &Gvk) -> bool {
         match self {

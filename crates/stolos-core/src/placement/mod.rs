@@ -15,5 +15,6 @@ pub mod scheduler;
 pub mod select;
 pub mod snapshot;
 pub mod status;
+pub mod wake;
 pub mod work;
 pub mod work_status;

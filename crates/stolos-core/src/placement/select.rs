@@ -125,7 +125,10 @@ pub fn select(
 
 /// Returns the namespace that the selectors of namespaced kinds of a cluster-scoped placement refer
 /// to.
-fn anchor<'a>(selectors: &'a [ResourceSelectorTerm], reach: Reach<'_>) -> Option<&'a str> {
+pub(super) fn anchor<'a>(
+    selectors: &'a [ResourceSelectorTerm],
+    reach: Reach<'_>,
+) -> Option<&'a str> {
     let is_anchor = |selector: &&ResourceSelectorTerm| {
         gvk_of(selector).is_namespace()
             && selector.selection_scope == SelectionScope::NamespaceWithResourceSelectors
@@ -136,7 +139,7 @@ fn anchor<'a>(selectors: &'a [ResourceSelectorTerm], reach: Reach<'_>) -> Option
     }
 }
 
-fn gvk_of(selector: &ResourceSelectorTerm) -> Gvk {
+pub(super) fn gvk_of(selector: &ResourceSelectorTerm) -> Gvk {
     Gvk::new(&selector.group, &selector.version, &selector.kind)
 }
 

@@ -102,8 +102,8 @@ pub fn name(placement: &str, namespace: Option<&str>, subindex: Option<u64>) -> 
 
 /// Returns whether there are Works and all were made from the snapshot that a binding names. When
 /// that snapshot is gone, such Works need no writing; without any, nothing was ever placed.
-pub fn all_carry(existing: &[Work], snapshot: &str) -> bool {
-    let carries = |work: &Work| {
+pub fn all_carry(existing: &[&Work], snapshot: &str) -> bool {
+    let carries = |work: &&Work| {
         annotation_of(&work.metadata, annotation::PARENT_RESOURCE_SNAPSHOT_NAME) == Some(snapshot)
     };
     !existing.is_empty() && existing.iter().all(carries)
@@ -111,7 +111,7 @@ pub fn all_carry(existing: &[Work], snapshot: &str) -> bool {
 
 /// Returns the names of Works whose apply strategy is not that of the binding. It is pushed even
 /// when nothing else can be written.
-pub fn outdated_strategies(existing: &[Work], strategy: Option<&ApplyStrategy>) -> Vec<String> {
+pub fn outdated_strategies(existing: &[&Work], strategy: Option<&ApplyStrategy>) -> Vec<String> {
     existing
         .iter()
         .filter(|work| !is_deleting(work) && work.spec.apply_strategy.as_ref() != strategy)
@@ -134,9 +134,9 @@ pub fn strategy_patch(strategy: Option<&ApplyStrategy>) -> Value {
 ///
 /// # Errors
 /// When an envelope cannot be opened; nothing is to be written then.
-pub fn plan(target: &Target<'_>, parts: Vec<Part>, existing: &[Work]) -> Result<Plan, Error> {
+pub fn plan(target: &Target<'_>, parts: Vec<Part>, existing: &[&Work]) -> Result<Plan, Error> {
     let existing: BTreeMap<&str, &Work> =
-        existing.iter().map(|work| (name_of(work), work)).collect();
+        existing.iter().map(|work| (name_of(work), *work)).collect();
     let outdated: BTreeSet<_> = existing
         .values()
         .filter(|work| work.spec.apply_strategy != target.spec.apply_strategy)

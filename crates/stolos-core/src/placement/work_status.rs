@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use stolos_api::placement::names::{condition as type_, label, reason, work_reason};
 use stolos_api::placement::{
-    ApplyStrategyType, DiffedResourcePlacement, DriftedResourcePlacement, EnvelopeIdentifier,
-    EnvelopeType, FailedResourcePlacement, ManifestCondition, ResourceBindingSpec,
-    ResourceBindingStatus, ResourceIdentifier, Work,
+    ApplyStrategy, ApplyStrategyType, DiffedResourcePlacement, DriftedResourcePlacement,
+    EnvelopeIdentifier, EnvelopeType, FailedResourcePlacement, ManifestCondition,
+    ResourceBindingSpec, ResourceBindingStatus, ResourceIdentifier, Work,
 };
 
 use super::condition::{Builder, Status, find, find_current};
@@ -45,9 +45,19 @@ pub struct Observed<'a> {
     /// What became of writing its Works.
     pub outcome: &'a Outcome,
     /// Its Works.
-    pub works: &'a [Work],
+    pub works: &'a [&'a Work],
     /// The present moment.
     pub now: Timestamp,
+}
+
+/// Returns what became of writing Works that need no writing: until the member has reported on each as it is, they count as
+/// just written. A member that is slow, or away, has not failed.
+pub fn outcome(works: &[&Work], strategy: Option<&ApplyStrategy>) -> Outcome {
+    let compares_only =
+        strategy.is_some_and(|strategy| strategy.type_ == ApplyStrategyType::ReportDiff);
+    let wanted = if compares_only { type_::DIFF_REPORTED } else { type_::APPLIED };
+    let is_reported = |work: &&Work| reported(work, wanted).is_some();
+    if works.iter().all(is_reported) { Outcome::Unchanged } else { Outcome::Written }
 }
 
 /// Returns the status of a binding. All but RolloutStarted is decided afresh.
@@ -133,7 +143,7 @@ enum Total {
     Holds,
 }
 
-fn total(works: &[Work], type_: &str) -> Total {
+fn total(works: &[&Work], type_: &str) -> Total {
     let status = |work: &Work| reported(work, type_).map(Status::of);
     let named = |wanted: fn(Option<Status>) -> bool| -> Vec<String> {
         let found = works.iter().filter(|work| wanted(status(work)));
@@ -156,7 +166,7 @@ fn reported<'a>(work: &'a Work, type_: &str) -> Option<&'a Condition> {
     find_current(conditions, type_, work.metadata.generation?)
 }
 
-fn report_apply(status: &mut ResourceBindingStatus, build: &Builder<'_>, works: &[Work]) {
+fn report_apply(status: &mut ResourceBindingStatus, build: &Builder<'_>, works: &[&Work]) {
     let not_applied = reason::NOT_ALL_WORK_HAVE_BEEN_APPLIED;
     let applied = total(works, type_::APPLIED);
     let is_informed = !matches!(applied, Total::Missing(_));
@@ -192,7 +202,7 @@ fn report_apply(status: &mut ResourceBindingStatus, build: &Builder<'_>, works: 
     }
 }
 
-fn report_availability(status: &mut ResourceBindingStatus, build: &Builder<'_>, works: &[Work]) {
+fn report_availability(status: &mut ResourceBindingStatus, build: &Builder<'_>, works: &[&Work]) {
     let not_available = reason::NOT_ALL_WORK_ARE_AVAILABLE;
     let (holds, reason, message) = match total(works, type_::AVAILABLE) {
         Total::Missing(names) => (
@@ -204,7 +214,7 @@ fn report_availability(status: &mut ResourceBindingStatus, build: &Builder<'_>, 
             status.failed_placements = failed(works);
             (Status::False, not_available, format!("Not all of {} is available", list(&names)))
         }
-        Total::Holds if works.iter().any(is_untrackable) => (
+        Total::Holds if works.iter().any(|work| is_untrackable(work)) => (
             Status::True,
             reason::NOT_ALL_WORK_ARE_AVAILABILITY_TRACKABLE,
             "All works are available, as far as that can be observed".to_owned(),
@@ -222,7 +232,7 @@ fn is_untrackable(work: &Work) -> bool {
         .is_some_and(|available| available.reason == work_reason::WORK_NOT_TRACKABLE)
 }
 
-fn report_diff(status: &mut ResourceBindingStatus, build: &Builder<'_>, works: &[Work]) {
+fn report_diff(status: &mut ResourceBindingStatus, build: &Builder<'_>, works: &[&Work]) {
     let not_reported = reason::NOT_ALL_WORK_HAVE_DIFF_REPORTED;
     let (holds, reason, message) = match total(works, type_::DIFF_REPORTED) {
         Total::Missing(names) => {
@@ -253,8 +263,8 @@ fn list(names: &[String]) -> String {
 }
 
 /// Every manifest with the Work that it is from, by name of the Work.
-fn manifests(works: &[Work]) -> impl Iterator<Item = (&Work, &ManifestCondition)> {
-    let mut works: Vec<_> = works.iter().collect();
+fn manifests<'a>(works: &[&'a Work]) -> impl Iterator<Item = (&'a Work, &'a ManifestCondition)> {
+    let mut works = works.to_vec();
     works.sort_by_key(|work| work.metadata.name.as_deref());
     works.into_iter().flat_map(|work| {
         let conditions = work.status.as_ref().map(|status| status.manifest_conditions.as_slice());
@@ -262,7 +272,7 @@ fn manifests(works: &[Work]) -> impl Iterator<Item = (&Work, &ManifestCondition)
     })
 }
 
-fn failed(works: &[Work]) -> Vec<FailedResourcePlacement> {
+fn failed(works: &[&Work]) -> Vec<FailedResourcePlacement> {
     let failing = |manifest: &ManifestCondition| {
         let fails = |type_: &str| {
             find(&manifest.conditions, type_).filter(|c| Status::of(c) == Status::False)
@@ -278,7 +288,7 @@ fn failed(works: &[Work]) -> Vec<FailedResourcePlacement> {
         .collect()
 }
 
-fn drifted(works: &[Work]) -> Vec<DriftedResourcePlacement> {
+fn drifted(works: &[&Work]) -> Vec<DriftedResourcePlacement> {
     let mut drifted: Vec<_> = manifests(works)
         .filter_map(|(work, manifest)| {
             let details = manifest.drift_details.clone()?;
@@ -296,7 +306,7 @@ fn drifted(works: &[Work]) -> Vec<DriftedResourcePlacement> {
     drifted
 }
 
-fn diffed(works: &[Work]) -> Vec<DiffedResourcePlacement> {
+fn diffed(works: &[&Work]) -> Vec<DiffedResourcePlacement> {
     let mut diffed: Vec<_> = manifests(works)
         .filter_map(|(work, manifest)| {
             let details = manifest.diff_details.clone()?;

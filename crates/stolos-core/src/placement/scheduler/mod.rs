@@ -71,7 +71,7 @@ pub struct Observed<'a> {
     /// Number of clusters of a PickN policy; kept beside the policy so that scaling is no new policy.
     pub number_of_clusters: Option<i32>,
     /// All members, in any order.
-    pub clusters: &'a [MemberCluster],
+    pub clusters: &'a [&'a MemberCluster],
     /// All bindings of the placement, in any order.
     pub bindings: &'a [Binding<'a>],
     /// The present moment.
@@ -140,7 +140,7 @@ struct Sorted<'a> {
 
 impl<'a> Sorted<'a> {
     fn new(observed: &'a Observed<'a>) -> Self {
-        let mut clusters: Vec<&MemberCluster> = observed.clusters.iter().collect();
+        let mut clusters: Vec<&MemberCluster> = observed.clusters.to_vec();
         clusters.sort_by(|a, b| name_of(a).cmp(name_of(b)));
         let present = |target: &str| {
             let found = clusters.binary_search_by(|cluster| name_of(cluster).cmp(target));

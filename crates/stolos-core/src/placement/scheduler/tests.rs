@@ -75,13 +75,14 @@ impl Hub {
                 spec,
             })
             .collect();
+        let clusters: Vec<_> = self.clusters.iter().collect();
         let observed = Observed {
             placement: "web",
             placement_uid: "uid-of-web",
             policy_snapshot: &self.snapshot,
             policy: self.policy.as_ref(),
             number_of_clusters: self.n,
-            clusters: &self.clusters,
+            clusters: &clusters,
             bindings: &bindings,
             now: now(),
         };

@@ -58,6 +58,10 @@ fn apply(existing: &mut Vec<Work>, plan: Plan) {
     existing.extend(create);
 }
 
+fn refs(works: &[Work]) -> Vec<&Work> {
+    works.iter().collect()
+}
+
 fn names(works: &[Work]) -> Vec<&str> {
     works.iter().map(name_of).collect()
 }
@@ -84,8 +88,8 @@ fn each_snapshot_has_a_work_with_its_objects() {
         annotation_of(&work.metadata, annotation::PARENT_RESOURCE_SNAPSHOT_NAME),
         Some("crp-3-snapshot")
     );
-    assert!(all_carry(&plan.create, "crp-3-snapshot"));
-    assert!(!all_carry(&plan.create, "crp-4-snapshot"));
+    assert!(all_carry(&refs(&plan.create), "crp-3-snapshot"));
+    assert!(!all_carry(&refs(&plan.create), "crp-4-snapshot"));
     assert!(!all_carry(&[], "crp-3-snapshot"));
 }
 
@@ -108,7 +112,7 @@ fn a_new_snapshot_replaces_what_it_must_and_removes_what_it_lacks() {
     works[0].metadata.finalizers = Some(vec!["kept".into()]);
 
     let second = parts(&[&[config_map("c")]]);
-    let plan = plan(&target(&new, "1"), second, &works).unwrap();
+    let plan = plan(&target(&new, "1"), second, &refs(&works)).unwrap();
     assert_eq!(plan.create, []);
     assert_eq!(plan.delete, ["crp-0"]);
     assert_eq!(names(&plan.update), ["crp-work"]);
@@ -122,7 +126,7 @@ fn a_changed_override_replaces_the_work() {
     let mut spec = spec("crp-0-snapshot");
     let works = plan(&target(&spec, "0"), parts(&[&[]]), &[]).unwrap().create;
     spec.cluster_resource_override_snapshots = vec!["cro-1".into()];
-    let plan = plan(&target(&spec, "0"), parts(&[&[]]), &works).unwrap();
+    let plan = plan(&target(&spec, "0"), parts(&[&[]]), &refs(&works)).unwrap();
     assert_eq!(names(&plan.update), ["crp-work"]);
 }
 
@@ -133,9 +137,9 @@ fn a_changed_apply_strategy_is_only_pushed() {
     let strategy =
         ApplyStrategy { type_: ApplyStrategyType::ServerSideApply, ..ApplyStrategy::default() };
     spec.apply_strategy = Some(strategy.clone());
-    let plan = plan(&target(&spec, "0"), parts(&[&[]]), &works).unwrap();
+    let plan = plan(&target(&spec, "0"), parts(&[&[]]), &refs(&works)).unwrap();
     assert_eq!((plan.update.len(), plan.push_strategy), (0, vec!["crp-work".to_owned()]));
-    assert_eq!(outdated_strategies(&works, Some(&strategy)), ["crp-work"]);
+    assert_eq!(outdated_strategies(&refs(&works), Some(&strategy)), ["crp-work"]);
     assert_eq!(strategy_patch(Some(&strategy))[0]["value"]["type"], "ServerSideApply");
 }
 
@@ -146,7 +150,7 @@ fn a_work_on_its_way_out_is_waited_for() {
     for work in &mut works {
         work.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
     }
-    let plan = plan(&target(&spec, "0"), parts(&[&[]]), &works).unwrap();
+    let plan = plan(&target(&spec, "0"), parts(&[&[]]), &refs(&works)).unwrap();
     assert_eq!(plan, Plan { waits_for: vec!["crp-work".into()], ..Plan::default() });
 }
 
@@ -173,13 +177,13 @@ fn a_work_of_an_envelope_keeps_the_name_it_has() {
     let objects = [envelope("e", &json!({}))];
     let mut works = plan(&target(&spec, "0"), parts(&[&objects]), &[]).unwrap().create;
     works[0].metadata.name = Some("given-by-an-older-release".into());
-    let again = plan(&target(&spec, "0"), parts(&[&objects]), &works).unwrap();
+    let again = plan(&target(&spec, "0"), parts(&[&objects]), &refs(&works)).unwrap();
     assert!(again.is_empty(), "{again:?}");
 
     let mut twin = works[0].clone();
     twin.metadata.name = Some("twin".into());
     works.push(twin);
-    let error = plan(&target(&spec, "0"), parts(&[&objects]), &works).unwrap_err();
+    let error = plan(&target(&spec, "0"), parts(&[&objects]), &refs(&works)).unwrap_err();
     assert_eq!(error, Error::DuplicateEnvelopeWorks("ResourceEnvelope `app/e`".into()));
 }
 
@@ -222,10 +226,10 @@ proptest! {
         let (old, new) = (spec("crp-0-snapshot"), spec("crp-1-snapshot"));
         let mut works = vec![];
         for (spec, index, groups) in [(&old, "0", &before), (&new, "1", &after)] {
-            let first = plan(&target(spec, index), make(groups), &works).unwrap();
+            let first = plan(&target(spec, index), make(groups), &refs(&works)).unwrap();
             apply(&mut works, first);
             works.reverse();
-            let again = plan(&target(spec, index), make(groups), &works).unwrap();
+            let again = plan(&target(spec, index), make(groups), &refs(&works)).unwrap();
             prop_assert!(again.is_empty());
             prop_assert_eq!(works.len(), groups.len());
         }

@@ -42,6 +42,8 @@ fn binding(apply: &str) -> ResourceBindingSpec {
 
 fn status(spec: &ResourceBindingSpec, outcome: &Outcome, works: &[Work]) -> ResourceBindingStatus {
     let previous = ResourceBindingStatus::default();
+    let works: Vec<_> = works.iter().collect();
+    let works = &works;
     aggregate(&Observed { generation: 5, spec, previous: &previous, outcome, works, now: NOW })
 }
 
@@ -240,7 +242,7 @@ proptest! {
             spec: &spec,
             previous: &first,
             outcome: &Outcome::Unchanged,
-            works: &works,
+            works: &works.iter().collect::<Vec<_>>(),
             now: Timestamp::MAX,
         });
         prop_assert_eq!(again, first);

@@ -1,0 +1,154 @@
+//! Which placements a change may concern, so that all others can sleep.
+//!
+//! Too often yes costs a look; a wrong no would leave members behind until the next change.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde_json::Value;
+use stolos_api::cluster::{MemberCluster, MemberClusterStatus, Taint};
+use stolos_api::placement::names::condition as type_;
+use stolos_api::placement::{
+    PlacementSpec, PlacementStatus, PlacementType, ResourceSelectorTerm, SelectionScope,
+};
+
+use super::condition::is_true;
+use super::eligibility::Eligibility;
+use super::object::{self, Gvk};
+use super::scheduler::check_eligibility;
+use super::select::{Reach, anchor, gvk_of};
+use crate::selector;
+
+/// A change of an object of the hub.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// The object before, unless it is new or was not known.
+    pub before: Option<&'a Value>,
+    /// The object after, unless it is gone.
+    pub after: Option<&'a Value>,
+    /// The namespace that it is in, as an object.
+    pub namespace: Option<&'a Value>,
+}
+
+impl<'a> Change<'a> {
+    fn states(&self) -> impl Iterator<Item = &'a Value> {
+        self.before.into_iter().chain(self.after)
+    }
+
+    /// Returns whether the object could be placed before or can be now, a namespace aside: one that is reserved makes a
+    /// placement an error.
+    pub fn is_of_interest(&self, eligibility: &Eligibility) -> bool {
+        self.states().any(|object| eligibility.permits(object, |_| false))
+    }
+
+    /// Returns whether a placement may select something else after the change.
+    pub fn concerns(&self, selectors: &[ResourceSelectorTerm], reach: Reach<'_>) -> bool {
+        let Some(object) = self.states().next() else { return false };
+        let home = object::namespace(object);
+        let inside = anchor(selectors, reach);
+        selectors.iter().any(|selector| {
+            let is_reached = match reach {
+                Reach::Namespace(namespace) => namespace == home,
+                Reach::Cluster => home.is_empty() || inside == Some(home),
+            };
+            let is_selected = is_reached
+                && is_of_kind(object, &gvk_of(selector))
+                && self.states().any(|object| self.matches(selector, object));
+            is_selected || (reach == Reach::Cluster && self.is_content(selector, home))
+        })
+    }
+
+    fn matches(&self, selector: &ResourceSelectorTerm, object: &Value) -> bool {
+        let is_named = selector.name.is_empty() || selector.name == object::name(object);
+        // A Service decides about Endpoints of its name, whatever their labels.
+        let is_itself = Gvk::of(object).kind == selector.kind;
+        is_named && (!is_itself || has_labels(selector, object))
+    }
+
+    /// Returns whether the object is in a namespace that is selected with its content.
+    fn is_content(&self, selector: &ResourceSelectorTerm, home: &str) -> bool {
+        if home.is_empty()
+            || !gvk_of(selector).is_namespace()
+            || selector.selection_scope != SelectionScope::NamespaceWithResources
+        {
+            return false;
+        }
+        let is_named = selector.name.is_empty() || selector.name == home;
+        // Labels of a namespace that is not known cannot match; its arrival is a change of its own.
+        is_named
+            && (selector.label_selector.is_none()
+                || self.namespace.is_some_and(|namespace| has_labels(selector, namespace)))
+    }
+}
+
+fn is_of_kind(object: &Value, selected: &Gvk) -> bool {
+    let gvk = Gvk::of(object);
+    // Which Endpoints are placed depends on the Services beside them.
+    (gvk.group == selected.group && gvk.kind == selected.kind)
+        || (gvk.is("", "Service") && selected.is("", "Endpoints"))
+}
+
+fn has_labels(selector: &ResourceSelectorTerm, object: &Value) -> bool {
+    let labels = selector.label_selector.as_ref();
+    labels.is_none_or(|labels| selector::matches_by(labels, |key| object::label(object, key)))
+}
+
+/// Returns whether a new state of a member can change where placements go. Heartbeats cannot; losing a label cannot
+/// either, but gaining one can, and the two look alike.
+pub fn is_news(before: Option<&MemberCluster>, after: &MemberCluster, now: Timestamp) -> bool {
+    // A member that leaves keeps what it has until it is gone.
+    if after.metadata.deletion_timestamp.is_some() {
+        return false;
+    }
+    let Some(before) = before else { return true };
+    before.metadata.labels != after.metadata.labels
+        || lost_taint(&before.spec.taints, &after.spec.taints)
+        || facts(before) != facts(after)
+        || (check_eligibility(before, now).is_err() && check_eligibility(after, now).is_ok())
+}
+
+fn lost_taint(before: &[Taint], after: &[Taint]) -> bool {
+    before.iter().any(|taint| !after.contains(taint))
+}
+
+/// What schedulers look at, without the times at which it was observed.
+#[derive(PartialEq)]
+struct Facts<'a> {
+    properties: BTreeMap<&'a str, &'a str>,
+    namespaces: Option<&'a BTreeMap<String, String>>,
+    resources: Option<[&'a BTreeMap<String, Quantity>; 3]>,
+}
+
+fn facts(member: &MemberCluster) -> Option<Facts<'_>> {
+    let status: &MemberClusterStatus = member.status.as_ref()?;
+    let properties = status.properties.iter();
+    let usage = status.resource_usage.as_ref();
+    let resources = usage.map(|usage| [&usage.capacity, &usage.allocatable, &usage.available]);
+    Some(Facts {
+        properties: properties.map(|(name, fact)| (name.as_str(), fact.value.as_str())).collect(),
+        namespaces: status.namespaces.as_ref(),
+        resources,
+    })
+}
+
+/// Returns whether a placement is to be scheduled again when a member has news: PickAll always, others while they lack
+/// clusters.
+pub fn wants_members(
+    kind: &str,
+    generation: i64,
+    spec: &PlacementSpec,
+    status: Option<&PlacementStatus>,
+) -> bool {
+    let picks = spec.policy.as_ref().map_or(PlacementType::PickAll, |policy| policy.placement_type);
+    let scheduled = type_::of_kind(kind, type_::SCHEDULED);
+    match picks {
+        PlacementType::PickAll => true,
+        PlacementType::PickFixed | PlacementType::PickN => {
+            status.is_none_or(|status| !is_true(&status.conditions, &scheduled, generation))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

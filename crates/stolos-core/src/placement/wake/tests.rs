@@ -1,0 +1,187 @@
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use proptest::prelude::*;
+use serde_json::json;
+use stolos_api::cluster::names::{agent, condition};
+use stolos_api::cluster::{AgentStatus, PropertyValue};
+
+use super::*;
+use crate::placement::select::{Inventory, KindScope, select};
+
+fn object(kind: &str, namespace: &str, name: &str, label: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": kind, "metadata": {
+        "name": name, "namespace": namespace, "labels": {"l": label},
+    }})
+}
+
+fn any_object() -> impl Strategy<Value = Value> {
+    let name = || prop::sample::select(vec!["a", "b"]);
+    let in_namespace = prop::sample::select(vec!["ConfigMap", "Service", "Endpoints"]);
+    prop_oneof![
+        (name(), name()).prop_map(|(name, label)| object("Namespace", "", name, label)),
+        (name(), name()).prop_map(|(name, label)| object("Zone", "", name, label)),
+        (in_namespace, name(), name(), name())
+            .prop_map(|(kind, namespace, name, label)| object(kind, namespace, name, label)),
+    ]
+}
+
+fn any_selector() -> impl Strategy<Value = Value> {
+    let kind = prop::sample::select(vec!["Namespace", "Zone", "ConfigMap", "Endpoints"]);
+    let scope = prop::sample::select(vec![
+        "NamespaceOnly",
+        "NamespaceWithResources",
+        "NamespaceWithResourceSelectors",
+    ]);
+    let narrow = prop_oneof![
+        Just(json!({})),
+        Just(json!({"name": "a"})),
+        Just(json!({"labelSelector": {"matchLabels": {"l": "a"}}})),
+    ];
+    (kind, scope, narrow).prop_map(|(kind, scope, narrow)| {
+        let mut selector =
+            json!({"group": "", "version": "v1", "kind": kind, "selectionScope": scope});
+        let fields = selector.as_object_mut().unwrap();
+        fields.extend(narrow.as_object().unwrap().clone());
+        if scope == "NamespaceWithResourceSelectors" {
+            fields.remove("labelSelector");
+            fields.insert("name".into(), json!("a"));
+        }
+        selector
+    })
+}
+
+fn is_same(left: &Value, right: &Value) -> bool {
+    let key = |object: &Value| {
+        (Gvk::of(object), object::namespace(object).to_owned(), object::name(object).to_owned())
+    };
+    key(left) == key(right)
+}
+
+fn selected(
+    objects: &[Value],
+    selectors: &[ResourceSelectorTerm],
+    reach: Reach<'_>,
+) -> Option<Vec<Arc<Value>>> {
+    let kinds = [
+        ("Namespace", KindScope::Cluster),
+        ("Zone", KindScope::Cluster),
+        ("ConfigMap", KindScope::Namespaced),
+        ("Service", KindScope::Namespaced),
+        ("Endpoints", KindScope::Namespaced),
+    ];
+    let kinds = kinds.map(|(kind, scope)| (Gvk::new("", "v1", kind), scope)).to_vec();
+    let inventory = Inventory::new(kinds, objects.to_vec());
+    select(selectors, reach, &Eligibility::default(), &inventory).ok()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn a_change_of_a_selection_is_never_missed(
+        mut objects in prop::collection::vec(any_object(), 0..8),
+        changed in any_object(),
+        goes in any::<bool>(),
+        selectors in prop::collection::vec(any_selector(), 1..4),
+        inside in prop::option::of(prop::sample::select(vec!["a", "b"])),
+    ) {
+        objects.dedup_by(|left, right| is_same(left, right));
+        let selectors: Vec<ResourceSelectorTerm> =
+            serde_json::from_value(json!(selectors)).unwrap();
+        let reach = inside.map_or(Reach::Cluster, Reach::Namespace);
+        let first = selected(&objects, &selectors, reach);
+        let before = objects.iter().find(|object| is_same(object, &changed)).cloned();
+        objects.retain(|object| !is_same(object, &changed));
+        if !goes {
+            objects.push(changed.clone());
+        }
+        let home = objects.iter().find(|object| {
+            Gvk::of(object).is_namespace() && object::name(object) == object::namespace(&changed)
+        });
+        let after = (!goes).then_some(&changed);
+        let change = Change { before: before.as_ref(), after, namespace: home };
+        if selected(&objects, &selectors, reach) != first {
+            prop_assert!(change.is_of_interest(&Eligibility::default()));
+            prop_assert!(change.concerns(&selectors, reach));
+        }
+    }
+}
+
+#[test]
+fn other_objects_concern_nobody() {
+    let selectors = |selectors: Value| -> Vec<ResourceSelectorTerm> {
+        serde_json::from_value(selectors).unwrap()
+    };
+    let app =
+        selectors(json!([{"group": "", "version": "v1", "kind": "Namespace", "name": "app"}]));
+    let only = selectors(json!([{
+        "group": "", "version": "v1", "kind": "Namespace", "name": "app", "selectionScope": "NamespaceOnly",
+    }]));
+    let concerns = |object: &Value, selectors: &[ResourceSelectorTerm]| {
+        let change = Change { before: None, after: Some(object), namespace: None };
+        change.concerns(selectors, Reach::Cluster)
+    };
+    let (inside, outside) =
+        (object("ConfigMap", "app", "a", ""), object("ConfigMap", "other", "a", ""));
+    assert!(concerns(&inside, &app));
+    assert!(!concerns(&outside, &app));
+    assert!(!concerns(&inside, &only));
+    assert!(!concerns(&object("Namespace", "", "other", ""), &app));
+}
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn member(heartbeat: Timestamp) -> MemberCluster {
+    let holds = |type_: &str| Condition {
+        type_: type_.into(),
+        status: "True".into(),
+        reason: String::new(),
+        message: String::new(),
+        observed_generation: None,
+        last_transition_time: Time(NOW),
+    };
+    let agent = AgentStatus {
+        type_: agent::MEMBER_AGENT.into(),
+        conditions: vec![holds(condition::JOINED), holds(condition::HEALTHY)],
+        last_received_heartbeat: Some(Time(heartbeat)),
+    };
+    let mut member = MemberCluster::default();
+    member.status =
+        Some(MemberClusterStatus { agent_status: vec![agent], ..MemberClusterStatus::default() });
+    member
+}
+
+fn with_property(value: &str, observed: Timestamp) -> MemberCluster {
+    let mut member = member(observed);
+    let fact = PropertyValue { value: value.into(), observation_time: Time(observed) };
+    member.status.as_mut().unwrap().properties.insert("nodes".into(), fact);
+    member
+}
+
+fn tainted(keys: &[&str]) -> MemberCluster {
+    let mut member = member(NOW);
+    member.spec.taints =
+        keys.iter().map(|key| Taint { key: (*key).into(), ..Taint::default() }).collect();
+    member
+}
+
+#[test]
+fn a_heartbeat_is_no_news() {
+    let later = NOW + SignedDuration::from_secs(30);
+    let much_later = NOW + SignedDuration::from_mins(10);
+    for (case, before, after, now, want) in [
+        ("heartbeat", member(NOW), member(later), later, false),
+        ("return after silence", member(NOW), member(much_later), much_later, true),
+        ("property seen again", with_property("3", NOW), with_property("3", later), later, false),
+        ("property changed", with_property("3", NOW), with_property("4", later), later, true),
+        ("taint added", tainted(&[]), tainted(&["a"]), NOW, false),
+        ("taint removed", tainted(&["a"]), tainted(&[]), NOW, true),
+    ] {
+        assert_eq!(is_news(Some(&before), &after, now), want, "{case}");
+    }
+    let mut leaving = tainted(&[]);
+    leaving.metadata.deletion_timestamp = Some(Time(NOW));
+    assert!(!is_news(Some(&tainted(&["a"])), &leaving, NOW));
+    assert!(is_news(None, &member(NOW), NOW));
+}
