@@ -4,18 +4,23 @@ use kube::Client;
 use stolos_controller::Options;
 
 pub mod cluster;
+pub mod placement;
 
 /// How the hub's controllers behave.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     /// Members.
     pub cluster: cluster::Config,
+    /// Placements.
+    pub placement: placement::Config,
 }
 
 /// Runs every controller of the hub until the future is dropped.
 pub async fn run(client: Client, config: Config, options: Options) {
+    let Config { cluster, placement } = config;
     tokio::join!(
-        cluster::run(client.clone(), config.cluster, options.clone()),
-        cluster::fleet::run(client, options),
+        cluster::run(client.clone(), cluster, options.clone()),
+        cluster::fleet::run(client.clone(), options.clone()),
+        placement::run(client, placement, options),
     );
 }

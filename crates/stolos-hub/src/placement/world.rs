@@ -1,0 +1,418 @@
+//! What the controller knows, and whom a change of it concerns.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use stolos_api::cluster::MemberCluster;
+use stolos_api::cluster::names::{MEMBER_NAMESPACE_PREFIX, member_namespace};
+use stolos_api::placement::names::label;
+use stolos_api::placement::{
+    ClusterResourceBinding, ClusterResourcePlacement, ClusterResourceSnapshot,
+    ClusterSchedulingPolicySnapshot, PlacementSpec, Work,
+};
+use stolos_controller::{Change, Clock, Controller, Key, Plan, Table, Tracked};
+use stolos_core::placement::select::Reach;
+use stolos_core::placement::wake;
+
+use super::Config;
+use super::catalogue::{Catalogue, Changed, News};
+use super::object::{Job, Object, Seen};
+
+/// Something to plan for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Item {
+    /// What a placement selects, and its snapshots.
+    Select(Key),
+    /// Where a placement goes.
+    Schedule(Key),
+    /// Which bindings of a placement move.
+    Rollout(Key),
+    /// How far a placement got.
+    Report(Key),
+    /// The Works of a binding, and how far it got.
+    Generate(Key),
+}
+
+/// Everything known.
+pub(crate) struct World {
+    pub(super) config: Config,
+    clock: Clock,
+    pub(super) placements: Table<ClusterResourcePlacement>,
+    pub(super) policies: Table<ClusterSchedulingPolicySnapshot>,
+    pub(super) snapshots: Table<ClusterResourceSnapshot>,
+    pub(super) bindings: Table<ClusterResourceBinding>,
+    pub(super) works: Table<Work>,
+    pub(super) members: Table<MemberCluster>,
+    pub(super) catalogue: Catalogue,
+}
+
+impl World {
+    pub(crate) fn new(config: Config, clock: Clock) -> Self {
+        Self {
+            config,
+            clock,
+            placements: Table::default(),
+            policies: Table::indexed_by(|object| parent_index(&object.metadata)),
+            snapshots: Table::indexed_by(|object| parent_index(&object.metadata)),
+            bindings: Table::indexed_by(|object| parent_index(&object.metadata)),
+            works: Table::indexed_by(|work| binding_of(work).map(|key| index(&key))),
+            members: Table::default(),
+            catalogue: Catalogue::default(),
+        }
+    }
+
+    /// Returns the kind of a placement, whose condition types begin with it.
+    pub(super) fn kind_of(placement: &ClusterResourcePlacement) -> &'static str {
+        match placement.metadata.namespace {
+            None => "ClusterResourcePlacement",
+            Some(_) => "ResourcePlacement",
+        }
+    }
+
+    pub(super) fn reach_of(placement: &ClusterResourcePlacement) -> Reach<'_> {
+        placement.metadata.namespace.as_deref().map_or(Reach::Cluster, Reach::Namespace)
+    }
+
+    pub(super) fn bindings_of(
+        &self,
+        placement: &Key,
+    ) -> impl Iterator<Item = &Arc<ClusterResourceBinding>> {
+        self.bindings.indexed(&index(placement))
+    }
+
+    /// Returns the policy snapshots of a placement; see [`belongs`].
+    pub(super) fn policies_of<'a>(
+        &'a self,
+        placement: &'a ClusterResourcePlacement,
+    ) -> impl Iterator<Item = &'a Arc<ClusterSchedulingPolicySnapshot>> {
+        let all = self.policies.indexed(&index(&Key::of(&placement.metadata)));
+        all.filter(|policy| belongs(&policy.metadata, placement))
+    }
+
+    /// Returns the resource snapshots of a placement; see [`belongs`].
+    pub(super) fn snapshots_of<'a>(
+        &'a self,
+        placement: &'a ClusterResourcePlacement,
+    ) -> impl Iterator<Item = &'a Arc<ClusterResourceSnapshot>> {
+        let all = self.snapshots.indexed(&index(&Key::of(&placement.metadata)));
+        all.filter(|snapshot| belongs(&snapshot.metadata, placement))
+    }
+
+    /// Returns the Works of a binding on its own member. A Work elsewhere that carries its label is somebody's mistake.
+    pub(super) fn works_of<'a>(
+        &'a self,
+        binding: &'a ClusterResourceBinding,
+    ) -> impl Iterator<Item = &'a Arc<Work>> {
+        let namespace = member_namespace(&binding.spec.target_cluster);
+        let all = self.works.indexed(&index(&Key::of(&binding.metadata)));
+        all.filter(move |work| work.metadata.namespace.as_deref() == Some(namespace.as_str()))
+    }
+
+    fn all_placements(&self, item: fn(Key) -> Item) -> impl Iterator<Item = Item> {
+        self.placements.iter().map(move |placement| item(Key::of(&placement.metadata)))
+    }
+
+    fn apply(&mut self, object: Object) -> Vec<Item> {
+        match object {
+            Object::Placement(object) => {
+                let key = Key::of(&object.metadata);
+                let after = Stamp::of(&object.metadata);
+                match self.placements.insert(*object) {
+                    Err(()) => Vec::new(),
+                    // Our own report is no news.
+                    Ok(Some(before)) if Stamp::of(&before.metadata) == after => Vec::new(),
+                    Ok(_) => everything(key),
+                }
+            }
+            Object::Policy(object) => {
+                let Some(parent) = parent_of(&object.metadata) else { return Vec::new() };
+                let after = (object.metadata.labels.clone(), object.metadata.annotations.clone());
+                match self.policies.insert(*object) {
+                    Err(()) => Vec::new(),
+                    Ok(before) => {
+                        let before = before.map(|old| {
+                            (old.metadata.labels.clone(), old.metadata.annotations.clone())
+                        });
+                        // The mark and the notes are the placement's; the rest is the scheduler's answer.
+                        if before == Some(after) {
+                            vec![Item::Report(parent)]
+                        } else {
+                            vec![Item::Select(parent.clone()), Item::Schedule(parent)]
+                        }
+                    }
+                }
+            }
+            Object::Snapshot(object) => {
+                let Some(parent) = parent_of(&object.metadata) else { return Vec::new() };
+                match self.snapshots.insert(*object) {
+                    Err(()) => Vec::new(),
+                    Ok(before) => {
+                        let mut items = vec![
+                            Item::Select(parent.clone()),
+                            Item::Rollout(parent.clone()),
+                            Item::Report(parent.clone()),
+                        ];
+                        // A new member may complete a group that bindings wait for.
+                        if before.is_none() {
+                            items.extend(self.generate_all(&parent));
+                        }
+                        items
+                    }
+                }
+            }
+            Object::Binding(object) => self.apply_binding(*object),
+            Object::Work(object) => {
+                let binding = binding_of(&object);
+                let news = self.works.insert(*object).is_ok();
+                binding.filter(|_| news).map(Item::Generate).into_iter().collect()
+            }
+        }
+    }
+
+    fn apply_binding(&mut self, object: ClusterResourceBinding) -> Vec<Item> {
+        let key = Key::of(&object.metadata);
+        let parent = parent_of(&object.metadata);
+        let after = Stamp::of(&object.metadata);
+        let before = match self.bindings.insert(object) {
+            Err(()) => return Vec::new(),
+            Ok(before) => before.map(|before| Stamp::of(&before.metadata)),
+        };
+        let mut items = vec![Item::Generate(key)];
+        let Some(parent) = parent else { return items };
+        items.extend([Item::Rollout(parent.clone()), Item::Report(parent.clone())]);
+        if before.is_none_or(|before| before.deleting != after.deleting) {
+            items.push(Item::Schedule(parent));
+        }
+        items
+    }
+
+    fn generate_all(&self, placement: &Key) -> Vec<Item> {
+        let keys = self.bindings_of(placement).map(|binding| Key::of(&binding.metadata));
+        keys.map(Item::Generate).collect()
+    }
+
+    fn remove(&mut self, object: Object) -> Vec<Item> {
+        let parent = match &object {
+            Object::Policy(object) => parent_of(&object.metadata),
+            Object::Snapshot(object) => parent_of(&object.metadata),
+            Object::Binding(object) => parent_of(&object.metadata),
+            Object::Placement(_) | Object::Work(_) => None,
+        };
+        match object {
+            // What is left of a placement is on its way out already, or belongs to nobody and stays.
+            Object::Placement(object) => drop(self.placements.remove(&object.metadata)),
+            Object::Policy(object) => drop(self.policies.remove(&object.metadata)),
+            Object::Snapshot(object) => drop(self.snapshots.remove(&object.metadata)),
+            Object::Binding(object) => drop(self.bindings.remove(&object.metadata)),
+            Object::Work(object) => {
+                self.works.remove(&object.metadata);
+                return self.freed(&object);
+            }
+        }
+        parent.map(everything).unwrap_or_default()
+    }
+
+    /// Whom the end of a Work concerns: its binding, and one that waits to use its name.
+    fn freed(&self, work: &Work) -> Vec<Item> {
+        let mut items: Vec<Item> = binding_of(work).map(Item::Generate).into_iter().collect();
+        let label = |key: &str| work.metadata.labels.as_ref()?.get(key).cloned();
+        if let Some(name) = label(label::PARENT_PLACEMENT) {
+            let namespace = label(label::PARENT_PLACEMENT_NAMESPACE).unwrap_or_default();
+            items.extend(self.generate_all(&Key { namespace, name }));
+        }
+        items
+    }
+
+    fn apply_member(&mut self, member: MemberCluster) -> Vec<Item> {
+        let key = Key::of(&member.metadata);
+        let Ok(before) = self.members.insert(member) else { return Vec::new() };
+        let Some(after) = self.members.get(&key) else { return Vec::new() };
+        let mut items = Vec::new();
+        if wake::is_news(before.as_deref(), after, (self.clock)()) {
+            items.extend(self.placements_that_want_members());
+        }
+        if before.is_none() {
+            items.extend(self.generate_for(&key.name));
+        }
+        items
+    }
+
+    fn placements_that_want_members(&self) -> Vec<Item> {
+        let wanting = self.placements.iter().filter(|placement| {
+            let generation = placement.metadata.generation.unwrap_or_default();
+            let status = placement.status.as_ref();
+            wake::wants_members(Self::kind_of(placement), generation, &placement.spec, status)
+        });
+        wanting.map(|placement| Item::Schedule(Key::of(&placement.metadata))).collect()
+    }
+
+    fn generate_for(&self, member: &str) -> Vec<Item> {
+        let targeting =
+            self.bindings.iter().filter(|binding| binding.spec.target_cluster == member);
+        targeting.map(|binding| Item::Generate(Key::of(&binding.metadata))).collect()
+    }
+
+    fn member_gone(&self, members: impl IntoIterator<Item = Arc<MemberCluster>>) -> Vec<Item> {
+        let mut items: Vec<Item> = Vec::new();
+        for member in members {
+            items.extend(self.generate_for(member.metadata.name.as_deref().unwrap_or_default()));
+            items.extend(self.all_placements(Item::Schedule));
+        }
+        items
+    }
+
+    fn hear(&mut self, news: News) -> Vec<Item> {
+        match news {
+            News::Everything => self.all_placements(Item::Select).collect(),
+            News::Objects(changes) => {
+                changes.iter().flat_map(|change| self.concerned(change)).collect()
+            }
+        }
+    }
+
+    fn concerned(&self, changed: &Changed) -> Vec<Item> {
+        let either = changed.before.as_ref().or(changed.after.as_ref());
+        let home = either.map(|object| stolos_core::placement::object::namespace(object));
+        let change = wake::Change {
+            before: changed.before.as_deref(),
+            after: changed.after.as_deref(),
+            namespace: home.and_then(|home| self.catalogue.namespace(home)),
+        };
+        if !change.is_of_interest(&self.config.eligibility) {
+            return Vec::new();
+        }
+        let concerned = self.placements.iter().filter(|placement| {
+            let PlacementSpec { resource_selectors, .. } = &placement.spec;
+            change.concerns(resource_selectors, Self::reach_of(placement))
+        });
+        concerned.map(|placement| Item::Select(Key::of(&placement.metadata))).collect()
+    }
+
+    /// A complete list was seen: what it does not show is gone.
+    fn relist(&mut self, kind: &str, keys: BTreeSet<Key>) -> Vec<Item> {
+        let gone: Vec<Object> = match kind {
+            "ClusterResourcePlacement" | "ResourcePlacement" => {
+                objects(retain(&mut self.placements, kind, keys))
+            }
+            "ClusterSchedulingPolicySnapshot" | "SchedulingPolicySnapshot" => {
+                objects(retain(&mut self.policies, kind, keys))
+            }
+            "ClusterResourceSnapshot" | "ResourceSnapshot" => {
+                objects(retain(&mut self.snapshots, kind, keys))
+            }
+            "ClusterResourceBinding" | "ResourceBinding" => {
+                objects(retain(&mut self.bindings, kind, keys))
+            }
+            "Work" => objects(self.works.retain(&keys)),
+            _ => {
+                let gone = self.members.retain(&keys);
+                return self.member_gone(gone);
+            }
+        };
+        gone.into_iter().flat_map(|object| self.remove(object)).collect()
+    }
+}
+
+fn everything(placement: Key) -> Vec<Item> {
+    [Item::Select, Item::Schedule, Item::Rollout, Item::Report]
+        .map(|item| item(placement.clone()))
+        .into()
+}
+
+/// Forgets what a list of one scope does not show; the other scope has a list of its own.
+fn retain<K: Tracked>(table: &mut Table<K>, kind: &str, mut keys: BTreeSet<Key>) -> Vec<Arc<K>> {
+    let is_cluster_scoped = kind.starts_with("Cluster");
+    let of_other_scope = |key: &Key| key.namespace.is_empty() != is_cluster_scoped;
+    keys.extend(table.iter().map(|object| Key::of(object.meta())).filter(of_other_scope));
+    table.retain(&keys)
+}
+
+fn objects<K: Clone + Into<Object>>(gone: Vec<Arc<K>>) -> Vec<Object> {
+    gone.into_iter().map(|object| Arc::unwrap_or_clone(object).into()).collect()
+}
+
+impl Controller for World {
+    type Item = Item;
+    type Object = Seen;
+    type Effect = Job;
+
+    fn learn(&mut self, change: Change<Seen>) -> Vec<Item> {
+        match change {
+            Change::Applied(Seen::Object(object)) => self.apply(object),
+            Change::Applied(Seen::Member(member)) => self.apply_member(*member),
+            Change::Applied(Seen::Source(fed)) | Change::Deleted(Seen::Source(fed)) => {
+                let news = self.catalogue.learn(fed);
+                self.hear(news)
+            }
+            Change::Deleted(Seen::Object(object)) => self.remove(object),
+            Change::Deleted(Seen::Member(member)) => {
+                let gone = self.members.remove(&member.metadata);
+                self.member_gone(gone)
+            }
+            Change::Listed { kind, keys } => self.relist(kind, keys),
+        }
+    }
+
+    fn plan(&self, item: &Item, now: Timestamp) -> Plan<Job> {
+        match item {
+            Item::Select(key) => self.plan_select(key, now),
+            Item::Schedule(key) => self.plan_schedule(key, now),
+            Item::Rollout(key) => self.plan_rollout(key, now),
+            Item::Report(key) => self.plan_report(key, now),
+            Item::Generate(key) => self.plan_generate(key, now),
+        }
+    }
+}
+
+/// The metadata that only somebody's wish changes, not a report.
+#[derive(PartialEq)]
+struct Stamp {
+    uid: Option<String>,
+    generation: Option<i64>,
+    deleting: bool,
+    finalizers: Option<Vec<String>>,
+}
+
+impl Stamp {
+    fn of(meta: &ObjectMeta) -> Self {
+        Self {
+            uid: meta.uid.clone(),
+            generation: meta.generation,
+            deleting: meta.deletion_timestamp.is_some(),
+            finalizers: meta.finalizers.clone(),
+        }
+    }
+}
+
+/// Returns the placement that a snapshot or binding names.
+pub(super) fn parent_of(meta: &ObjectMeta) -> Option<Key> {
+    let name = meta.labels.as_ref()?.get(label::PARENT_PLACEMENT)?.clone();
+    Some(Key { namespace: meta.namespace.clone().unwrap_or_default(), name })
+}
+
+/// Returns the binding that a Work in a member namespace names.
+fn binding_of(work: &Work) -> Option<Key> {
+    let labels = work.metadata.labels.as_ref()?;
+    if !work.metadata.namespace.as_deref()?.starts_with(MEMBER_NAMESPACE_PREFIX) {
+        return None;
+    }
+    let namespace = labels.get(label::PARENT_PLACEMENT_NAMESPACE).cloned().unwrap_or_default();
+    Some(Key { namespace, name: labels.get(label::PARENT_BINDING)?.clone() })
+}
+
+fn parent_index(meta: &ObjectMeta) -> Option<String> {
+    parent_of(meta).map(|key| index(&key))
+}
+
+fn index(key: &Key) -> String {
+    format!("{}/{}", key.namespace, key.name)
+}
+
+/// Tells whether a snapshot belongs to this very placement, not to an earlier one of its name.
+fn belongs(snapshot: &ObjectMeta, placement: &ClusterResourcePlacement) -> bool {
+    let owners = snapshot.owner_references.as_deref().unwrap_or_default();
+    owners.is_empty()
+        || owners.iter().any(|owner| Some(&owner.uid) == placement.metadata.uid.as_ref())
+}
