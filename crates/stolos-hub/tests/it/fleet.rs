@@ -1,0 +1,281 @@
+//! A fleet in memory: API servers of the hub and of its members, the hub's controllers, the members' agents.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::runtime::wait::{await_condition, conditions};
+use kube::{Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use stolos_api::cluster::MemberCluster;
+use stolos_api::placement::ClusterResourcePlacement;
+use stolos_apiserver::ApiServer;
+use stolos_apiserver::auth::UserInfo;
+use stolos_apiserver::clock::Clock;
+use stolos_apiserver::server::Options;
+use stolos_apiserver::store::Store;
+use tokio::task::JoinSet;
+
+/// How long a change may take on paused time. Nothing here takes longer than a few retries.
+const PATIENCE: Duration = Duration::from_secs(50);
+
+/// A running cluster.
+pub(crate) struct Cluster {
+    server: ApiServer,
+    pub(crate) client: Client,
+}
+
+impl Cluster {
+    async fn start(name: &str, clock: &Clock, crds: Vec<CustomResourceDefinition>) -> Self {
+        let store = Store::memory().cluster(name).unwrap();
+        let options = Options { clock: clock.clone(), ..Options::default() };
+        let server = ApiServer::start(store, options).await.unwrap();
+        let client = Client::new(server.as_user(UserInfo::internal("tester")), "default");
+        let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+        join_all(crds.iter().map(async |crd| {
+            api.create(&PostParams::default(), crd).await.unwrap();
+            eventually(&api, &crd.name_any(), "is established", |crd| {
+                kube::runtime::wait::Condition::matches_object(
+                    &conditions::is_crd_established(),
+                    crd,
+                )
+            })
+            .await;
+        }))
+        .await;
+        Self { server, client }
+    }
+
+    /// Returns the API of a cluster-scoped kind.
+    pub(crate) fn all<K: Resource<DynamicType = ()>>(&self) -> Api<K> {
+        Api::all(self.client.clone())
+    }
+
+    /// Returns the API of a namespaced kind.
+    pub(crate) fn inside<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+/// A hub with members that have joined.
+pub(crate) struct Fleet {
+    pub(crate) hub: Cluster,
+    members: BTreeMap<String, Cluster>,
+    clock: Clock,
+    hub_controllers: JoinSet<()>,
+    agents: JoinSet<()>,
+}
+
+impl Fleet {
+    pub(crate) async fn start(members: &[&str]) -> Self {
+        let clock = Clock::tokio("2026-01-01T00:00:00Z".parse().unwrap());
+        let hub = Cluster::start("hub", &clock, stolos_api::hub_crds()).await;
+        let mut fleet = Self {
+            hub,
+            members: BTreeMap::new(),
+            clock,
+            hub_controllers: JoinSet::new(),
+            agents: JoinSet::new(),
+        };
+        fleet.start_hub();
+        for name in members {
+            fleet.join(name).await;
+        }
+        fleet
+    }
+
+    fn clock(&self) -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
+        let clock = self.clock.clone();
+        Arc::new(move || clock.now())
+    }
+
+    /// Starts the hub's controllers.
+    pub(crate) fn start_hub(&mut self) {
+        let client = Client::new(self.hub.server.as_user(UserInfo::internal("hub")), "default");
+        let options =
+            stolos_controller::Options { name: "hub", concurrency: 8, clock: self.clock() };
+        self.hub_controllers.spawn(stolos_hub::run(client, stolos_hub::Config::default(), options));
+    }
+
+    /// Stops the hub's controllers, wherever they are.
+    pub(crate) async fn stop_hub(&mut self) {
+        self.hub_controllers.shutdown().await;
+    }
+
+    /// Starts a member and waits until the hub says that it has joined.
+    pub(crate) async fn join(&mut self, name: &str) {
+        let cluster = Cluster::start(name, &self.clock, stolos_api::member_crds()).await;
+        let user = format!("agent-of-{name}");
+        let member: MemberCluster = serde_json::from_value(json!({
+            "apiVersion": "cluster.kubernetes-fleet.io/v1beta1", "kind": "MemberCluster",
+            "metadata": {"name": name, "labels": {"name": name}},
+            "spec": {"identity": {
+                "kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io",
+            }},
+        }))
+        .unwrap();
+        create(&self.hub.all(), &member).await;
+        self.agents.spawn(simulate(name.to_owned(), cluster.client.clone(), self.clock()));
+        let identity = UserInfo::authenticated(&user, &[]);
+        self.agents.spawn(stolos_member::run(stolos_member::Config {
+            name: name.to_owned(),
+            hub: Client::new(self.hub.server.as_user(identity), "default"),
+            member: cluster.client.clone(),
+            clock: self.clock(),
+        }));
+        self.members.insert(name.to_owned(), cluster);
+        eventually(&self.hub.all::<MemberCluster>(), name, "has joined", |member| {
+            let status = member.and_then(|member| member.status.as_ref());
+            let agent = status.and_then(|status| status.agent("MemberAgent"));
+            agent.is_some_and(|agent| {
+                ["Joined", "Healthy"].iter().all(|wanted| {
+                    agent.conditions.iter().any(|c| c.type_ == *wanted && c.status == "True")
+                })
+            })
+        })
+        .await;
+    }
+
+    /// Returns a member.
+    pub(crate) fn member(&self, name: &str) -> &Cluster {
+        &self.members[name]
+    }
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Cluster> {
+        self.members.values()
+    }
+
+    pub(crate) fn placements(&self) -> Api<ClusterResourcePlacement> {
+        self.hub.all()
+    }
+
+    /// Creates a placement.
+    pub(crate) async fn place(&self, name: &str, spec: Value) {
+        let placement: ClusterResourcePlacement = serde_json::from_value(json!({
+            "apiVersion": "placement.kubernetes-fleet.io/v1beta1",
+            "kind": "ClusterResourcePlacement",
+            "metadata": {"name": name}, "spec": spec,
+        }))
+        .unwrap();
+        create(&self.placements(), &placement).await;
+    }
+
+    /// Waits until a placement is available on exactly these members.
+    pub(crate) async fn available(&self, placement: &str, members: &[&str]) {
+        let what = format!("is available on {members:?}");
+        eventually(&self.placements(), placement, &what, |placement| {
+            placement.is_some_and(|placement| is_available(placement, members))
+        })
+        .await;
+    }
+}
+
+/// Plays the controllers of a member, so that its workloads become available.
+async fn simulate(name: String, client: Client, clock: Arc<dyn Fn() -> Timestamp + Send + Sync>) {
+    let cluster = stolos_sim::Cluster {
+        name,
+        region: "here".to_owned(),
+        kubernetes_version: "1.34.1".to_owned(),
+        node_image: "image".to_owned(),
+        nodes: 1,
+        cpu: 4,
+        memory_gib: 16,
+    };
+    let config = stolos_sim::Config {
+        cluster,
+        workloads: stolos_sim::Workloads::Simulated,
+        pod_delay: Duration::ZERO,
+        node_upgrade_time: Duration::ZERO,
+        clock,
+    };
+    stolos_sim::run(client, config).await.unwrap();
+}
+
+fn is_available(placement: &ClusterResourcePlacement, members: &[&str]) -> bool {
+    let Some(status) = &placement.status else { return false };
+    let mut placed: Vec<&str> = status
+        .per_cluster_placement_statuses
+        .iter()
+        .map(|cluster| cluster.cluster_name.as_str())
+        .filter(|name| !name.is_empty())
+        .collect();
+    placed.sort_unstable();
+    placed == members
+        && (members.is_empty()
+            || status.conditions.iter().any(|condition| {
+                condition.type_ == "ClusterResourcePlacementAvailable"
+                    && condition.status == "True"
+                    && condition.observed_generation == placement.metadata.generation
+            }))
+}
+
+/// Waits until an object satisfies a check; panics with its last state when that takes too long.
+pub(crate) async fn eventually<K>(
+    api: &Api<K>,
+    name: &str,
+    what: &str,
+    holds: impl Fn(Option<&K>) -> bool,
+) where
+    K: Resource + Clone + Debug + DeserializeOwned + Serialize + Send + 'static,
+{
+    let waiting = await_condition(api.clone(), name, |object: Option<&K>| holds(object));
+    match tokio::time::timeout(PATIENCE, waiting).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => panic!("`{name}`: {error}"),
+        Err(_) => {
+            let last = api.get_opt(name).await.unwrap();
+            panic!(
+                "never true that `{name}` {what}: {}",
+                serde_json::to_string_pretty(&last).unwrap()
+            );
+        }
+    }
+}
+
+/// Waits until an object exists.
+pub(crate) async fn exists<K>(api: &Api<K>, name: &str)
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Serialize + Send + 'static,
+{
+    eventually(api, name, "exists", |object| object.is_some()).await;
+}
+
+/// Waits until an object is gone.
+pub(crate) async fn gone<K>(api: &Api<K>, name: &str)
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Serialize + Send + 'static,
+{
+    eventually(api, name, "is gone", |object| object.is_none()).await;
+}
+
+pub(crate) async fn create<K>(api: &Api<K>, object: &K)
+where
+    K: Clone + Debug + DeserializeOwned + Serialize,
+{
+    api.create(&PostParams::default(), object).await.unwrap();
+}
+
+pub(crate) async fn delete<K>(api: &Api<K>, name: &str)
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    api.delete(name, &DeleteParams::default()).await.unwrap();
+}
+
+pub(crate) async fn merge<K>(api: &Api<K>, name: &str, patch: Value)
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+}

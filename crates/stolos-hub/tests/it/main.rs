@@ -1,0 +1,6 @@
+//! Integration tests of the hub with embedded API servers and real member agents, in one binary to keep linking short.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod fleet;
+mod placement;
