@@ -1,0 +1,90 @@
+//! `stolos updaterun delete`.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use kube::api::{DeleteParams, Preconditions};
+use kube::runtime::wait::{await_condition, conditions};
+use stolos_api::update::{RunState, State, UpdateRun};
+
+use super::hub::{self, Fleet};
+use super::{arguments, text};
+use crate::cli::{FleetArgs, Output};
+use crate::exit::{Exit, Hinted};
+use crate::output;
+
+/// How long the hub may take to let a run go. It only gives back what the run holds.
+const GONE_WITHIN: Duration = Duration::from_secs(60);
+
+#[derive(Args)]
+pub(crate) struct DeleteArgs {
+    /// Names of the update runs within their fleet
+    #[arg(required = true, value_name = "NAME", value_parser = arguments::name)]
+    names: Vec<String>,
+    #[command(flatten)]
+    fleet: FleetArgs,
+}
+
+pub(super) async fn run(args: DeleteArgs, output: Output) -> anyhow::Result<Exit> {
+    let fleet = Fleet::connect(&args.fleet).await?;
+    for name in &args.names {
+        let run = delete(&fleet, name).await?;
+        if output == Output::Name {
+            output::line(name)?;
+        } else if !output::structured(&run, output)? {
+            output::line(&format!("update run `{name}` deleted"))?;
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// Deletes a run and returns it as it was.
+async fn delete(fleet: &Fleet, name: &str) -> anyhow::Result<UpdateRun> {
+    let run = fleet.run(name).await?;
+    if is_under_way(&run) {
+        return Err(Hinted::new(
+            format!("update run `{name}` is {}", text::name_of(text::state(&run))),
+            format!("`stolos updaterun stop {name} --wait` first"),
+        ));
+    }
+    let uid = run.metadata.uid.clone().unwrap_or_default();
+    let params = DeleteParams {
+        preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    let object = fleet.object_name(name);
+    match fleet.runs().delete(&object, &params).await {
+        Ok(_) => {}
+        // Somebody else was faster.
+        Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(run),
+        Err(error) => {
+            return Err(hub::explain(&format!("failed to delete update run `{name}`"), error));
+        }
+    }
+    let gone = await_condition(fleet.runs(), &object, conditions::is_deleted(&uid));
+    match tokio::time::timeout(GONE_WITHIN, gone).await {
+        Ok(gone) => {
+            gone.with_context(|| format!("failed to see whether update run `{name}` is gone"))?
+        }
+        Err(_) => {
+            return Err(Hinted::new(
+                format!(
+                    "update run `{name}` is marked for deletion but not gone after {} s",
+                    GONE_WITHIN.as_secs()
+                ),
+                "is `stolos hub` or `stolos up` running? it gives back what the run holds",
+            ));
+        }
+    };
+    Ok(run)
+}
+
+fn is_under_way(run: &UpdateRun) -> bool {
+    match text::state(run) {
+        State::Running | State::Pending | State::Stopping => run.spec.state != RunState::Initialize,
+        State::NotStarted | State::Skipped | State::Stopped | State::Failed | State::Completed => {
+            false
+        }
+    }
+}

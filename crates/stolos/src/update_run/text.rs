@@ -1,0 +1,171 @@
+//! Words for what a run wants and how it stands, used by every view of it.
+
+use jiff::Timestamp;
+use stolos_api::update::{
+    MemberStatus, MemberTarget, NodeImageSelectionType, RunState, StageGateStatus, StageStatus,
+    State, UpdateRun, UpdateRunStatus, UpgradeType,
+};
+
+/// Returns what a run brings members to.
+pub(super) fn goal(run: &UpdateRun) -> String {
+    let update = &run.spec.managed_cluster_update;
+    let version = update.upgrade.kubernetes_version.as_deref().unwrap_or("-");
+    let images = update.node_image_selection.as_ref().map(|selection| selection.selection_type);
+    let images = match images {
+        None | Some(NodeImageSelectionType::Latest) => "newest node images",
+        Some(NodeImageSelectionType::Consistent) => "the same node images everywhere",
+        Some(NodeImageSelectionType::Custom) => "chosen node images",
+    };
+    match update.upgrade.upgrade_type {
+        UpgradeType::Full => format!("Kubernetes {version}, {images}"),
+        UpgradeType::ControlPlaneOnly => format!("Kubernetes {version}, control planes only"),
+        UpgradeType::NodeImageOnly => format!("{images}, no new Kubernetes version"),
+    }
+}
+
+/// Returns the sequence of a run.
+pub(super) fn strategy(run: &UpdateRun) -> String {
+    match (&run.spec.strategy_name, &run.spec.strategy) {
+        (Some(name), _) => format!("strategy {name}"),
+        (None, Some(strategy)) => {
+            let names: Vec<&str> =
+                strategy.stages.iter().map(|stage| stage.name.as_str()).collect();
+            format!("stages {}", names.join(", "))
+        }
+        (None, None) => "one member after another".to_owned(),
+    }
+}
+
+/// Returns the state of a run, as far as the hub has written one.
+pub(super) fn state(run: &UpdateRun) -> State {
+    status(run).map_or(State::NotStarted, |status| status.status.state)
+}
+
+pub(super) fn status(run: &UpdateRun) -> Option<&UpdateRunStatus> {
+    run.status.as_ref()
+}
+
+/// Returns how far a run is: `Running, 1/3 members done, 0 failed`.
+pub(super) fn standing(run: &UpdateRun) -> String {
+    let mut text = name_of(state(run)).to_owned();
+    if let Some(status) = status(run) {
+        let progress = status.progress.as_deref().unwrap_or("0/0");
+        text = format!("{text}, {progress} members done, {} failed", status.failure_count);
+    }
+    let begun = status(run).is_some_and(|status| status.status.start_time.is_some());
+    if run.spec.state == RunState::Run && !begun {
+        text.push_str("; asked to start");
+    }
+    text
+}
+
+/// Returns what a member is brought to, in short.
+pub(super) fn target(target: &MemberTarget) -> String {
+    match (&target.kubernetes_version, target.node_images.as_slice()) {
+        (Some(version), _) => version.clone(),
+        (None, [image]) => image.clone(),
+        (None, []) => "newest image".to_owned(),
+        (None, images) => format!("{} images", images.len()),
+    }
+}
+
+/// Returns everything that a member is brought to.
+pub(super) fn full_target(target: &MemberTarget) -> String {
+    let version = target.kubernetes_version.iter().cloned();
+    let parts: Vec<String> = version.chain(target.node_images.iter().cloned()).collect();
+    if parts.is_empty() { "newest image".to_owned() } else { parts.join(" ") }
+}
+
+/// Returns what there is to say about a member.
+pub(super) fn message(member: &MemberStatus) -> &str {
+    let error = member.status.error.as_ref().map(|error| error.message.as_str());
+    member.message.as_deref().or(error).unwrap_or_default()
+}
+
+/// Returns the name of a state as it stands in the API.
+pub(super) fn name_of(state: State) -> &'static str {
+    match state {
+        State::NotStarted => "NotStarted",
+        State::Running => "Running",
+        State::Pending => "Pending",
+        State::Skipped => "Skipped",
+        State::Stopping => "Stopping",
+        State::Stopped => "Stopped",
+        State::Failed => "Failed",
+        State::Completed => "Completed",
+    }
+}
+
+/// Returns a time as kubectl writes ages: `45s`, `12m`, `5h`, `3d`.
+pub(super) fn age(from: Timestamp, now: Timestamp) -> String {
+    span(now.duration_since(from).as_secs().max(0))
+}
+
+/// Returns a duration, rounded down to one unit that leaves at least two of it.
+pub(super) fn span(seconds: i64) -> String {
+    match seconds {
+        ..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86400),
+    }
+}
+
+/// Returns the first characters of a text, with an ellipsis where something is left out.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let mut text: String = text.chars().take(most.saturating_sub(1)).collect();
+    text.truncate(text.trim_end().len());
+    text.push('…');
+    text
+}
+
+/// Members that are done, out of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) done: usize,
+    pub(super) failed: usize,
+    pub(super) all: usize,
+}
+
+impl Tally {
+    /// Counts members.
+    pub(super) fn of<'a>(members: impl Iterator<Item = &'a MemberStatus>) -> Self {
+        let mut tally = Self::default();
+        for member in members {
+            tally.all += 1;
+            match member.status.state {
+                State::Completed | State::Skipped => tally.done += 1,
+                State::Failed => tally.failed += 1,
+                State::NotStarted
+                | State::Running
+                | State::Pending
+                | State::Stopping
+                | State::Stopped => {}
+            }
+        }
+        tally
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{} done", self.done, self.all)?;
+        if self.failed > 0 {
+            write!(f, ", {} failed", self.failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the members of a stage.
+pub(super) fn members(stage: &StageStatus) -> impl Iterator<Item = &MemberStatus> {
+    stage.groups.iter().flat_map(|group| &group.members)
+}
+
+/// Returns what a gate is called.
+pub(super) fn gate_name(gate: &StageGateStatus) -> &str {
+    gate.display_name.as_deref().or(gate.gate_id.as_deref()).unwrap_or("without a name")
+}
