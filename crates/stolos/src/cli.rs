@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::update_run::UpdateRunCommand;
+
 /// Fleet manager for Kubernetes clusters.
 #[derive(Parser)]
 #[command(name = "stolos", version, about, propagate_version = true, max_term_width = 100)]
@@ -65,12 +67,17 @@ pub(crate) enum Output {
 pub(crate) enum Command {
     /// Starts a whole fleet in this process: hub, simulated members, controllers and agents
     Up(UpArgs),
+    /// Shows what Stolos does on a fleet of its own, checking every step
+    Demo(DemoArgs),
     /// Runs the hub's controllers against a hub cluster
     Hub(HubArgs),
     /// Runs the member agent for one member cluster
     Member(MemberArgs),
     /// Plays scheduler and kubelets on an API server that has none
     Simulate(SimulateArgs),
+    /// Creates, starts, stops and shows update runs
+    #[command(subcommand, name = "updaterun", visible_alias = "ur")]
+    UpdateRun(UpdateRunCommand),
     /// Prints the CustomResourceDefinitions, to be applied with kubectl
     Crds(CrdsArgs),
     /// Prints this reference as Markdown
@@ -111,6 +118,10 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub(crate) node_upgrade_time: Duration,
 }
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  stolos demo\n\nExit codes: 0 every step held, 1 one did not")]
+pub(crate) struct DemoArgs {}
 
 #[derive(Args)]
 #[command(

@@ -7,11 +7,13 @@ use clap::Parser;
 mod cli;
 mod connect;
 mod crds;
+mod demo;
 mod exit;
 mod output;
 mod reference;
 mod roles;
 mod up;
+mod update_run;
 
 use cli::{Cli, Command};
 use exit::Exit;
@@ -46,9 +48,11 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
     let global = cli.global;
     match cli.command {
         Command::Up(args) => up::run(args, global.output).await,
+        Command::Demo(args) => demo::run(args).await,
         Command::Hub(args) => roles::hub(args).await,
         Command::Member(args) => roles::member(args).await,
         Command::Simulate(args) => roles::simulate(args).await,
+        Command::UpdateRun(command) => update_run::run(command, global.output).await,
         Command::Crds(args) => crds::print(&args),
         Command::CliReference => reference::print(),
     }

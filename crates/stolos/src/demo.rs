@@ -1,0 +1,107 @@
+//! `stolos demo`: a guided tour on a fleet of its own that checks itself.
+//!
+//! Every step does something as a user would, waits for what must follow, and checks what must not. The tour ends at
+//! the first step that does not hold: the later ones build on it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::{DemoArgs, UpArgs};
+use crate::exit::Exit;
+use crate::output;
+use crate::up;
+
+mod expect;
+mod manifests;
+mod placement;
+mod tour;
+mod update;
+mod world;
+
+use tour::Tour;
+use world::World;
+
+/// Members of the fleet.
+const MEMBERS: u32 = 3;
+
+/// Short, so that the tour is; not zero, so that things really happen one after another.
+const POD_DELAY: Duration = Duration::from_millis(50);
+
+/// Long enough for an order of updates to be seen.
+const NODE_UPGRADE_TIME: Duration = Duration::from_millis(200);
+
+/// Runs the tour.
+pub(crate) async fn run(_: DemoArgs) -> anyhow::Result<Exit> {
+    let mut tour = Tour::begin();
+    let arguments = arguments();
+    let fleet = up::Fleet::start(&arguments);
+    let title = "a hub and three members start, and the members join";
+    let Some(fleet) = tour.step(title, fleet).await? else { return Ok(Exit::Failure) };
+    let held = show(&mut tour, &fleet).await;
+    fleet.stop().await;
+    if !held? {
+        return Ok(Exit::Failure);
+    }
+    output::line(&tour.summary())?;
+    Ok(Exit::Success)
+}
+
+/// Takes the steps; returns whether all of them held.
+async fn show(tour: &mut Tour, fleet: &up::Fleet) -> anyhow::Result<bool> {
+    let world = World::of(fleet)?;
+    let held = tour
+        .check(
+            "members that somebody else uses: an object is there already",
+            placement::strangers(&world),
+        )
+        .await?
+        && tour
+            .check(
+                "a namespace with its content is placed on 3 members, and its Deployment runs",
+                placement::place(&world),
+            )
+            .await?
+        && tour
+            .check("a ClusterRole is placed on all members", placement::place_everywhere(&world))
+            .await?
+        && tour
+            .check("a change on the hub reaches every member", placement::change(&world))
+            .await?
+        && tour
+            .check("an object that is deleted on a member comes back", placement::restore(&world))
+            .await?
+        && tour
+            .check(
+                "narrowed to 2 members, it leaves exactly one and nothing else there",
+                placement::narrow(&world),
+            )
+            .await?
+        && tour
+            .check(
+                "an update run brings nodes to a new version, the canary first",
+                update::update(&world),
+            )
+            .await?
+        && tour
+            .check(
+                "the placements are deleted: what they placed goes, the rest stays",
+                placement::withdraw(&world),
+            )
+            .await?;
+    Ok(held)
+}
+
+fn arguments() -> UpArgs {
+    UpArgs {
+        members: Some(MEMBERS),
+        data_dir: PathBuf::new(),
+        ephemeral: true,
+        listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        base_port: 0,
+        kubeconfig: None,
+        merge: false,
+        pod_delay: POD_DELAY,
+        node_upgrade_time: NODE_UPGRADE_TIME,
+    }
+}
