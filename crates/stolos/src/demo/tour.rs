@@ -12,7 +12,7 @@ use crate::output;
 const STEP_WITHIN: Duration = Duration::from_secs(25);
 
 /// Column in which durations end.
-const WIDTH: usize = 82;
+const WIDTH: usize = 98;
 
 /// A tour under way.
 pub(super) struct Tour {

@@ -12,7 +12,7 @@ use stolos_api::update::{
 
 use super::hub::{self, Fleet};
 use super::stages::{self, Stages};
-use super::{arguments, watch};
+use super::{arguments, text, watch};
 use crate::cli::{FleetArgs, Output};
 use crate::exit::{Exit, Hinted};
 use crate::output;
@@ -92,7 +92,14 @@ pub(super) async fn run(args: CreateArgs, output: Output) -> anyhow::Result<Exit
             ));
         }
     }
-    let run = match fleet.runs().create(&PostParams::default(), &draft(&args)).await {
+    let run = match fleet
+        .runs()
+        .create(
+            &PostParams { field_manager: Some(hub::MANAGER.to_owned()), ..PostParams::default() },
+            &draft(&args),
+        )
+        .await
+    {
         Ok(run) => run,
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
             return Err(Hinted::new(
@@ -157,7 +164,7 @@ fn tell(args: &CreateArgs, run: &UpdateRun, output: Output) -> anyhow::Result<Ex
     let name = &args.name;
     if output == Output::Name {
         output::line(name)?;
-    } else if !output::structured(run, output)? {
+    } else if !output::structured(&text::readable(run), output)? {
         let started = if args.start { "created and started" } else { "created" };
         output::line(&format!("update run `{name}` {started}"))?;
         let next = if args.start { "watch" } else { "start" };

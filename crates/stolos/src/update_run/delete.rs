@@ -32,7 +32,7 @@ pub(super) async fn run(args: DeleteArgs, output: Output) -> anyhow::Result<Exit
         let run = delete(&fleet, name).await?;
         if output == Output::Name {
             output::line(name)?;
-        } else if !output::structured(&run, output)? {
+        } else if !output::structured(&text::readable(&run), output)? {
             output::line(&format!("update run `{name}` deleted"))?;
         }
     }

@@ -15,6 +15,9 @@ use crate::exit::Hinted;
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
 
+/// Field manager of what these commands write.
+pub(super) const MANAGER: &str = "stolos";
+
 /// A fleet on its hub.
 pub(super) struct Fleet {
     pub(super) client: Client,

@@ -25,6 +25,7 @@ pub(super) async fn run(args: ListArgs, output: Output) -> anyhow::Result<Exit> 
     let runs: Vec<UpdateRun> = fleet.list("update runs").await?;
     match output {
         Output::Json | Output::Yaml => {
+            let runs: Vec<UpdateRun> = runs.iter().map(text::readable).collect();
             output::structured(
                 &json!({ "apiVersion": "v1", "kind": "List", "items": runs }),
                 output,

@@ -34,7 +34,9 @@ pub(super) async fn run(args: RunArgs, output: Output) -> anyhow::Result<Exit> {
 pub(super) fn print(fleet: &Fleet, run: &UpdateRun, output: Output) -> anyhow::Result<()> {
     let name = fleet.short_name(run);
     let layout = match output {
-        Output::Json | Output::Yaml => return output::structured(run, output).map(|_| ()),
+        Output::Json | Output::Yaml => {
+            return output::structured(&text::readable(run), output).map(|_| ());
+        }
         Output::Name => return output::line(name),
         Output::Table => Layout::Screen,
         Output::Wide => Layout::Wide,

@@ -6,7 +6,7 @@ use stolos_api::update::{SkipTarget, SkipTargetType, UpdateRun};
 
 use super::hub::{self, Fleet};
 use super::request::{self, Change, Refusal};
-use super::{RunArgs, SteerArgs, arguments, watch};
+use super::{RunArgs, SteerArgs, arguments, text, watch};
 use crate::cli::Output;
 use crate::exit::{Exit, Hinted};
 use crate::output;
@@ -105,7 +105,17 @@ async fn carry_out(
             return Ok((run, change));
         }
         let patch = Patch::Merge(change.patch(&run));
-        match api.patch(&fleet.object_name(name), &PatchParams::default(), &patch).await {
+        match api
+            .patch(
+                &fleet.object_name(name),
+                &PatchParams {
+                    field_manager: Some(hub::MANAGER.to_owned()),
+                    ..PatchParams::default()
+                },
+                &patch,
+            )
+            .await
+        {
             Ok(run) => return Ok((run, change)),
             Err(kube::Error::Api(status)) if status.is_conflict() && attempt < ATTEMPTS => {
                 attempt += 1
@@ -121,7 +131,7 @@ fn tell(name: &str, run: &UpdateRun, change: &Change, output: Output) -> anyhow:
     }
     if output == Output::Name {
         output::line(name)?;
-    } else if !output::structured(run, output)? {
+    } else if !output::structured(&text::readable(run), output)? {
         output::line(&format!("update run `{name}` {}", change.outcome))?;
     }
     Ok(Exit::Success)

@@ -45,6 +45,13 @@ pub(super) fn status(run: &UpdateRun) -> Option<&UpdateRunStatus> {
     run.status.as_ref()
 }
 
+/// Returns a run as people read it: who set which field is left out, as kubectl does.
+pub(super) fn readable(run: &UpdateRun) -> UpdateRun {
+    let mut run = run.clone();
+    run.metadata.managed_fields = None;
+    run
+}
+
 /// Returns how far a run is: `Running, 1/3 members done, 0 failed`.
 pub(super) fn standing(run: &UpdateRun) -> String {
     let mut text = name_of(state(run)).to_owned();
