@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+
 use crate::cli::{DemoArgs, UpArgs};
 use crate::exit::Exit;
 use crate::output;
@@ -50,46 +52,34 @@ pub(crate) async fn run(_: DemoArgs) -> anyhow::Result<Exit> {
 /// Takes the steps; returns whether all of them held.
 async fn show(tour: &mut Tour, fleet: &up::Fleet) -> anyhow::Result<bool> {
     let world = World::of(fleet)?;
-    let held = tour
-        .check(
-            "members that somebody else uses: an object is there already",
-            placement::strangers(&world),
-        )
-        .await?
-        && tour
-            .check(
-                "a namespace with its content is placed on 3 members, and its Deployment runs",
-                placement::place(&world),
-            )
-            .await?
-        && tour
-            .check("a ClusterRole is placed on all members", placement::place_everywhere(&world))
-            .await?
-        && tour
-            .check("a change on the hub reaches every member", placement::change(&world))
-            .await?
-        && tour
-            .check("an object that is deleted on a member comes back", placement::restore(&world))
-            .await?
-        && tour
-            .check(
-                "narrowed to 2 members, it leaves exactly one and nothing else there",
-                placement::narrow(&world),
-            )
-            .await?
-        && tour
-            .check(
-                "an update run brings nodes to a new version, the canary first",
-                update::update(&world),
-            )
-            .await?
-        && tour
-            .check(
-                "the placements are deleted: what they placed goes, the rest stays",
-                placement::withdraw(&world),
-            )
-            .await?;
-    Ok(held)
+    let steps: [(&str, BoxFuture<'_, anyhow::Result<()>>); 8] = [
+        ("somebody else has an object on every member", Box::pin(placement::strangers(&world))),
+        (
+            "a namespace with its content is placed on 3 members, and its Deployment runs",
+            Box::pin(placement::place(&world)),
+        ),
+        ("a ClusterRole is placed on all members", Box::pin(placement::place_everywhere(&world))),
+        ("a change on the hub reaches every member", Box::pin(placement::change(&world))),
+        ("an object that is deleted on a member comes back", Box::pin(placement::restore(&world))),
+        (
+            "narrowed to 2 members, the placement leaves one, and nothing else there",
+            Box::pin(placement::narrow(&world)),
+        ),
+        (
+            "an update run brings nodes to a new version, each once, the canary first",
+            Box::pin(update::update(&world)),
+        ),
+        (
+            "the placements are deleted: what they placed goes, the rest stays",
+            Box::pin(placement::withdraw(&world)),
+        ),
+    ];
+    for (title, work) in steps {
+        if tour.step(title, work).await?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn arguments() -> UpArgs {

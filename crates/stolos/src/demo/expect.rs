@@ -89,12 +89,10 @@ where
         }
     };
     let waited = tokio::time::timeout(WITHIN, await_condition(api, name, condition)).await;
-    match waited {
-        Ok(found) => found.with_context(|| format!("failed to watch `{name}` on {place}")),
-        Err(_) => {
-            let seen = seen.lock().expect("no holder of the lock panics").clone();
-            let seen = format!("{seen}, {} s later", WITHIN.as_secs());
-            Err(Unmet { place: place.to_owned(), expected: expected.to_owned(), seen }.into())
-        }
+    if let Ok(found) = waited {
+        return found.with_context(|| format!("failed to watch `{name}` on {place}"));
     }
+    let seen = seen.into_inner().expect("no holder of the lock panics");
+    let seen = format!("{seen}, {} s later", WITHIN.as_secs());
+    Err(Unmet { place: place.to_owned(), expected: expected.to_owned(), seen }.into())
 }

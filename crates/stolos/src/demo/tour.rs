@@ -53,15 +53,6 @@ impl Tour {
         }
     }
 
-    /// Takes a step of which only counts whether it holds.
-    pub(super) async fn check(
-        &mut self,
-        title: &str,
-        work: impl Future<Output = anyhow::Result<()>>,
-    ) -> anyhow::Result<bool> {
-        Ok(self.step(title, work).await?.is_some())
-    }
-
     pub(super) fn summary(&self) -> String {
         let seconds = self.began.elapsed().as_secs_f64();
         format!(

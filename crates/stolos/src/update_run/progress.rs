@@ -238,20 +238,13 @@ impl Change {
             }
             Event::Warning => "warning".to_owned(),
         };
-        if let Some(progress) = &self.progress {
-            line.push_str(&format!(
-                ", {progress} members done, {} failed",
-                self.failures.unwrap_or(0)
-            ));
-        }
-        if self.state == State::Running
-            && let Some(target) = &self.target
-        {
-            line.push_str(&format!(", to {target}"));
-        }
-        if let Some(message) = &self.message {
-            line.push_str(&format!(": {message}"));
-        }
+        let progress = self.progress.as_ref().map(|progress| {
+            format!(", {progress} members done, {} failed", self.failures.unwrap_or(0))
+        });
+        let target = self.target.as_ref().filter(|_| self.state == State::Running);
+        let target = target.map(|target| format!(", to {target}"));
+        let message = self.message.as_ref().map(|message| format!(": {message}"));
+        line.extend([progress, target, message].into_iter().flatten());
         Some(line)
     }
 }

@@ -180,7 +180,7 @@ pub(super) fn skip(run: &UpdateRun, name: &str, targets: &[SkipTarget]) -> Resul
         if !all.contains(target) {
             all.push(target.clone());
         }
-        notes.extend(find(status, target).and_then(|found| remark(target, found)));
+        notes.extend(find(status, target).and_then(|found| remark(target, &found)));
     }
     let changed = all.len() > run.spec.skip.len();
     Ok(Change {
@@ -230,7 +230,7 @@ fn find(status: &UpdateRunStatus, target: &SkipTarget) -> Option<Vec<State>> {
 }
 
 /// Says what a skip does not reach: what is being updated comes to its end, and what has ended stays as it is.
-fn remark(target: &SkipTarget, states: Vec<State>) -> Option<String> {
+fn remark(target: &SkipTarget, states: &[State]) -> Option<String> {
     let running = states.iter().filter(|state| **state == State::Running).count();
     let ended = |state: &State| matches!(state, State::Completed | State::Failed | State::Skipped);
     let what = describe(target);

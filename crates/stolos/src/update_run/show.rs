@@ -62,7 +62,9 @@ fn page(name: &str, run: &UpdateRun, layout: Layout, now: Timestamp) -> String {
     let view = View { layout, now };
     let nodes: Vec<Node> = stages.iter().map(|stage| view.stage(stage)).collect();
     let mut rows = vec![view.headings()];
-    nodes.into_iter().for_each(|node| node.flatten("", "", &mut rows));
+    for node in nodes {
+        node.flatten("", "", &mut rows);
+    }
     format!("{head}\n\n{}", columns(&rows, layout))
 }
 
@@ -251,16 +253,15 @@ fn columns(rows: &[Vec<String>], layout: Layout) -> String {
     let before: usize = widths.iter().map(|width| width + GAP.len()).sum();
     let room = SCREEN.saturating_sub(before).max(SHORTEST_MESSAGE);
     let line = |row: &Vec<String>| {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(&format!("{cell:<width$}{GAP}"));
-        }
+        let cells = row.iter().zip(&widths);
+        let cells: Vec<String> =
+            cells.map(|(cell, width)| format!("{cell:<width$}{GAP}")).collect();
         let message = row.last().map(String::as_str).unwrap_or_default();
-        match layout {
-            Layout::Screen => line.push_str(&text::cut(message, room)),
-            Layout::Wide => line.push_str(message),
-        }
-        line.trim_end().to_owned()
+        let message = match layout {
+            Layout::Screen => text::cut(message, room),
+            Layout::Wide => message.to_owned(),
+        };
+        format!("{}{message}", cells.concat()).trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
