@@ -8,6 +8,45 @@ use serde_json::Value;
 
 use crate::kubectl::{self, Kubectl};
 
+mod kubernetes;
+
+pub(crate) use kubernetes::Kubernetes;
+
+/// A fleet on either backend.
+pub(crate) enum Fleet {
+    /// `stolos up`.
+    Embedded(Up),
+    /// Real API servers and the roles as processes of their own.
+    Kubernetes(Kubernetes),
+}
+
+impl Fleet {
+    /// Starts a fleet with the contexts `hub`, `member-1` and so on, or says what is missing and returns nothing.
+    pub(crate) fn embedded(members: u32) -> Option<Self> {
+        Up::start(members).map(Self::Embedded)
+    }
+
+    /// As [`Fleet::embedded`], on real API servers.
+    pub(crate) fn kubernetes(members: u32) -> Option<Self> {
+        Kubernetes::start(members).map(Self::Kubernetes)
+    }
+
+    pub(crate) fn kubectl(&self, context: &str) -> Kubectl {
+        match self {
+            Self::Embedded(up) => up.kubectl(context),
+            Self::Kubernetes(kubernetes) => kubernetes.kubectl(context),
+        }
+    }
+
+    /// Runs a command of the binary against the hub.
+    pub(crate) fn stolos(&self, args: &[&str]) -> std::process::Output {
+        match self {
+            Self::Embedded(up) => stolos(args, Some(&up.kubeconfig())),
+            Self::Kubernetes(kubernetes) => stolos(args, Some(kubernetes.kubeconfig())),
+        }
+    }
+}
+
 /// The binary under test.
 pub(crate) const STOLOS: &str = env!("CARGO_BIN_EXE_stolos");
 
@@ -112,19 +151,4 @@ pub(crate) fn stolos(args: &[&str], kubeconfig: Option<&Path>) -> std::process::
         command.env("KUBECONFIG", kubeconfig);
     }
     command.output().expect("stolos starts")
-}
-
-/// A process that ends when this is dropped.
-pub(crate) struct Process(
-    pub(crate) Child,
-    #[expect(dead_code, reason = "closing it tells the process to end")]
-    pub(crate)  Option<ChildStdin>,
-);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.1.take();
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

@@ -19,7 +19,7 @@ pub(crate) struct Kubectl {
 
 /// Returns a kubectl of 1.32 or newer: from PATH, or the one built for the real API server.
 pub(crate) fn find() -> Option<PathBuf> {
-    let built = dirs_cache().map(|cache| cache.join("stolos/kubernetes-1.34.4/kubectl"));
+    let built = cache().map(|cache| cache.join("stolos/kubernetes-1.34.4/kubectl"));
     let candidates = [Some(PathBuf::from("kubectl")), built];
     candidates
         .into_iter()
@@ -27,7 +27,8 @@ pub(crate) fn find() -> Option<PathBuf> {
         .find(|program| minor_version(program).is_some_and(|minor| minor >= 32))
 }
 
-fn dirs_cache() -> Option<PathBuf> {
+/// Returns the user's cache folder.
+pub(crate) fn cache() -> Option<PathBuf> {
     let from =
         |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     from("XDG_CACHE_HOME").or_else(|| from("HOME").map(|home| home.join(".cache")))

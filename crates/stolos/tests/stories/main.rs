@@ -9,3 +9,5 @@ mod bad_input;
 mod kubectl;
 mod kubectl_story;
 mod lifecycle;
+mod placement;
+mod update;
