@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 
 use crate::meta::time;
 use crate::{CLUSTER_CONFIG_MAP, Cluster, NODE_IMAGE_LABEL, UPGRADES_ANNOTATION};
@@ -31,15 +31,14 @@ pub(crate) async fn ensure(
         else {
             continue;
         };
-        // The API server drops the status of a created node.
-        let mut created = created;
-        created.status = node.status;
-        api.replace_status(
-            created.metadata.name.as_deref().unwrap_or_default(),
-            &PostParams::default(),
-            &created,
-        )
-        .await?;
+        // The API server drops the status of a created node, and a real one taints it until a controller sees it ready.
+        let name = created.metadata.name.clone().unwrap_or_default();
+        let ready = Node { status: node.status, ..created };
+        let ready = api.replace_status(&name, &PostParams::default(), &ready).await?;
+        if ready.spec.as_ref().is_some_and(|spec| spec.taints.is_some()) {
+            let untainted = Patch::Merge(serde_json::json!({ "spec": { "taints": null } }));
+            api.patch(&name, &PatchParams::default(), &untainted).await?;
+        }
     }
     Ok(())
 }
