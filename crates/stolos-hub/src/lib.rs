@@ -5,6 +5,7 @@ use stolos_controller::Options;
 
 pub mod cluster;
 pub mod placement;
+pub mod update;
 
 /// How the hub's controllers behave.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +22,7 @@ pub async fn run(client: Client, config: Config, options: Options) {
     tokio::join!(
         cluster::run(client.clone(), cluster, options.clone()),
         cluster::fleet::run(client.clone(), options.clone()),
-        placement::run(client, placement, options),
+        placement::run(client.clone(), placement, options.clone()),
+        update::run(client, options),
     );
 }

@@ -4,3 +4,5 @@
 
 mod fleet;
 mod placement;
+mod updatable;
+mod update;

@@ -1,0 +1,189 @@
+//! The clusters behind members: connects to each and passes on what its upgrade provider sees.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, StreamExt};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
+use kube::api::Api;
+use kube::runtime::{WatchStreamExt, watcher};
+use stolos_api::cluster::fleet::{ClusterReference, FleetMember};
+use stolos_controller::Key;
+use stolos_core::update::cluster::Inspection;
+use stolos_upgrade::{Access, Observation, SharedProvider, Simulated, Unmanaged, connect};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tracing::debug;
+
+use super::effect::Fact;
+
+/// How long the first answer of a cluster is waited for before its members count as not reachable. Runs of a fleet wait
+/// for the first answer of each of its clusters; a cluster on the same continent answers within a fraction of it.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
+
+/// What is known of the cluster of a member.
+pub(super) struct ClusterNews {
+    pub(super) member: Key,
+    /// Upgrades the cluster; `None` until there is a way to reach it.
+    pub(super) provider: Option<SharedProvider>,
+    pub(super) observation: Observation,
+}
+
+/// Follows the clusters of all members until the future is dropped or nobody listens.
+pub(super) async fn follow(client: Client, news: mpsc::Sender<Fact>) {
+    let api = Api::<FleetMember>::all(client.clone());
+    // Timeout 0: an idle watch stays open.
+    let config = watcher::Config::default().timeout(0);
+    let mut events = watcher(api, config).default_backoff().boxed();
+    let mut followers =
+        Followers { client, news, tasks: JoinSet::new(), by_member: BTreeMap::new() };
+    let mut listed = BTreeSet::new();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::Init) => listed.clear(),
+            Ok(watcher::Event::InitApply(member)) => {
+                listed.insert(Key::of(&member.metadata));
+                followers.add(&member);
+            }
+            Ok(watcher::Event::InitDone) => followers.retain(&listed),
+            Ok(watcher::Event::Apply(member)) => followers.add(&member),
+            Ok(watcher::Event::Delete(member)) => followers.remove(&Key::of(&member.metadata)),
+            Err(error) => debug!(%error, "watch of members failed; it starts over"),
+        }
+        while followers.tasks.try_join_next().is_some() {}
+    }
+}
+
+/// One task per member. Dropping this ends them all.
+struct Followers {
+    client: Client,
+    news: mpsc::Sender<Fact>,
+    tasks: JoinSet<()>,
+    by_member: BTreeMap<Key, (ClusterReference, AbortHandle)>,
+}
+
+impl Followers {
+    fn add(&mut self, member: &FleetMember) {
+        let key = Key::of(&member.metadata);
+        let reference = &member.spec.cluster;
+        if self.by_member.get(&key).is_some_and(|(known, _)| known == reference) {
+            return;
+        }
+        self.remove(&key);
+        let follower = Follower {
+            client: self.client.clone(),
+            member: key.clone(),
+            news: self.news.clone(),
+            provider: None,
+        };
+        let task = self.tasks.spawn(follower.run(Access::of(reference)));
+        self.by_member.insert(key, (reference.clone(), task));
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some((_, task)) = self.by_member.remove(key) {
+            task.abort();
+        }
+    }
+
+    fn retain(&mut self, listed: &BTreeSet<Key>) {
+        let gone: Vec<Key> =
+            self.by_member.keys().filter(|key| !listed.contains(key)).cloned().collect();
+        gone.iter().for_each(|key| self.remove(key));
+    }
+}
+
+struct Follower {
+    client: Client,
+    member: Key,
+    news: mpsc::Sender<Fact>,
+    provider: Option<SharedProvider>,
+}
+
+/// Nobody listens any more.
+struct Closed;
+
+impl Follower {
+    async fn run(self, access: Access) {
+        let _closed: Result<(), Closed> = match access {
+            Access::SimulatedBySecret(name) => self.follow_secret(&name).await,
+            Access::Nobody(reason) => self.follow_unmanaged(reason).await,
+        };
+    }
+
+    async fn follow_unmanaged(mut self, reason: String) -> Result<(), Closed> {
+        self.provider = Some(Arc::new(Unmanaged::new(reason.clone())));
+        self.tell_unknown(reason).await
+    }
+
+    /// Follows the cluster to which the kubeconfig of a secret leads, and another one when the secret changes.
+    async fn follow_secret(mut self, name: &str) -> Result<(), Closed> {
+        let api = Api::<Secret>::namespaced(self.client.clone(), &self.member.namespace);
+        let mut secrets = watcher::watch_object(api, name).default_backoff().boxed();
+        let mut seen: BoxStream<'static, Observation> = stream::pending().boxed();
+        let mut data = None;
+        let mut silent = true;
+        let patience = tokio::time::sleep(FIRST_ANSWER);
+        tokio::pin!(patience);
+        loop {
+            tokio::select! {
+                Some(secret) = secrets.next() => match secret {
+                    Ok(Some(secret)) if data.is_some() && secret.data == data => {}
+                    Ok(Some(secret)) => {
+                        data.clone_from(&secret.data);
+                        silent = true;
+                        seen = self.connect(&secret).await?;
+                    }
+                    Ok(None) => {
+                        data = None;
+                        silent = false;
+                        self.provider = None;
+                        seen = stream::pending().boxed();
+                        self.tell_unknown(format!("secret `{name}` does not exist")).await?;
+                    }
+                    Err(error) => debug!(%error, secret = name, "watch failed; it starts over"),
+                },
+                Some(observation) = seen.next() => {
+                    silent = false;
+                    self.tell(observation).await?;
+                }
+                () = &mut patience, if silent => {
+                    silent = false;
+                    self.tell_unknown("the cluster does not answer".into()).await?;
+                }
+            }
+        }
+    }
+
+    async fn connect(
+        &mut self,
+        secret: &Secret,
+    ) -> Result<BoxStream<'static, Observation>, Closed> {
+        match connect(secret).await {
+            Ok(client) => {
+                let provider: SharedProvider = Arc::new(Simulated::new(client));
+                let seen = provider.follow();
+                self.provider = Some(provider);
+                Ok(seen)
+            }
+            Err(error) => {
+                self.provider = None;
+                self.tell_unknown(error.to_string()).await?;
+                Ok(stream::pending().boxed())
+            }
+        }
+    }
+
+    async fn tell_unknown(&self, reason: String) -> Result<(), Closed> {
+        let cluster = Inspection::Unknown(reason);
+        self.tell(Observation { cluster, operations: BTreeMap::new() }).await
+    }
+
+    async fn tell(&self, observation: Observation) -> Result<(), Closed> {
+        let member = self.member.clone();
+        let news = ClusterNews { member, provider: self.provider.clone(), observation };
+        self.news.send(Fact::Cluster(Box::new(news))).await.map_err(|_| Closed)
+    }
+}

@@ -1,0 +1,41 @@
+//! Update runs on the hub: reads them and the clusters of their members, carries out what the engine plans.
+//!
+//! For one run, in this order: take the leases of members that begin, write the run's status, make gates agree with it,
+//! start the upgrades, give back leases. A crash between any two leaves a state from which the same plan follows, and
+//! starting an upgrade twice does it once; so no cluster is upgraded twice.
+
+use kube::Client;
+use kube::api::Api;
+use stolos_api::cluster::fleet::FleetMember;
+use stolos_api::update::{Gate, UpdateRun, UpdateStrategy};
+use stolos_controller::{Options, Watches};
+use tokio::sync::mpsc;
+
+mod clusters;
+mod controller;
+mod effect;
+mod members;
+mod runs;
+
+use controller::Updates;
+
+/// News of clusters that wait to be read. Each holds a whole observation, so this bounds memory; a full queue slows the
+/// watches down.
+const NEWS_BOUND: usize = 256;
+
+/// Runs the controller of update runs until the future is dropped.
+pub async fn run(client: Client, options: Options) {
+    let (sender, receiver) = mpsc::channel(NEWS_BOUND);
+    let news = futures::stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|news| (news, receiver))
+    });
+    let watches = Watches::default()
+        .add("UpdateRun", Api::<UpdateRun>::all(client.clone()))
+        .add("UpdateStrategy", Api::<UpdateStrategy>::all(client.clone()))
+        .add("Gate", Api::<Gate>::all(client.clone()))
+        .add("FleetMember", Api::<FleetMember>::all(client.clone()))
+        .add_stream(news);
+    let options = Options { name: "update-run", ..options };
+    let control = stolos_controller::run(Updates::default(), client.clone(), watches, options);
+    tokio::join!(control, clusters::follow(client, sender));
+}

@@ -1,0 +1,247 @@
+//! A hub and simulated members that are reached over TLS, as `stolos up` has them.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Namespace, Node, Secret};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::wait::{await_condition, conditions};
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use stolos_api::cluster::fleet::FleetMember;
+use stolos_api::update::UpdateRun;
+use stolos_apiserver::auth::UserInfo;
+use stolos_apiserver::serve::kubeconfig::{self, Context, Login};
+use stolos_apiserver::serve::{CertificateAuthority, Limits, Server, server_config};
+use stolos_apiserver::server::{ApiServer, Options};
+use stolos_apiserver::store::Store;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// Namespace of the fleet, its resource group.
+pub(crate) const NAMESPACE: &str = "fleet-local";
+
+/// Name of the fleet.
+pub(crate) const FLEET: &str = "local";
+
+/// A wait that only a broken build reaches.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A hub with members.
+pub(crate) struct Fleet {
+    pub(crate) hub: Client,
+    /// Stops with the last handle.
+    _server: ApiServer,
+    members: BTreeMap<String, Member>,
+}
+
+struct Member {
+    client: Client,
+    _server: ApiServer,
+    _serving: Server,
+}
+
+impl Fleet {
+    /// Starts a hub with the Stolos kinds and members `(name, group)` at 1.33.0.
+    pub(crate) async fn start(members: &[(&str, &str)]) -> Self {
+        let (server, hub) = cluster("hub").await;
+        for crd in stolos_api::crds() {
+            let name = crd.metadata.name.clone().unwrap();
+            let api = Api::<CustomResourceDefinition>::all(hub.clone());
+            api.create(&PostParams::default(), &crd).await.unwrap();
+            let reached = await_condition(api.clone(), &name, conditions::is_crd_established());
+            if tokio::time::timeout(PATIENCE, reached).await.is_err() {
+                panic!("not established: {:#?}", api.get(&name).await.unwrap().status);
+            }
+        }
+        let mut fleet = Self { hub, _server: server, members: BTreeMap::new() };
+        fleet.create::<Namespace>("v1", "Namespace", NAMESPACE, json!({})).await;
+        for (name, group) in members {
+            fleet.join(name, group).await;
+        }
+        fleet
+    }
+
+    async fn join(&mut self, name: &str, group: &str) {
+        let (server, client) = cluster(name).await;
+        let (serving, kubeconfig) = serve(name, &server).await;
+        tokio::spawn(stolos_sim::run(client.clone(), simulation(name)));
+        let member = Member { client, _server: server, _serving: serving };
+        self.members.insert(name.to_owned(), member);
+        let secret = json!({"stringData": {"kubeconfig": kubeconfig}});
+        self.create::<Secret>("v1", "Secret", name, secret).await;
+        let member = json!({"spec": {
+            "fleetName": FLEET,
+            "group": group,
+            "cluster": {"simulated": {"kubeconfigSecret": {"name": name}}},
+        }});
+        self.create_ours::<FleetMember>("FleetMember", name, member).await.unwrap();
+    }
+
+    /// Creates an object of the fleet, `<fleet>.<name>`.
+    pub(crate) async fn create_ours<K>(
+        &self,
+        kind: &str,
+        name: &str,
+        body: Value,
+    ) -> Result<K, kube::Error>
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned + Serialize + Clone + Debug,
+    {
+        let name = format!("{FLEET}.{name}");
+        self.try_create("fleet.stolos.dev/v1alpha1", kind, &name, body).await
+    }
+
+    async fn create<K>(&self, version: &str, kind: &str, name: &str, body: Value) -> K
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned + Serialize + Clone + Debug,
+    {
+        self.try_create(version, kind, name, body).await.unwrap()
+    }
+
+    /// Sends the body as it is, so that the API server judges it and not our own types.
+    async fn try_create<K>(
+        &self,
+        version: &str,
+        kind: &str,
+        name: &str,
+        mut body: Value,
+    ) -> Result<K, kube::Error>
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned + Serialize + Clone + Debug,
+    {
+        body["apiVersion"] = json!(version);
+        body["kind"] = json!(kind);
+        body["metadata"] = json!({"name": name});
+        let namespace = (kind != "Namespace").then_some(NAMESPACE);
+        let request = kube::api::Request::new(K::url_path(&(), namespace));
+        let body = serde_json::to_vec(&body).unwrap();
+        let request = request.create(&PostParams::default(), body).unwrap();
+        self.hub.request(request).await
+    }
+
+    /// Objects of a kind in the fleet's namespace.
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.hub.clone(), NAMESPACE)
+    }
+
+    /// Starts the controller of update runs; aborting the task is what `kill -9` does to it.
+    pub(crate) fn control(&self) -> JoinHandle<()> {
+        let options = stolos_controller::Options {
+            name: "test",
+            concurrency: 8,
+            clock: Arc::new(Timestamp::now),
+        };
+        tokio::spawn(stolos_hub::update::run(self.hub.clone(), options))
+    }
+
+    /// Creates a run that starts at once.
+    pub(crate) async fn run(&self, name: &str, version: &str, stages: Value) {
+        let mut spec = json!({
+            "fleetName": FLEET,
+            "state": "Run",
+            "managedClusterUpdate": {"upgrade": {"type": "Full", "kubernetesVersion": version}},
+        });
+        if !stages.is_null() {
+            spec["strategy"] = json!({ "stages": stages });
+        }
+        self.create_ours::<UpdateRun>("UpdateRun", name, json!({"spec": spec})).await.unwrap();
+    }
+
+    /// Waits until an object is as wanted and returns it.
+    pub(crate) async fn until<K>(&self, name: &str, wanted: impl Fn(&K) -> bool) -> K
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + DeserializeOwned
+            + Clone
+            + Debug
+            + Send
+            + 'static,
+    {
+        let name = format!("{FLEET}.{name}");
+        let wanted = |object: Option<&K>| object.is_some_and(&wanted);
+        let reached = await_condition(self.api::<K>(), &name, wanted);
+        match tokio::time::timeout(PATIENCE, reached).await {
+            Ok(reached) => reached.unwrap().unwrap(),
+            Err(_) => panic!("does not get there: {:#?}", self.api::<K>().get(&name).await),
+        }
+    }
+
+    /// Changes an object of the fleet.
+    pub(crate) async fn patch<K>(&self, name: &str, patch: Value) -> Result<K, kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + DeserializeOwned
+            + Clone
+            + Debug,
+    {
+        let name = format!("{FLEET}.{name}");
+        self.api().patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await
+    }
+
+    /// Kubelet version and number of upgrades of every node of every member.
+    pub(crate) async fn nodes(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for member in self.members.values() {
+            let api = Api::<Node>::all(member.client.clone());
+            for node in api.list(&ListParams::default()).await.unwrap() {
+                let info = node.status.unwrap().node_info.unwrap();
+                let upgrades =
+                    node.metadata.annotations.unwrap()[stolos_sim::UPGRADES_ANNOTATION].clone();
+                let name = node.metadata.name.unwrap();
+                all.push(format!("{name} {} {upgrades}", info.kubelet_version));
+            }
+        }
+        all
+    }
+}
+
+async fn cluster(name: &str) -> (ApiServer, Client) {
+    let store = Store::memory().cluster(name).unwrap();
+    let server = ApiServer::start(store, Options::default()).await.unwrap();
+    let client = Client::new(server.as_user(UserInfo::internal("tester")), "default");
+    (server, client)
+}
+
+async fn serve(name: &str, server: &ApiServer) -> (Server, String) {
+    let now = Timestamp::now();
+    let authority = CertificateAuthority::generate(name, now).unwrap();
+    let tls = server_config(&authority.server(&[], now).unwrap(), &authority).unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let serving = Server::start(listener, Some(tls), server.service(), Limits::default()).unwrap();
+    let context = Context {
+        name: name.to_owned(),
+        server: format!("https://{}", serving.address()),
+        authority: authority.certificate().to_owned(),
+        login: Login::Certificate(authority.client("admin", Some("system:masters"), now).unwrap()),
+        namespace: None,
+    };
+    (serving, kubeconfig::render(&[context], name))
+}
+
+fn simulation(name: &str) -> stolos_sim::Config {
+    stolos_sim::Config {
+        cluster: stolos_sim::Cluster {
+            name: name.to_owned(),
+            region: "north".into(),
+            kubernetes_version: "1.33.0".into(),
+            node_image: "Ubuntu-2204-202610.01.0".into(),
+            nodes: 2,
+            cpu: 4,
+            memory_gib: 16,
+        },
+        workloads: stolos_sim::Workloads::Simulated,
+        pod_delay: Duration::from_millis(1),
+        node_upgrade_time: Duration::from_millis(30),
+        clock: Arc::new(Timestamp::now),
+    }
+}

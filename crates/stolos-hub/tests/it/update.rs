@@ -1,0 +1,254 @@
+//! Update runs, end to end.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams};
+use kube::runtime::wait::{await_condition, conditions};
+use serde_json::{Value, json};
+use stolos_api::cluster::fleet::FleetMember;
+use stolos_api::update::{Gate, MemberStatus, State, UpdateRun, UpdateStrategy};
+
+use crate::updatable::{FLEET, Fleet};
+
+fn canary_then_prod() -> Value {
+    json!([
+        {"name": "first", "groups": [{"name": "canary"}], "afterStageWaitInSeconds": 1},
+        {"name": "second", "groups": [{"name": "prod", "maxConcurrency": "2"}]},
+    ])
+}
+
+fn state(run: &UpdateRun) -> State {
+    run.status.as_ref().map(|status| status.status.state).unwrap_or_default()
+}
+
+fn members(run: &UpdateRun) -> Vec<MemberStatus> {
+    let stages = run.status.as_ref().unwrap().stages.iter();
+    stages.flat_map(|stage| &stage.groups).flat_map(|group| group.members.clone()).collect()
+}
+
+fn times(run: &UpdateRun, name: &str) -> (jiff::Timestamp, jiff::Timestamp) {
+    let members = members(run);
+    let status = &members.iter().find(|member| member.name == name).unwrap().status;
+    (status.start_time.as_ref().unwrap().0, status.completed_time.as_ref().unwrap().0)
+}
+
+#[tokio::test]
+async fn a_run_upgrades_nodes_stage_by_stage() {
+    let fleet = Fleet::start(&[("m1", "canary"), ("m2", "prod"), ("m3", "prod")]).await;
+    fleet.control();
+    fleet.run("weekly", "1.34.1", canary_then_prod()).await;
+    let run = fleet.until("weekly", |run: &UpdateRun| state(run) == State::Completed).await;
+    assert_eq!(
+        fleet.nodes().await,
+        [
+            "m1-node-1 v1.34.1 1",
+            "m1-node-2 v1.34.1 1",
+            "m2-node-1 v1.34.1 1",
+            "m2-node-2 v1.34.1 1",
+            "m3-node-1 v1.34.1 1",
+            "m3-node-2 v1.34.1 1",
+        ]
+    );
+    let (canary, prod) = (times(&run, "m1"), (times(&run, "m2"), times(&run, "m3")));
+    let wait = prod.0.0.duration_since(canary.1);
+    assert!(wait >= jiff::SignedDuration::from_secs(1), "the wait took {wait:?}");
+    assert!(prod.0.0 < prod.1.1 && prod.1.0 < prod.0.1, "m2 and m3 go side by side");
+    assert_eq!(run.status.unwrap().progress.as_deref(), Some("3/3"));
+    let free = |member: &FleetMember| {
+        let status = member.status.as_ref();
+        status.is_some_and(|s| {
+            s.update_lease.is_none() && s.kubernetes_version.as_deref() == Some("1.34.1")
+        })
+    };
+    fleet.until("m2", free).await;
+}
+
+#[tokio::test]
+async fn a_run_survives_being_killed_anywhere_and_upgrades_no_node_twice() {
+    let fleet = Fleet::start(&[("m1", "canary"), ("m2", "prod"), ("m3", "prod")]).await;
+    fleet.run("weekly", "1.34.1", canary_then_prod()).await;
+    // The moments differ from run to run; each start gets a little further than the one before.
+    for milliseconds in (0..60).map(|round| 2 + round * 3) {
+        let controller = fleet.control();
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        controller.abort();
+        let _aborted = controller.await;
+    }
+    fleet.control();
+    let run = fleet.until("weekly", |run: &UpdateRun| state(run) == State::Completed).await;
+    assert!(members(&run).iter().all(|member| member.attempt == 1));
+    let nodes = fleet.nodes().await;
+    assert!(nodes.iter().all(|node| node.ends_with(" v1.34.1 1")), "{nodes:?}");
+}
+
+#[tokio::test]
+async fn two_runs_never_update_one_member_at_a_time() {
+    let fleet = Fleet::start(&[("m1", "all"), ("m2", "all")]).await;
+    fleet.control();
+    fleet.run("one", "1.33.5", Value::Null).await;
+    fleet.run("two", "1.34.1", Value::Null).await;
+    let one = fleet.until("one", |run: &UpdateRun| state(run) == State::Completed).await;
+    let two = fleet.until("two", |run: &UpdateRun| state(run) == State::Completed).await;
+    for name in ["m1", "m2"] {
+        let updated = |run: &UpdateRun| {
+            let done =
+                members(run).iter().any(|m| m.name == name && m.status.state == State::Completed);
+            done.then(|| times(run, name))
+        };
+        if let (Some(one), Some(two)) = (updated(&one), updated(&two)) {
+            assert!(one.1 <= two.0 || two.1 <= one.0, "{name}: {one:?} {two:?}");
+        }
+    }
+    assert!(fleet.nodes().await.iter().all(|node| node.contains(" v1.34.1 ")));
+}
+
+#[tokio::test]
+async fn a_gate_waits_for_an_approval_and_goes_with_its_run() {
+    let fleet = Fleet::start(&[("m1", "canary")]).await;
+    fleet.control();
+    let stages = json!([{
+        "name": "first", "groups": [{"name": "canary"}],
+        "beforeGates": [{"type": "Approval", "displayName": "go ahead"}],
+    }]);
+    fleet.run("weekly", "1.34.1", stages).await;
+    let run = fleet.until("weekly", |run: &UpdateRun| state(run) == State::Pending).await;
+    let id = run.status.as_ref().unwrap().stages[0].before_gates[0].gate_id.clone().unwrap();
+    fleet.until(&id, |gate: &Gate| gate.status.is_some()).await;
+    assert!(fleet.nodes().await.iter().all(|node| node.ends_with(" v1.33.0 0")));
+
+    let approve = json!({"spec": {"state": "Completed"}});
+    fleet.patch::<Gate>(&id, approve).await.unwrap();
+    let run = fleet.until("weekly", |run: &UpdateRun| state(run) == State::Completed).await;
+    let reopen = json!({"spec": {"state": "Pending"}});
+    let refused = fleet.patch::<Gate>(&id, reopen).await.unwrap_err();
+    assert!(refused.to_string().contains("cannot be closed again"), "{refused}");
+
+    let name = run.name_any();
+    let runs = fleet.api::<UpdateRun>();
+    runs.delete(&name, &DeleteParams::default()).await.unwrap();
+    await_condition(runs, &name, conditions::is_deleted(&run.uid().unwrap())).await.unwrap();
+    let gate = format!("{FLEET}.{id}");
+    let gone = |gate: Option<&Gate>| gate.is_none();
+    await_condition(fleet.api::<Gate>(), &gate, gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stopped_run_begins_nothing_new_and_goes_on_when_started() {
+    let fleet = Fleet::start(&[("m1", "all"), ("m2", "all"), ("m3", "all")]).await;
+    fleet.control();
+    fleet.run("weekly", "1.34.1", Value::Null).await;
+    let begun =
+        |run: &UpdateRun| run.status.as_ref().is_some_and(|s| s.status.start_time.is_some());
+    fleet.until("weekly", begun).await;
+    fleet.patch::<UpdateRun>("weekly", json!({"spec": {"state": "Stop"}})).await.unwrap();
+    let stopped = fleet.until("weekly", |run: &UpdateRun| state(run) == State::Stopped).await;
+    let left = members(&stopped).iter().filter(|m| m.status.state == State::Stopped).count();
+    assert!(left > 0, "{stopped:#?}");
+    let skip = json!({"spec": {"skip": [{"type": "Member", "name": "m3"}], "state": "Run"}});
+    fleet.patch::<UpdateRun>("weekly", skip).await.unwrap();
+    let run = fleet.until("weekly", |run: &UpdateRun| state(run) == State::Completed).await;
+    assert_eq!(members(&run)[2].status.state, State::Skipped);
+    let nodes = fleet.nodes().await;
+    assert_eq!(nodes.iter().filter(|node| node.ends_with(" v1.34.1 1")).count(), 4, "{nodes:?}");
+}
+
+#[tokio::test]
+async fn a_run_copies_its_strategy_and_follows_the_copy() {
+    let fleet = Fleet::start(&[("m1", "canary"), ("m2", "prod")]).await;
+    fleet.control();
+    let spec = json!({"spec": {
+        "fleetName": FLEET, "strategyName": "weekly", "state": "Initialize",
+        "managedClusterUpdate": {"upgrade": {"type": "Full", "kubernetesVersion": "1.34.1"}},
+    }});
+    fleet.create_ours::<UpdateRun>("UpdateRun", "run", spec).await.unwrap();
+    let waits = |run: &UpdateRun| run.status.as_ref().is_some_and(|s| s.status.error.is_some());
+    fleet.until("run", waits).await;
+    let strategy = json!({"spec": {
+        "fleetName": FLEET, "strategy": {"stages": [{"name": "only", "groups": [{"name": "prod"}]}]},
+    }});
+    fleet.create_ours::<UpdateStrategy>("UpdateStrategy", "weekly", strategy).await.unwrap();
+    fleet
+        .until("run", |run: &UpdateRun| run.status.as_ref().is_some_and(|s| s.strategy.is_some()))
+        .await;
+    let name = format!("{FLEET}.weekly");
+    fleet.api::<UpdateStrategy>().delete(&name, &DeleteParams::default()).await.unwrap();
+    fleet.patch::<UpdateRun>("run", json!({"spec": {"state": "Run"}})).await.unwrap();
+    let run = fleet.until("run", |run: &UpdateRun| state(run) == State::Completed).await;
+    assert_eq!(members(&run).iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["m2"]);
+}
+
+#[tokio::test]
+async fn a_run_that_is_written_wrong_is_refused_with_the_field() {
+    let fleet = Fleet::start(&[]).await;
+    let spec = |extra: Value| {
+        let mut spec = json!({
+            "fleetName": FLEET,
+            "managedClusterUpdate": {"upgrade": {"type": "Full", "kubernetesVersion": "1.34.1"}},
+        });
+        for (key, value) in extra.as_object().unwrap() {
+            spec[key] = value.clone();
+        }
+        json!({ "spec": spec })
+    };
+    let stage = |extra: Value| {
+        let mut stage = json!({"name": "a", "groups": [{"name": "g"}]});
+        for (key, value) in extra.as_object().unwrap() {
+            stage[key] = value.clone();
+        }
+        spec(json!({"strategy": {"stages": [stage]}}))
+    };
+    for (body, want) in [
+        (
+            spec(json!({"managedClusterUpdate": {"upgrade": {"type": "Full"}}})),
+            "spec.managedClusterUpdate.upgrade.kubernetesVersion: Required value: kubernetesVersion is required",
+        ),
+        (
+            spec(
+                json!({"managedClusterUpdate": {"upgrade": {"type": "NodeImageOnly", "kubernetesVersion": "1.34"}}}),
+            ),
+            "spec.managedClusterUpdate.upgrade.kubernetesVersion: Forbidden: kubernetesVersion is forbidden",
+        ),
+        (
+            spec(
+                json!({"managedClusterUpdate": {"upgrade": {"type": "Full", "kubernetesVersion": "latest"}}}),
+            ),
+            "must be a version such as 1.33.2",
+        ),
+        (
+            spec(
+                json!({"strategyName": "x", "strategy": {"stages": [{"name": "a", "groups": [{"name": "g"}]}]}}),
+            ),
+            "strategy and strategyName cannot both be set",
+        ),
+        (spec(json!({"strategy": {"stages": []}})), "spec.strategy.stages"),
+        (stage(json!({"groups": []})), "a stage needs groups, a memberSelector, or both"),
+        (
+            stage(json!({"maxConcurrency": "51"})),
+            "spec.strategy.stages[0].maxConcurrency: Invalid value: \"string\": must be a number of members from 1 to 50",
+        ),
+        (stage(json!({"maxAllowedFailures": "-1"})), "spec.strategy.stages[0].maxAllowedFailures"),
+        (stage(json!({"name": "A b"})), "spec.strategy.stages[0].name"),
+        (
+            stage(json!({"afterGates": [{"type": "ScheduledStart", "scheduledStartConfiguration":
+                {"startDay": "Monday", "startTime": "08:00", "utcOffset": "+00:00"}}]})),
+            "can only be a before gate",
+        ),
+        (
+            stage(json!({"beforeGates": [{"type": "ScheduledStart"}]})),
+            "scheduledStartConfiguration is required",
+        ),
+        (
+            stage(json!({"groups": [{"name": "g"}, {"name": "g"}]})),
+            "spec.strategy.stages[0].groups[1]: Duplicate value",
+        ),
+        (spec(json!({"fleetName": "other"})), "metadata.name must be `<fleet>.<name>`"),
+        (spec(json!({"state": "Start"})), "spec.state: Unsupported value: \"Start\""),
+    ] {
+        let refused = fleet.create_ours::<UpdateRun>("UpdateRun", "bad", body).await.unwrap_err();
+        let kube::Error::Api(status) = &refused else { panic!("{refused:?}") };
+        assert_eq!(status.code, 422, "{refused}");
+        assert!(status.message.contains(want), "wanted: {want}\n   got: {}", status.message);
+    }
+    assert_eq!(fleet.api::<UpdateRun>().list(&ListParams::default()).await.unwrap().items.len(), 0);
+}
