@@ -1,0 +1,140 @@
+//! The server under load: a process of its own over TLS, or in this process.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use kube::Client;
+use kube::config::Kubeconfig;
+use serde_json::json;
+use stolos_apiserver::ApiServer;
+use stolos_apiserver::auth::{DEFAULT_ISSUER, TokenSigner, UserInfo};
+use stolos_apiserver::serve::kubeconfig::{self, Login};
+use stolos_apiserver::serve::{CertificateAuthority, Limits, Server, server_config};
+use stolos_apiserver::server::Options;
+use stolos_apiserver::store::Store;
+use tokio::net::TcpListener;
+
+use super::{Args, ServeArgs, Via};
+use crate::process::{Process, Usage};
+
+/// Name of the cluster, its context and its user.
+const NAME: &str = "bench";
+
+/// A server under load.
+pub(super) enum Target {
+    Tls { process: Box<Process>, kubeconfig: Box<Kubeconfig> },
+    Process { api: ApiServer, store: Store },
+}
+
+impl Target {
+    /// Starts an empty server whose files are in `directory`.
+    pub(super) async fn start(args: &Args, directory: &Path) -> anyhow::Result<Self> {
+        match args.via {
+            Via::Process => {
+                let store = open(directory, args.memory)?;
+                let api = start(&store, Options::default()).await?;
+                Ok(Self::Process { api, store })
+            }
+            Via::Tls => {
+                let program =
+                    std::env::current_exe().context("this program does not know where it is")?;
+                let shown = directory.to_str().context("the directory is not UTF-8")?;
+                let mut arguments = vec!["serve", "--directory", shown];
+                arguments.extend(args.memory.then_some("--memory"));
+                let (process, _) = Process::start(&program, &arguments, directory).await?;
+                let kubeconfig = Kubeconfig::read_from(directory.join("kubeconfig"))
+                    .context("failed to read the kubeconfig")?;
+                Ok(Self::Tls { process: Box::new(process), kubeconfig: Box::new(kubeconfig) })
+            }
+        }
+    }
+
+    /// Returns a client with connections of its own.
+    pub(super) async fn client(&self) -> anyhow::Result<Client> {
+        match self {
+            Self::Tls { kubeconfig, .. } => crate::fleet::client(kubeconfig, NAME).await,
+            Self::Process { api, .. } => {
+                Ok(Client::new(api.as_user(UserInfo::internal(NAME)), "default"))
+            }
+        }
+    }
+
+    /// Returns this many clients.
+    pub(super) async fn clients(&self, count: usize) -> anyhow::Result<Vec<Client>> {
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            clients.push(self.client().await?);
+        }
+        Ok(clients)
+    }
+
+    /// Returns what the server has used; `None` when it cannot be told from the load.
+    pub(super) fn usage(&self) -> anyhow::Result<Option<Usage>> {
+        match self {
+            Self::Tls { process, .. } => process.usage().map(Some),
+            Self::Process { .. } => Ok(None),
+        }
+    }
+
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        match self {
+            Self::Tls { process, .. } => process.kill().await,
+            Self::Process { api, store } => {
+                api.stop();
+                store.close();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Serves until it is killed.
+pub(crate) async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
+    let now = Timestamp::now();
+    let directory = &args.directory;
+    let store = open(directory, args.memory)?;
+    let authority = CertificateAuthority::load_or_create(directory, NAME, now)
+        .context("failed to make the certificate authority")?;
+    let signer = TokenSigner::load_or_create(directory, DEFAULT_ISSUER)
+        .context("failed to make the key for tokens")?;
+    let api =
+        start(&store, Options { signer: Some(Arc::new(signer)), ..Options::default() }).await?;
+    let listener =
+        TcpListener::bind(("127.0.0.1", 0)).await.context("failed to listen on 127.0.0.1")?;
+    let serving = authority.server(&[], now).context("failed to issue the server's certificate")?;
+    let tls = server_config(&serving, &authority).context("failed to set up TLS")?;
+    let server = Server::start(listener, Some(tls), api.service(), Limits::default())
+        .context("failed to serve")?;
+    let admin = authority
+        .client(NAME, Some("system:masters"), now)
+        .context("failed to issue the client's certificate")?;
+    let context = kubeconfig::Context {
+        name: NAME.to_owned(),
+        server: format!("https://{}", server.address()),
+        authority: authority.certificate().to_owned(),
+        login: Login::Certificate(admin),
+        namespace: None,
+    };
+    kubeconfig::write(&directory.join("kubeconfig"), &[context], NAME)
+        .context("failed to write the kubeconfig")?;
+    {
+        use std::io::Write;
+        let ready = json!({ "event": "ready", "server": server.address() });
+        writeln!(std::io::stdout().lock(), "{ready}").context("nobody waits for the server")?;
+    }
+    tokio::signal::ctrl_c().await.context("failed to wait for the end")
+}
+
+fn open(directory: &Path, memory: bool) -> anyhow::Result<Store> {
+    if memory {
+        return Ok(Store::memory());
+    }
+    Store::open(&directory.join("store")).context("failed to open the store")
+}
+
+async fn start(store: &Store, options: Options) -> anyhow::Result<ApiServer> {
+    let cluster = store.cluster(NAME).context("failed to make the cluster")?;
+    ApiServer::start(cluster, options).await.context("failed to start the API server")
+}
