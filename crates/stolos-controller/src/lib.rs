@@ -100,6 +100,12 @@ pub trait Controller: Send + 'static {
     /// Takes a change into the world and returns the items it may concern.
     fn learn(&mut self, change: Change<Self::Object>) -> Vec<Self::Item>;
 
+    /// Tells whether an item is better planned when nothing else waits, because one plan answers many changes: a report.
+    #[must_use]
+    fn can_wait(_item: &Self::Item) -> bool {
+        false
+    }
+
     /// Plans an item from the world.
     fn plan(&self, item: &Self::Item, now: Timestamp) -> Plan<Self::Effect>;
 }

@@ -14,10 +14,18 @@ const FIRST_RETRY_OUTDATED: Duration = Duration::from_millis(5);
 /// Longest wait after failures.
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
+/// How many items a patient one lets go before it, at most.
+const PATIENCE: u32 = 16;
+
 /// Items that wait, that are under way, and that are to be looked at later.
 #[derive(Debug)]
 pub(crate) struct Queue<I> {
     waiting: VecDeque<I>,
+    /// Items that go when nothing else waits.
+    patient: VecDeque<I>,
+    is_patient: fn(&I) -> bool,
+    /// Items taken since the last patient one.
+    n_impatient: u32,
     queued: BTreeSet<I>,
     running: BTreeSet<I>,
     /// Marked while running; planned again afterwards.
@@ -28,9 +36,12 @@ pub(crate) struct Queue<I> {
 }
 
 impl<I: Clone + Ord> Queue<I> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(is_patient: fn(&I) -> bool) -> Self {
         Self {
             waiting: VecDeque::new(),
+            patient: VecDeque::new(),
+            is_patient,
+            n_impatient: 0,
             queued: BTreeSet::new(),
             running: BTreeSet::new(),
             again: BTreeSet::new(),
@@ -45,13 +56,21 @@ impl<I: Clone + Ord> Queue<I> {
         if self.running.contains(&item) {
             self.again.insert(item);
         } else if self.queued.insert(item.clone()) {
-            self.waiting.push_back(item);
+            let line = if (self.is_patient)(&item) { &mut self.patient } else { &mut self.waiting };
+            line.push_back(item);
         }
     }
 
     /// Takes the next item out; it is running until [`Queue::done`].
     pub(crate) fn next(&mut self) -> Option<I> {
-        let item = self.waiting.pop_front()?;
+        let (first, second) = if self.n_impatient < PATIENCE {
+            (&mut self.waiting, &mut self.patient)
+        } else {
+            (&mut self.patient, &mut self.waiting)
+        };
+        let item = first.pop_front().or_else(|| second.pop_front())?;
+        self.n_impatient =
+            if (self.is_patient)(&item) { 0 } else { self.n_impatient.saturating_add(1) };
         self.queued.remove(&item);
         self.running.insert(item.clone());
         Some(item)
@@ -126,7 +145,7 @@ mod tests {
 
     #[test]
     fn an_item_waits_once_and_never_runs_beside_itself() {
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(|_| false);
         queue.mark("a");
         queue.mark("a");
         assert_eq!(queue.next(), Some("a"));
@@ -137,8 +156,20 @@ mod tests {
     }
 
     #[test]
+    fn a_patient_item_goes_last_but_not_never() {
+        let mut queue = Queue::new(|item: &u32| *item == 0);
+        queue.mark(0);
+        (1..30).for_each(|item| queue.mark(item));
+        let order: Vec<u32> = std::iter::from_fn(|| queue.next()).collect();
+        assert_eq!(order.iter().position(|item| *item == 0), Some(16));
+        queue.done(&0);
+        queue.mark(0);
+        assert_eq!(queue.next(), Some(0));
+    }
+
+    #[test]
     fn waits_after_failures_grow_and_end_with_success() {
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(|_| false);
         let mut now = at(0);
         let mut waits = Vec::new();
         for _ in 0..3 {
@@ -158,7 +189,7 @@ mod tests {
 
     #[test]
     fn the_earlier_moment_counts() {
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(|_| false);
         queue.wake_at(&"a", at(20));
         queue.wake_at(&"a", at(10));
         queue.wake_at(&"a", at(30));

@@ -48,7 +48,7 @@ pub async fn run<C: Controller>(
     options: Options,
 ) {
     let mut watches = watches;
-    let mut queue: Queue<C::Item> = Queue::new();
+    let mut queue: Queue<C::Item> = Queue::new(C::can_wait);
     let mut running = FuturesUnordered::new();
     loop {
         if watches.synced() {

@@ -162,6 +162,23 @@ pub fn plan(target: &Target<'_>, parts: Vec<Part>, existing: &[&Work]) -> Result
     Ok(plan)
 }
 
+/// Returns whether the Works of a binding are as [`plan`] would make them, without looking at a single object: the group
+/// has `n_parts` snapshots that hold `n_envelopes` envelopes.
+pub fn is_settled(
+    target: &Target<'_>,
+    n_parts: usize,
+    n_envelopes: usize,
+    existing: &[&Work],
+) -> bool {
+    let wanted = new_work(target, String::new(), Vec::new(), BTreeMap::new());
+    existing.len() == n_parts + n_envelopes
+        && existing.iter().all(|work| {
+            !is_deleting(work)
+                && is_current(work, &wanted)
+                && work.spec.apply_strategy == wanted.spec.apply_strategy
+        })
+}
+
 fn desired(
     target: &Target<'_>,
     parts: Vec<Part>,

@@ -1,9 +1,13 @@
 //! The Works of a binding: they carry its snapshots to its member, and bring back how far the member got.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use stolos_api::cluster::names::member_namespace;
 use stolos_api::placement::names::{annotation, condition as type_, finalizer, label};
-use stolos_api::placement::{BindingState, ClusterResourceBinding, ClusterResourcePlacement, Work};
+use stolos_api::placement::{
+    BindingState, ClusterResourceBinding, ClusterResourcePlacement, ResourceSnapshotSpec,
+    RolloutStrategyType, Work,
+};
 use stolos_controller::{Key, Plan, Write};
 use stolos_core::placement::condition::{Status, find_current};
 use stolos_core::placement::snapshot::{Snapshot, resources};
@@ -43,40 +47,41 @@ impl World {
             return vec![Job(Write::Replace(marked.into()))].into();
         }
         let works: Vec<&Work> = self.works_of(binding).map(AsRef::as_ref).collect();
-        match self.works_for(binding, &works) {
-            Works::Write(plan) => self.write_works(binding, plan),
-            Works::Wait => Plan::default(),
-            Works::Failed(message) => {
-                let push = push_strategy(binding, &works);
-                report(binding, &works, &Outcome::Failed(message), now).then(push)
-            }
+        let (push, outcome) = match self.works_for(binding, &works) {
+            Works::Write(plan) => return self.write_works(binding, plan),
+            Works::Wait => return Plan::default(),
+            Works::Failed(message) => (push_strategy(binding, &works), Outcome::Failed(message)),
             Works::Settled => {
-                let push = push_strategy(binding, &works);
-                if push.is_empty() {
-                    let strategy = binding.spec.apply_strategy.as_ref();
-                    report(binding, &works, &work_status::outcome(&works, strategy), now)
-                } else {
-                    Plan::default().then(push)
-                }
+                let strategy = binding.spec.apply_strategy.as_ref();
+                (push_strategy(binding, &works), work_status::outcome(&works, strategy))
             }
-        }
+        };
+        // The rollout writes its condition at this moment; afterwards it is our turn.
+        let is_ours = push.is_empty() && (is_released(binding) || !is_bound(binding));
+        if is_ours { report(binding, &works, &outcome, now) } else { Plan::default().then(push) }
     }
 
     /// Tells whether a binding is to have Works, and its member can take them.
     fn is_to_be_placed(&self, binding: &ClusterResourceBinding) -> bool {
         let spec = &binding.spec;
-        let generation = binding.metadata.generation.unwrap_or_default();
-        let conditions = binding.status.as_ref().map_or(&[][..], |status| &status.conditions);
-        let is_decided = find_current(conditions, type_::ROLLOUT_STARTED, generation)
-            .is_some_and(|started| Status::of(started) != Status::Unknown);
         let is_wanted = match spec.state {
             BindingState::Scheduled => false,
-            BindingState::Bound => is_decided,
+            BindingState::Bound => !self.is_external(binding) || is_released(binding),
             // It keeps what it has; one that never had anything gets nothing.
             BindingState::Unscheduled => !spec.resource_snapshot_name.is_empty(),
         };
         let member = self.members.get(&Key::cluster(&spec.target_cluster));
         is_wanted && member.is_some_and(|member| member.metadata.deletion_timestamp.is_none())
+    }
+
+    /// Tells whether somebody else releases snapshots to the binding, one write after naming them. Our own rollout means what
+    /// it writes at once.
+    fn is_external(&self, binding: &ClusterResourceBinding) -> bool {
+        let parent = parent_of(&binding.metadata);
+        let strategy = parent
+            .and_then(|parent| self.placements.get(&parent))
+            .and_then(|placement| placement.spec.strategy.as_ref());
+        strategy.is_some_and(|strategy| strategy.type_ == RolloutStrategyType::External)
     }
 
     fn works_for(&self, binding: &ClusterResourceBinding, works: &[&Work]) -> Works {
@@ -98,7 +103,9 @@ impl World {
                 Works::Failed(format!("resource snapshot `{wanted}` does not exist"))
             };
         };
-        let Some(snapshots) = group.complete() else { return Works::Wait };
+        let (Some(snapshots), Some(master)) = (group.complete(), group.master()) else {
+            return Works::Wait;
+        };
         let target = Target {
             placement: &parent.name,
             namespace: placement.metadata.namespace.as_deref(),
@@ -106,6 +113,11 @@ impl World {
             spec: &binding.spec,
             index: &index.to_string(),
         };
+        let n_envelopes =
+            note(master.metadata, annotation::NUMBER_OF_ENVELOPED_OBJECTS).unwrap_or(0);
+        if work::is_settled(&target, snapshots.len(), n_envelopes, works) {
+            return Works::Settled;
+        }
         match work::plan(&target, snapshots.iter().map(part).collect(), works) {
             Ok(plan) if !plan.waits_for.is_empty() => Works::Wait,
             Ok(plan) if plan.is_empty() => Works::Settled,
@@ -171,12 +183,27 @@ impl World {
     }
 }
 
-fn part(snapshot: &Snapshot<'_, stolos_api::placement::ResourceSnapshotSpec>) -> Part {
-    let annotations = snapshot.metadata.annotations.as_ref();
-    let subindex = annotations
-        .and_then(|annotations| annotations.get(annotation::SUBINDEX_OF_RESOURCE_SNAPSHOT))
-        .and_then(|subindex| subindex.parse().ok());
-    Part { subindex, objects: snapshot.spec.selected_resources.clone() }
+fn is_bound(binding: &ClusterResourceBinding) -> bool {
+    binding.spec.state == BindingState::Bound
+}
+
+/// Tells whether the rollout has said about the binding, as it is, that it goes or that it waits.
+fn is_released(binding: &ClusterResourceBinding) -> bool {
+    let generation = binding.metadata.generation.unwrap_or_default();
+    let conditions = binding.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    find_current(conditions, type_::ROLLOUT_STARTED, generation)
+        .is_some_and(|started| Status::of(started) != Status::Unknown)
+}
+
+fn note<T: std::str::FromStr>(meta: &ObjectMeta, annotation: &str) -> Option<T> {
+    meta.annotations.as_ref()?.get(annotation)?.parse().ok()
+}
+
+fn part(snapshot: &Snapshot<'_, ResourceSnapshotSpec>) -> Part {
+    Part {
+        subindex: note(snapshot.metadata, annotation::SUBINDEX_OF_RESOURCE_SNAPSHOT),
+        objects: snapshot.spec.selected_resources.clone(),
+    }
 }
 
 /// Gives every Work the apply strategy of its binding, even when nothing else can be written.

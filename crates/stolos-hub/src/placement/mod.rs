@@ -32,6 +32,8 @@ mod report;
 mod rollout;
 mod schedule;
 mod selection;
+#[cfg(test)]
+mod tests;
 mod world;
 
 use object::Seen;

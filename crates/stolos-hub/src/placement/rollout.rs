@@ -1,7 +1,7 @@
 //! Which bindings of a placement move, and which wait.
 
 use jiff::Timestamp;
-use stolos_api::placement::names::{condition as type_, reason};
+use stolos_api::placement::names::{condition as type_, finalizer, reason};
 use stolos_api::placement::{
     ApplyStrategy, BindingState, ClusterResourceBinding, ClusterResourcePlacement,
     RolloutStrategyType, default_spec,
@@ -13,6 +13,7 @@ use stolos_core::placement::snapshot::{Snapshot, resources};
 use tracing::error;
 
 use super::object::Job;
+use super::selection::has_finalizer;
 use super::world::World;
 
 impl World {
@@ -117,8 +118,13 @@ fn observed_binding(binding: &ClusterResourceBinding) -> rollout::Binding<'_> {
     }
 }
 
+/// Returns the binding with what it rolls out, and with the finalizer that its Works will need: one write less than later.
 fn bound(binding: &ClusterResourceBinding, desired: &Desired) -> ClusterResourceBinding {
     let mut binding = binding.clone();
+    if !has_finalizer(&binding.metadata, finalizer::WORK_CLEANUP) {
+        let finalizers = binding.metadata.finalizers.get_or_insert_default();
+        finalizers.push(finalizer::WORK_CLEANUP.to_owned());
+    }
     let spec = &mut binding.spec;
     spec.state = BindingState::Bound;
     spec.resource_snapshot_name.clone_from(&desired.resource_snapshot);

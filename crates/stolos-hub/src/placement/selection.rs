@@ -94,6 +94,7 @@ impl World {
         let limits = resources::Limits {
             minimum_interval: span(self.config.snapshot_minimum_interval),
             collection: span(self.config.snapshot_collection),
+            first_index: self.first_free_index(placement),
             ..resources::Limits::without_waiting(placement.spec.revision_history_limit)
         };
         let plan = resources::plan(parent, objects, &limits, &snapshots, now);
@@ -106,6 +107,18 @@ impl World {
             })
         });
         (jobs.collect(), plan.wake_at)
+    }
+
+    /// Returns an index above every one that a binding names.
+    fn first_free_index(&self, placement: &ClusterResourcePlacement) -> u64 {
+        let name = placement.metadata.name.as_deref().unwrap_or_default();
+        let named = self
+            .bindings_of(&Key::of(&placement.metadata))
+            .filter_map(|binding| {
+                resources::index_of_master(name, &binding.spec.resource_snapshot_name)
+            })
+            .max();
+        named.map_or(0, |index| index + 1)
     }
 
     /// Deletes the snapshots of a placement that is being deleted, and lets it go. The bindings go first.

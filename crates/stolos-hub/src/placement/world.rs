@@ -136,10 +136,10 @@ impl World {
                             (old.metadata.labels.clone(), old.metadata.annotations.clone())
                         });
                         // The mark and the notes are the placement's; the rest is the scheduler's answer.
-                        if before == Some(after) {
-                            vec![Item::Report(parent)]
-                        } else {
-                            vec![Item::Select(parent.clone()), Item::Schedule(parent)]
+                        match before {
+                            None => vec![Item::Schedule(parent)],
+                            Some(before) if before == after => vec![Item::Report(parent)],
+                            Some(_) => vec![Item::Select(parent.clone()), Item::Schedule(parent)],
                         }
                     }
                 }
@@ -149,13 +149,12 @@ impl World {
                 match self.snapshots.insert(*object) {
                     Err(()) => Vec::new(),
                     Ok(before) => {
-                        let mut items = vec![
-                            Item::Select(parent.clone()),
-                            Item::Rollout(parent.clone()),
-                            Item::Report(parent.clone()),
-                        ];
-                        // A new member may complete a group that bindings wait for.
-                        if before.is_none() {
+                        let mut items =
+                            vec![Item::Rollout(parent.clone()), Item::Report(parent.clone())];
+                        if before.is_some() {
+                            items.push(Item::Select(parent));
+                        } else {
+                            // It may complete a group that bindings wait for.
                             items.extend(self.generate_all(&parent));
                         }
                         items
@@ -353,6 +352,10 @@ impl Controller for World {
             }
             Change::Listed { kind, keys } => self.relist(kind, keys),
         }
+    }
+
+    fn can_wait(item: &Item) -> bool {
+        matches!(item, Item::Report(_))
     }
 
     fn plan(&self, item: &Item, now: Timestamp) -> Plan<Job> {

@@ -25,6 +25,9 @@ pub struct Limits {
     pub collection: SignedDuration,
     /// Most bytes of objects in one snapshot.
     pub max_bytes: usize,
+    /// Least index of a new group. When snapshots were lost, an index that bindings still name must not come to mean
+    /// something else.
+    pub first_index: u64,
 }
 
 impl Limits {
@@ -33,7 +36,7 @@ impl Limits {
     /// the status of a Work with the same objects.
     pub fn without_waiting(history: i32) -> Self {
         let (minimum_interval, collection) = (SignedDuration::ZERO, SignedDuration::ZERO);
-        Self { history, minimum_interval, collection, max_bytes: 800 * 1024 }
+        Self { history, minimum_interval, collection, max_bytes: 800 * 1024, first_index: 0 }
     }
 
     fn waits(&self) -> bool {
@@ -55,6 +58,11 @@ pub struct Plan {
 /// Returns the name of the master of a group.
 pub fn master_name(placement: &str, index: u64) -> String {
     format!("{placement}-{index}-snapshot")
+}
+
+/// Returns the index in the name of a master.
+pub fn index_of_master(placement: &str, name: &str) -> Option<u64> {
+    name.strip_prefix(placement)?.strip_prefix('-')?.strip_suffix("-snapshot")?.parse().ok()
 }
 
 /// Returns the name of another snapshot of a group.
@@ -148,7 +156,7 @@ pub fn plan(
     let n_deleted = groups.len().saturating_sub(n_kept(limits.history));
     let oldest = groups.values().take(n_deleted).flat_map(Group::snapshots);
     actions.extend(oldest.map(|old| Action::Delete { name: old.name().to_owned() }));
-    let index = latest.map_or(0, |(index, _)| index + 1);
+    let index = latest.map_or(0, |(index, _)| index + 1).max(limits.first_index);
     actions.extend(wanted.create(parent, index));
     Plan { actions, index, wake_at: None }
 }
@@ -374,6 +382,18 @@ mod tests {
         let groups = groups(&snapshots);
         assert_eq!(groups[&1].identifiers()[0].name, "a");
         assert_eq!(groups[&0].identifiers(), []);
+    }
+
+    #[test]
+    fn an_index_that_is_still_named_is_not_used_again() {
+        let mut store = Store(vec![]);
+        let limits = Limits { first_index: 5, ..limits(10) };
+        assert_eq!(step_at(&mut store, vec![], &limits, START).index, 5);
+        assert_eq!(step(&mut store, vec![config_map("a", 1)], 10).index, 6);
+        assert_eq!(index_of_master("crp", "crp-5-snapshot"), Some(5));
+        for other in ["", "crp-5-0", "other-5-snapshot", "crp-x-5-snapshot"] {
+            assert_eq!(index_of_master("crp", other), None);
+        }
     }
 
     #[test]

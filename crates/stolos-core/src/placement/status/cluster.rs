@@ -1,6 +1,8 @@
 //! How far a placement got on each cluster.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use std::collections::BTreeMap;
+
 use stolos_api::placement::names::{condition as type_, reason};
 use stolos_api::placement::{ClusterDecision, PerClusterPlacementStatus, ResourceBindingStatus};
 
@@ -12,7 +14,14 @@ use crate::placement::condition::{Builder, Status, find_current};
 pub(super) fn statuses(observed: &Observed<'_>) -> Vec<PerClusterPlacementStatus> {
     let (selected, others) = decisions(observed);
     let n_missing = n_missing(observed.spec.policy.as_ref(), selected.len());
-    let entries = selected.iter().map(|decision| entry(observed, decision));
+    let bindings = by_cluster(observed);
+    let previous = &observed.previous.per_cluster_placement_statuses;
+    let previous: BTreeMap<&str, &PerClusterPlacementStatus> =
+        previous.iter().map(|entry| (entry.cluster_name.as_str(), entry)).collect();
+    let entries = selected.iter().map(|decision| {
+        let name = decision.cluster_name.as_str();
+        entry(observed, decision, bindings.get(name).copied(), previous.get(name).copied())
+    });
     let missing = others.iter().take(n_missing).map(|decision| missing(observed, decision));
     entries.chain(missing).collect()
 }
@@ -49,10 +58,23 @@ fn builder<'a>(
     }
 }
 
-fn entry(observed: &Observed<'_>, decision: &ClusterDecision) -> PerClusterPlacementStatus {
+/// Returns the live bindings that the policy in force has decided.
+fn by_cluster<'a>(observed: &Observed<'a>) -> BTreeMap<&'a str, &'a Binding<'a>> {
+    let policy = observed.policy_snapshot.name;
+    let live = observed.bindings.iter().filter(|binding| {
+        !binding.deleting && binding.spec.scheduling_policy_snapshot_name == policy
+    });
+    live.map(|binding| (binding.spec.target_cluster.as_str(), binding)).collect()
+}
+
+fn entry(
+    observed: &Observed<'_>,
+    decision: &ClusterDecision,
+    binding: Option<&Binding<'_>>,
+    previous: Option<&PerClusterPlacementStatus>,
+) -> PerClusterPlacementStatus {
     let name = &decision.cluster_name;
-    let previous = &observed.previous.per_cluster_placement_statuses;
-    let build = builder(observed, previous.iter().find(|entry| entry.cluster_name == *name));
+    let build = builder(observed, previous);
     let mut entry = PerClusterPlacementStatus {
         cluster_name: name.clone(),
         conditions: vec![build.condition(
@@ -67,11 +89,6 @@ fn entry(observed: &Observed<'_>, decision: &ClusterDecision) -> PerClusterPlace
     if !external {
         observed.latest_index.unwrap_or_default().clone_into(&mut entry.observed_resource_index);
     }
-    let binding = observed.bindings.iter().find(|binding| {
-        !binding.deleting
-            && binding.spec.target_cluster == *name
-            && binding.spec.scheduling_policy_snapshot_name == observed.policy_snapshot.name
-    });
     let Some(binding) = binding else {
         entry.conditions.push(build.condition(
             type_::ROLLOUT_STARTED,

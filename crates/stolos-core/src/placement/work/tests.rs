@@ -226,11 +226,14 @@ proptest! {
         let (old, new) = (spec("crp-0-snapshot"), spec("crp-1-snapshot"));
         let mut works = vec![];
         for (spec, index, groups) in [(&old, "0", &before), (&new, "1", &after)] {
+            prop_assert!(!is_settled(&target(spec, index), groups.len(), 0, &refs(&works)));
             let first = plan(&target(spec, index), make(groups), &refs(&works)).unwrap();
             apply(&mut works, first);
             works.reverse();
             let again = plan(&target(spec, index), make(groups), &refs(&works)).unwrap();
             prop_assert!(again.is_empty());
+            prop_assert!(is_settled(&target(spec, index), groups.len(), 0, &refs(&works)));
+            prop_assert!(!is_settled(&target(spec, index), groups.len(), 1, &refs(&works)));
             prop_assert_eq!(works.len(), groups.len());
         }
     }
