@@ -54,16 +54,9 @@ impl<'a> Change<'a> {
             };
             let is_selected = is_reached
                 && is_of_kind(object, &gvk_of(selector))
-                && self.states().any(|object| self.matches(selector, object));
+                && self.states().any(|object| matches(selector, object));
             is_selected || (reach == Reach::Cluster && self.is_content(selector, home))
         })
-    }
-
-    fn matches(&self, selector: &ResourceSelectorTerm, object: &Value) -> bool {
-        let is_named = selector.name.is_empty() || selector.name == object::name(object);
-        // A Service decides about Endpoints of its name, whatever their labels.
-        let is_itself = Gvk::of(object).kind == selector.kind;
-        is_named && (!is_itself || has_labels(selector, object))
     }
 
     /// Returns whether the object is in a namespace that is selected with its content.
@@ -80,6 +73,13 @@ impl<'a> Change<'a> {
             && (selector.label_selector.is_none()
                 || self.namespace.is_some_and(|namespace| has_labels(selector, namespace)))
     }
+}
+
+fn matches(selector: &ResourceSelectorTerm, object: &Value) -> bool {
+    let is_named = selector.name.is_empty() || selector.name == object::name(object);
+    // A Service decides about Endpoints of its name, whatever their labels.
+    let is_itself = Gvk::of(object).kind == selector.kind;
+    is_named && (!is_itself || has_labels(selector, object))
 }
 
 fn is_of_kind(object: &Value, selected: &Gvk) -> bool {

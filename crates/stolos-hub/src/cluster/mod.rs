@@ -355,11 +355,12 @@ fn internal_member_cluster(
     state: ClusterState,
 ) -> InternalMemberCluster {
     let name = member.metadata.name.as_deref().unwrap_or_default();
-    let mut internal = InternalMemberCluster::default();
-    internal.metadata = owned_by(member, name, Some(namespace));
-    internal.spec = InternalMemberClusterSpec {
-        state,
-        heartbeat_period_seconds: member.spec.heartbeat_period_seconds,
-    };
-    internal
+    InternalMemberCluster {
+        metadata: owned_by(member, name, Some(namespace)),
+        spec: InternalMemberClusterSpec {
+            state,
+            heartbeat_period_seconds: member.spec.heartbeat_period_seconds,
+        },
+        status: None,
+    }
 }

@@ -72,7 +72,7 @@ struct Feed {
 type Custom = BTreeMap<String, (GroupKind, Option<Kind>)>;
 
 enum Event {
-    Definition(watcher::Event<Definition>),
+    Definition(Box<watcher::Event<Definition>>),
     Discovered(Kinds),
     Fed(Fed),
 }
@@ -101,7 +101,7 @@ impl Feed {
             }
             match self.event().await {
                 Event::Fed(fed) => return fed,
-                Event::Definition(event) => self.define(event),
+                Event::Definition(event) => self.define(*event),
                 Event::Discovered(kinds) => {
                     self.discovery = None;
                     self.discovered = Some(kinds);
@@ -116,7 +116,7 @@ impl Feed {
         let Self { definitions, discovery, watches, .. } = self;
         let defined = async {
             match definitions.next().await {
-                Some(event) => Event::Definition(event),
+                Some(event) => Event::Definition(Box::new(event)),
                 None => futures::future::pending().await,
             }
         };
@@ -143,7 +143,7 @@ impl Feed {
         match event {
             watcher::Event::Init => self.listing.clear(),
             watcher::Event::InitApply(definition) => {
-                let (name, kind) = self.read(definition);
+                let (name, kind) = self.read(&definition);
                 self.listing.insert(name, kind);
             }
             watcher::Event::InitDone => {
@@ -158,14 +158,14 @@ impl Feed {
                 self.publish();
             }
             watcher::Event::Apply(definition) => {
-                let (name, kind) = self.read(definition);
+                let (name, kind) = self.read(&definition);
                 let Some(custom) = &mut self.custom else { return };
                 if custom.insert(name, kind.clone()) != Some(kind) {
                     self.publish();
                 }
             }
             watcher::Event::Delete(definition) => {
-                let (name, (kind, _)) = self.read(definition);
+                let (name, (kind, _)) = self.read(&definition);
                 let Some(custom) = &mut self.custom else { return };
                 custom.remove(&name);
                 self.forget([kind]);
@@ -180,13 +180,13 @@ impl Feed {
         kinds.into_iter().for_each(|kind| drop(discovered.remove(&kind)));
     }
 
-    fn read(&self, definition: Definition) -> (String, (GroupKind, Option<Kind>)) {
+    fn read(&self, definition: &Definition) -> (String, (GroupKind, Option<Kind>)) {
         let name = definition.metadata.name.clone().unwrap_or_default();
         let kind = GroupKind {
             group: definition.spec.group.clone(),
             kind: definition.spec.names.kind.clone(),
         };
-        (name, (kind, self.defined(&definition)))
+        (name, (kind, self.defined(definition)))
     }
 
     /// Returns the kind of a definition unless the hub has refused it. One that is only about to be served counts: until

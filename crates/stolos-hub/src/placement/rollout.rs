@@ -44,7 +44,7 @@ impl World {
             now,
         });
         match plan {
-            Ok(plan) => self.carry_out_rollout(placement, plan, now),
+            Ok(plan) => self.carry_out_rollout(placement, &plan, now),
             Err(error) => {
                 error!(placement = key.name, namespace = key.namespace, %error, "rollout stands still");
                 Plan::default()
@@ -55,7 +55,7 @@ impl World {
     fn carry_out_rollout(
         &self,
         placement: &ClusterResourcePlacement,
-        plan: rollout::Plan,
+        plan: &rollout::Plan,
         now: Timestamp,
     ) -> Plan<Job> {
         let existing = |name: &str| {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use stolos_api::cluster::MemberCluster;
 use stolos_api::placement::{
     BindingState, ClusterResourceBinding, ClusterResourcePlacement, ClusterResourceSnapshot,
-    ClusterSchedulingPolicySnapshot, Work,
+    ClusterSchedulingPolicySnapshot, Work, WorkSpec, WorkStatus,
 };
 use stolos_controller::{Change, Controller, Key, Plan, Stored, Write};
 use stolos_core::placement::object::Gvk;
@@ -413,7 +413,7 @@ fn a_work_in_the_way_is_reported_and_left_alone() {
     let mut hub = Hub::new();
     hub.know_kinds();
     hub.member("a");
-    let mut foreign = Work::new("crp-work", Default::default());
+    let mut foreign = Work::new("crp-work", WorkSpec::default());
     foreign.metadata.namespace = Some("fleet-member-a".to_owned());
     hub.put(foreign.clone());
     hub.put(placement("crp"));
@@ -464,7 +464,7 @@ fn the_report_of_a_member_wakes_its_binding_alone() {
     let mut hub = Hub::placed();
     let mut work = hub.works()[0].clone();
     work.metadata.resource_version = Some((hub.revision + 1).to_string());
-    work.status = Some(Default::default());
+    work.status = Some(WorkStatus::default());
     let woken = hub.world.learn(Change::Applied(Seen::Object(work.into())));
     let binding = hub.bindings().into_iter().find(|b| b.spec.target_cluster == "a").unwrap();
     assert_eq!(woken, [Item::Generate(Key::of(&binding.metadata))]);

@@ -123,7 +123,7 @@ impl World {
                     Err(()) => Vec::new(),
                     // Our own report is no news.
                     Ok(Some(before)) if Stamp::of(&before.metadata) == after => Vec::new(),
-                    Ok(_) => everything(key),
+                    Ok(_) => everything(&key),
                 }
             }
             Object::Policy(object) => {
@@ -210,7 +210,7 @@ impl World {
                 return self.freed(&object);
             }
         }
-        parent.map(everything).unwrap_or_default()
+        parent.as_ref().map(everything).unwrap_or_default()
     }
 
     /// Whom the end of a Work concerns: its binding, and one that waits to use its name.
@@ -314,7 +314,7 @@ impl World {
     }
 }
 
-fn everything(placement: Key) -> Vec<Item> {
+fn everything(placement: &Key) -> Vec<Item> {
     [Item::Select, Item::Schedule, Item::Rollout, Item::Report]
         .map(|item| item(placement.clone()))
         .into()

@@ -146,10 +146,9 @@ fn member(heartbeat: Timestamp) -> MemberCluster {
         conditions: vec![holds(condition::JOINED), holds(condition::HEALTHY)],
         last_received_heartbeat: Some(Time(heartbeat)),
     };
-    let mut member = MemberCluster::default();
-    member.status =
-        Some(MemberClusterStatus { agent_status: vec![agent], ..MemberClusterStatus::default() });
-    member
+    let status =
+        MemberClusterStatus { agent_status: vec![agent], ..MemberClusterStatus::default() };
+    MemberCluster { status: Some(status), ..MemberCluster::default() }
 }
 
 fn with_property(value: &str, observed: Timestamp) -> MemberCluster {
