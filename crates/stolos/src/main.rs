@@ -61,9 +61,9 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
 /// Logs go to standard error; `STOLOS_LOG` sets what is logged, as in `info` or `stolos_hub=debug`.
 fn start_logging(cli: &Cli) {
     use tracing_subscriber::EnvFilter;
-    // The watcher of kube warns of what its back-off handles.
-    let default =
-        if cli.global.verbose { "info,kube_runtime=error" } else { "warn,kube_runtime=error" };
+    // The watcher of kube warns of what its back-off handles, its client of what it returns as an error too.
+    let level = if cli.global.verbose { "info" } else { "warn" };
+    let default = format!("{level},kube_runtime=error,kube_client=off");
     let filter = EnvFilter::try_from_env("STOLOS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }

@@ -145,11 +145,17 @@ pub(super) fn explain(doing: &str, error: kube::Error) -> anyhow::Error {
     match error {
         kube::Error::Api(status) => refused(doing, &status),
         kube::Error::Service(error) => Hinted::new(
-            format!("{doing}: the hub does not answer: {error}"),
+            format!("{doing}: the hub does not answer: {}", chain(error.as_ref())),
             "see whether the fleet runs (`stolos up`) and whether --kubeconfig and --context name its hub",
         ),
         error => anyhow::Error::from(error).context(doing.to_owned()),
     }
+}
+
+/// Returns an error with its causes: what happened to the connection is in the last one.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn refused(doing: &str, status: &Status) -> anyhow::Error {

@@ -148,6 +148,13 @@ pub(super) fn stop(run: &UpdateRun, name: &str) -> Result<Change, Refusal> {
     }
 }
 
+/// Whether the hub has said what a run consists of, or why it cannot.
+pub(super) fn is_decided(run: &UpdateRun) -> bool {
+    run.status
+        .as_ref()
+        .is_some_and(|status| !status.stages.is_empty() || status.status.error.is_some())
+}
+
 /// Decides how to leave things out of a run.
 pub(super) fn skip(run: &UpdateRun, name: &str, targets: &[SkipTarget]) -> Result<Change, Refusal> {
     let state = text::state(run);
@@ -160,12 +167,18 @@ pub(super) fn skip(run: &UpdateRun, name: &str, targets: &[SkipTarget]) -> Resul
             format!("`stolos updaterun show {name}` tells what it did"),
         );
     }
-    let Some(status) = run.status.as_ref().filter(|status| !status.stages.is_empty()) else {
+    let Some(status) = run.status.as_ref().filter(|_| is_decided(run)) else {
         return refuse(
             format!("the hub has not yet decided what update run `{name}` consists of"),
             "is `stolos hub` or `stolos up` running? try again when it is",
         );
     };
+    if let (true, Some(error)) = (status.stages.is_empty(), &status.status.error) {
+        return refuse(
+            format!("update run `{name}` has nothing to skip: {}", error.message),
+            "put the run right with `kubectl edit`, or delete it and create another",
+        );
+    }
     let unknown: Vec<String> =
         targets.iter().filter(|target| find(status, target).is_none()).map(describe).collect();
     if !unknown.is_empty() {

@@ -1,7 +1,11 @@
 //! `start`, `stop` and `skip`: read the run, decide, write, tell.
 
+use std::time::Duration;
+
+use anyhow::Context;
 use clap::Args;
 use kube::api::{Patch, PatchParams};
+use kube::runtime::wait::await_condition;
 use stolos_api::update::{SkipTarget, SkipTargetType, UpdateRun};
 
 use super::hub::{self, Fleet};
@@ -14,6 +18,9 @@ use crate::output;
 /// Attempts to write before giving up. The hub writes the status of a running run often, and each of its writes may
 /// come between our read and our write; so many in a row mean something else.
 const ATTEMPTS: u32 = 10;
+
+/// How long the hub may take to decide what a new run consists of.
+const DECIDED_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Args)]
 pub(crate) struct SkipArgs {
@@ -84,9 +91,23 @@ pub(super) async fn skip(args: SkipArgs, output: Output) -> anyhow::Result<Exit>
     let targets = args.targets();
     let fleet = Fleet::connect(&args.run.fleet).await?;
     let doing = format!("failed to skip parts of update run `{name}`");
+    fleet.run(name).await?;
+    wait_for_stages(&fleet, name).await.with_context(|| doing.clone())?;
     let (run, change) =
         carry_out(&fleet, name, &doing, |run| request::skip(run, name, &targets)).await?;
     tell(name, &run, &change, output)
+}
+
+/// Waits until the hub has decided what a new run consists of. When it takes too long, the decision about the skip
+/// says so.
+async fn wait_for_stages(fleet: &Fleet, name: &str) -> anyhow::Result<()> {
+    let is_decided = |run: Option<&UpdateRun>| run.is_none_or(request::is_decided);
+    let object = fleet.object_name(name);
+    let decided = await_condition(fleet.runs(), &object, is_decided);
+    match tokio::time::timeout(DECIDED_WITHIN, decided).await {
+        Ok(decided) => decided.map(|_| ()).map_err(anyhow::Error::from),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Writes what `decide` says, deciding afresh when somebody else was faster.

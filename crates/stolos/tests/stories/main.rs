@@ -6,6 +6,7 @@
 
 mod backend;
 mod bad_input;
+mod demo;
 mod kubectl;
 mod kubectl_story;
 mod lifecycle;
