@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use stolos_apiserver::auth::{DEFAULT_ISSUER, TokenSigner};
+use stolos_apiserver::controllers::Controllers;
 use stolos_apiserver::serve::kubeconfig::{self, Context, Login};
 use stolos_apiserver::serve::{CertificateAuthority, Limits, Server, server_config};
 use stolos_apiserver::server::{ApiServer, Options};
@@ -40,7 +41,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
             TokenSigner::generate(DEFAULT_ISSUER)?,
         ),
     };
-    let options = Options { signer: Some(Arc::new(signer)), ..Options::default() };
+    let root_ca = Some(authority.certificate().to_owned());
+    let options = Options {
+        signer: Some(Arc::new(signer)),
+        controllers: Controllers { root_ca, ..Controllers::default() },
+        ..Options::default()
+    };
     let api = ApiServer::start(store.cluster("example")?, options).await?;
 
     let tls = server_config(&authority.server(&[], now)?, &authority)?;

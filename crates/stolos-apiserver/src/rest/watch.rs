@@ -46,9 +46,8 @@ pub(crate) async fn watch(
     let asked = options.resource_version;
     let send_initial =
         options.send_initial_events.unwrap_or(asked.is_none_or(|revision| revision == 0));
-    if let (Some(_), Some(revision)) = (options.send_initial_events, asked) {
-        core.wait_until(revision).await?;
-    }
+    // A cursor in the future would silently skip what happens until then.
+    core.wait_until(asked.unwrap_or(0)).await?;
     let (initial, from) = if send_initial {
         let now = ListOptions::default();
         let page = list::page(core, &call, &now, &selectors).await?;

@@ -126,9 +126,11 @@ async fn a_version_before_history_is_an_error_event_in_a_successful_answer() {
 async fn a_version_that_is_not_reached_times_out() {
     let cluster = Cluster::start().await;
     let path = "/api/v1/namespaces/default/configmaps?resourceVersion=99999999999999999";
-    let (status, body) = cluster.send(Method::GET, path, None).await;
-    assert_eq!(status.as_u16(), 504);
-    assert_eq!(body["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
+    for path in [path.to_owned(), format!("{path}&watch=1")] {
+        let (status, body) = cluster.send(Method::GET, &path, None).await;
+        assert_eq!(status.as_u16(), 504, "{path}");
+        assert_eq!(body["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
+    }
 }
 
 #[tokio::test(start_paused = true)]
