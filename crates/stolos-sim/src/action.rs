@@ -54,12 +54,21 @@ pub(crate) async fn execute(
         Ok(object) => Ok(object),
         // The world moved on; its change arrives by watch and the decision is made afresh.
         Err(kube::Error::Api(status))
-            if status.is_conflict() || status.is_not_found() || status.is_already_exists() =>
+            if status.is_conflict()
+                || status.is_not_found()
+                || status.is_already_exists()
+                || in_terminating_namespace(&status) =>
         {
             Ok(None)
         }
         Err(error) => Err(error),
     }
+}
+
+/// Tells whether a creation was refused because its namespace is going: so is whatever wants it.
+fn in_terminating_namespace(status: &kube::core::Status) -> bool {
+    let causes = status.details.as_ref().map_or(&[][..], |details| &details.causes);
+    causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 async fn create(client: &Client, object: Object) -> Result<Object, kube::Error> {

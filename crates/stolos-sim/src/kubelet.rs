@@ -45,9 +45,8 @@ pub(crate) fn decide(world: &World, pod: &Pod, delay: Duration, now: Timestamp) 
     };
     let delay = SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX);
     match phase(pod) {
-        "Succeeded" | "Failed" => Step::default(),
         "Running" if finishes(world, pod) => after(started(pod), delay, now, || finish(pod, now)),
-        "Running" => Step::default(),
+        "Running" | "Succeeded" | "Failed" => Step::default(),
         _ => match failure(world, pod) {
             Some(reason) if waiting_reason(pod) == Some(reason.as_str()) => Step::default(),
             Some(reason) => Step::act(status(pod, waiting(world, pod, node, &reason, now))),

@@ -150,7 +150,7 @@ impl Simulation {
                 if let Some(listed) = self.listed.get_mut(&object.kind()) {
                     listed.insert(key(object.meta()));
                 }
-                self.learn(object);
+                self.learn(&object);
             }
             Event::Changed(Change::Deleted(object)) => {
                 if self.world.remove(&object) {
@@ -177,9 +177,9 @@ impl Simulation {
         }
     }
 
-    fn learn(&mut self, object: Object) {
+    fn learn(&mut self, object: &Object) {
         if self.world.insert(object.clone()) {
-            self.touch(&object);
+            self.touch(object);
         }
     }
 
@@ -281,7 +281,7 @@ impl Simulation {
         self.world.assumed.clear();
         for (item, result) in results {
             match result {
-                Ok(Some(object)) => self.learn(object),
+                Ok(Some(object)) => self.learn(&object),
                 Ok(None) => {}
                 Err(error) => {
                     warn!(cluster = %self.config.cluster.name, kind = ?item.0, name = %item.1.name, %error, "failed to simulate");

@@ -230,7 +230,7 @@ fn new_slice(
             ..ObjectMeta::default()
         },
         address_type: "IPv4".to_owned(),
-        endpoints: endpoints.to_vec().into(),
+        endpoints: endpoints.to_vec(),
         ports: Some(ports.to_vec()),
     }
 }
