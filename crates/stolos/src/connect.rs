@@ -36,7 +36,7 @@ async fn from_file(path: Option<&Path>, context: Option<&str>) -> anyhow::Result
         Some(path) => Kubeconfig::read_from(path)
             .with_context(|| format!("failed to read kubeconfig `{}`", path.display()))?,
         None => Kubeconfig::read().map_err(|error| {
-            Hinted::new(
+            Hinted::error(
                 format!("no kubeconfig: {error}"),
                 "start a fleet with `stolos up`, or name a file with --kubeconfig",
             )

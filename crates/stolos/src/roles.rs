@@ -27,7 +27,8 @@ pub(crate) async fn hub(args: HubArgs) -> anyhow::Result<Exit> {
     let client =
         connect::role(args.hub.hub_kubeconfig.as_deref(), args.hub.hub_context.as_deref()).await?;
     let options = Options { name: "hub", concurrency: CONCURRENCY, clock: clock() };
-    let work = stolos_hub::run(client.clone(), stolos_hub::Config::default(), options);
+    // Boxed: all controllers of the hub are one large future.
+    let work = Box::pin(stolos_hub::run(client.clone(), stolos_hub::Config::default(), options));
     lead(client, "stolos-hub", &args.leader, work).await
 }
 

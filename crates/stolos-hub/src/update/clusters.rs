@@ -91,7 +91,9 @@ impl Followers {
     fn retain(&mut self, listed: &BTreeSet<Key>) {
         let gone: Vec<Key> =
             self.by_member.keys().filter(|key| !listed.contains(key)).cloned().collect();
-        gone.iter().for_each(|key| self.remove(key));
+        for key in &gone {
+            self.remove(key);
+        }
     }
 }
 

@@ -52,11 +52,11 @@ impl Listeners {
 
 async fn bind(ip: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
     TcpListener::bind(SocketAddr::new(ip, port)).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => Hinted::new(
+        std::io::ErrorKind::AddrInUse => Hinted::error(
             format!("port {port} on {ip} is in use"),
             "choose other ports with --base-port, or 0 for any free ones",
         ),
-        std::io::ErrorKind::AddrNotAvailable => Hinted::new(
+        std::io::ErrorKind::AddrNotAvailable => Hinted::error(
             format!("{ip} is not an address of this machine"),
             "choose another --listen address",
         ),

@@ -38,7 +38,7 @@ impl DataDir {
         let settings = settings(path, members)?;
         let store = Store::open(&path.join("store")).map_err(|error| {
             let hint = "point --data-dir at another directory, or restore this one from a backup";
-            Hinted::new(chain(&error), hint)
+            Hinted::error(chain(&error), hint)
         })?;
         Ok(Self { path: path.to_owned(), store, settings, _lock: Some(lock), _temporary: None })
     }
@@ -107,7 +107,7 @@ fn lock(path: &Path) -> anyhow::Result<File> {
         File::create(&file).with_context(|| format!("failed to open `{}`", file.display()))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Hinted::new(
+        Err(std::fs::TryLockError::WouldBlock) => Err(Hinted::error(
             format!("data directory `{}` is in use by another process", path.display()),
             "stop the other `stolos up`, or choose another --data-dir",
         )),
@@ -123,7 +123,7 @@ fn settings(path: &Path, members: Option<u32>) -> anyhow::Result<Settings> {
     let shown = file.display();
     let before: Option<Settings> = match std::fs::read(&file) {
         Ok(bytes) => Some(serde_json::from_slice(&bytes).map_err(|error| {
-            Hinted::new(
+            Hinted::error(
                 format!("`{shown}` is damaged: {error}"),
                 "nothing was changed; restore the file from a backup, or write {\"members\":N} into it",
             )
@@ -134,7 +134,7 @@ fn settings(path: &Path, members: Option<u32>) -> anyhow::Result<Settings> {
     let known = before.as_ref().map(|settings| settings.members);
     let members = members.or(known).unwrap_or(DEFAULT_MEMBERS);
     if let Some(known) = known.filter(|known| *known > members) {
-        return Err(Hinted::new(
+        return Err(Hinted::error(
             format!(
                 "`--members {members}` is fewer than the {known} members in data directory `{}`",
                 path.display()

@@ -102,7 +102,7 @@ pub(super) async fn run(args: CreateArgs, output: Output) -> anyhow::Result<Exit
     {
         Ok(run) => run,
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            return Err(Hinted::new(
+            return Err(Hinted::error(
                 format!("update run `{name}` exists already in {fleet}"),
                 format!("`stolos updaterun show {name}` shows it; choose another name"),
             ));

@@ -43,7 +43,7 @@ pub(super) async fn run(args: DeleteArgs, output: Output) -> anyhow::Result<Exit
 async fn delete(fleet: &Fleet, name: &str) -> anyhow::Result<UpdateRun> {
     let run = fleet.run(name).await?;
     if is_under_way(&run) {
-        return Err(Hinted::new(
+        return Err(Hinted::error(
             format!("update run `{name}` is {}", text::name_of(text::state(&run))),
             format!("`stolos updaterun stop {name} --wait` first"),
         ));
@@ -68,7 +68,7 @@ async fn delete(fleet: &Fleet, name: &str) -> anyhow::Result<UpdateRun> {
             gone.with_context(|| format!("failed to see whether update run `{name}` is gone"))?
         }
         Err(_) => {
-            return Err(Hinted::new(
+            return Err(Hinted::error(
                 format!(
                     "update run `{name}` is marked for deletion but not gone after {} s",
                     GONE_WITHIN.as_secs()

@@ -62,7 +62,7 @@ impl Fleet {
             Ok(runs) => runs.iter().map(|run| format!("`{}`", self.short_name(run))).collect(),
             Err(error) => return error,
         };
-        Hinted::new(message, there_are(names, "update runs"))
+        Hinted::error(message, there_are(names, "update runs"))
     }
 
     /// Returns an error unless the fleet has this strategy.
@@ -74,7 +74,7 @@ impl Fleet {
         let names =
             strategies.iter().map(|strategy| format!("`{}`", self.short_name(strategy))).collect();
         let message = format!("there is no update strategy `{name}` in {self}");
-        Err(Hinted::new(message, there_are(names, "update strategies")))
+        Err(Hinted::error(message, there_are(names, "update strategies")))
     }
 
     /// Returns an error unless the fleet exists.
@@ -86,7 +86,7 @@ impl Fleet {
             Ok(None) => {
                 let hint =
                     "name another with --fleet and --namespace; `kubectl get fleets -A` lists them";
-                Err(Hinted::new(format!("there is no {self}"), hint))
+                Err(Hinted::error(format!("there is no {self}"), hint))
             }
             Err(error) => Err(explain(&format!("failed to get {self}"), error)),
         }
@@ -144,7 +144,7 @@ fn there_are(mut names: Vec<String>, what: &str) -> String {
 pub(super) fn explain(doing: &str, error: kube::Error) -> anyhow::Error {
     match error {
         kube::Error::Api(status) => refused(doing, &status),
-        kube::Error::Service(error) => Hinted::new(
+        kube::Error::Service(error) => Hinted::error(
             format!("{doing}: the hub does not answer: {}", chain(error.as_ref())),
             "see whether the fleet runs (`stolos up`) and whether --kubeconfig and --context name its hub",
         ),
@@ -172,7 +172,7 @@ fn refused(doing: &str, status: &Status) -> anyhow::Error {
     let kind_is_unknown =
         status.is_not_found() && details.is_none_or(|details| details.name.is_empty());
     if kind_is_unknown {
-        return Hinted::new(
+        return Hinted::error(
             format!("{doing}: the hub does not know the kinds of Stolos"),
             "install them with `stolos crds | kubectl apply --server-side -f -`, or name another hub with --context",
         );

@@ -121,7 +121,8 @@ async fn carry_out(
     let mut attempt = 1;
     loop {
         let run = fleet.run(name).await?;
-        let change = decide(&run).map_err(|refusal| Hinted::new(refusal.message, refusal.hint))?;
+        let change =
+            decide(&run).map_err(|refusal| Hinted::error(refusal.message, refusal.hint))?;
         if change.is_empty() {
             return Ok((run, change));
         }

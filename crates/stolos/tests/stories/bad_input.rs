@@ -57,7 +57,7 @@ fn rules_of_a_placement_hold_across_fields_and_updates() {
 fn an_invalid_update_run_is_refused_by_field() {
     let Some(up) = Up::start(1) else { return };
     let hub = up.kubectl("hub");
-    let wrong = r#"
+    let wrong = r"
 apiVersion: fleet.stolos.dev/v1alpha1
 kind: UpdateRun
 metadata:
@@ -68,7 +68,7 @@ spec:
   managedClusterUpdate:
     upgrade:
       type: Full
-"#;
+";
     let output = hub.with_input(&["create", "-f", "-"], wrong);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
@@ -82,7 +82,7 @@ spec:
 fn an_invalid_definition_and_an_unknown_kind_are_refused() {
     let Some(up) = Up::start(1) else { return };
     let hub = up.kubectl("hub");
-    let wrong = r#"
+    let wrong = r"
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata:
@@ -100,7 +100,7 @@ spec:
         type: object
         properties:
           spec: {properties: {size: {type: integer}}}
-"#;
+";
     let output = hub.with_input(&["create", "-f", "-"], wrong);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("openAPIV3Schema.properties[spec].type"), "{stderr}");

@@ -47,7 +47,7 @@ fn a_custom_resource_lives_and_goes_with_its_definition() {
     assert!(gone.contains("doesn't have a resource type") || gone.contains("NotFound"), "{gone}");
 }
 
-const WIDGETS: &str = r#"
+const WIDGETS: &str = r"
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata:
@@ -78,7 +78,7 @@ spec:
             type: object
             properties:
               size: {type: integer}
-"#;
+";
 
 fn everyday(kubectl: &Kubectl) {
     kubectl.run(&["create", "namespace", "shop"]);

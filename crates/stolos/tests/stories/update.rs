@@ -6,14 +6,14 @@ use crate::backend::Fleet;
 
 #[test]
 fn the_canary_is_updated_before_the_rest_embedded() {
-    let Some(fleet) = Fleet::embedded(3) else { return };
-    story(&fleet);
+    let Some(mut fleet) = Fleet::embedded(3) else { return };
+    story(&mut fleet);
 }
 
 #[test]
 fn the_canary_is_updated_before_the_rest_kubernetes() {
-    let Some(fleet) = Fleet::kubernetes(2) else { return };
-    story(&fleet);
+    let Some(mut fleet) = Fleet::kubernetes(2) else { return };
+    story(&mut fleet);
 }
 
 fn run(name: &str, version: &str) -> Value {
@@ -51,9 +51,16 @@ fn versions(fleet: &Fleet, member: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-fn story(fleet: &Fleet) {
+fn story(fleet: &mut Fleet) {
     let hub = fleet.kubectl("hub");
     hub.apply(&run("june", "1.35.0").to_string());
+    if let Fleet::Kubernetes(kubernetes) = fleet {
+        hub.wait_for("the first stage begins", &["updaterun", "local.june"], |run| {
+            run["status"]["stages"][0]["status"]["state"] == "Running"
+        });
+        kubernetes.restart_hub();
+    }
+    let fleet = &*fleet;
     let last = if matches!(fleet, Fleet::Embedded(_)) { "member-3" } else { "member-2" };
     hub.wait_for("the second stage begins", &["updaterun", "local.june"], |run| {
         let second =
