@@ -3,8 +3,10 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
-use kube::api::ListParams;
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 use stolos_api::placement::{
     AppliedWork, ClusterResourceBinding, ClusterResourceSnapshot, ClusterSchedulingPolicySnapshot,
@@ -255,4 +257,75 @@ async fn selectors_that_cannot_be_used_are_reported_and_withdraw_nothing() {
     fleet.available("crp", &["a"]).await;
     value_of(fleet.member("a"), "one").await;
     assert_eq!(names(fleet.member("a").inside::<Secret>("app")).await, Vec::<String>::new());
+}
+
+/// Returns a definition of a namespaced kind without a schema to speak of.
+fn widgets() -> CustomResourceDefinition {
+    let schema = json!({"openAPIV3Schema": {
+        "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+    }});
+    serde_json::from_value(json!({
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"kind": "Widget", "plural": "widgets"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
+        },
+    }))
+    .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_comes_later_is_placed_and_its_definition_can_follow() {
+    let fleet = Fleet::start(&["a", "b"]).await;
+    create_app(&fleet.hub).await;
+    // Nothing tells when a widget is available; the default wait of a minute is longer than tests wait.
+    let strategy = json!({"rollingUpdate": {"unavailablePeriodSeconds": 1}});
+    fleet.place("crp", json!({"resourceSelectors": [selector()], "strategy": strategy})).await;
+    fleet.available("crp", &["a", "b"]).await;
+
+    create(&fleet.hub.all(), &widgets()).await;
+    let gvk = GroupVersionKind::gvk("example.com", "v1", "Widget");
+    let resource = ApiResource::from_gvk(&gvk);
+    let widget = DynamicObject::new("w", &resource).within("app");
+    let on = |cluster: &Cluster| -> Api<DynamicObject> {
+        Api::namespaced_with(cluster.client.clone(), "app", &resource)
+    };
+    eventually(
+        &fleet.hub.all::<CustomResourceDefinition>(),
+        "widgets.example.com",
+        "is served",
+        |crd| {
+            let status = crd.and_then(|crd| crd.status.as_ref());
+            let conditions =
+                status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+            conditions.iter().any(|c| c.type_ == "Established" && c.status == "True")
+        },
+    )
+    .await;
+    create(&on(&fleet.hub), &widget).await;
+    eventually(&fleet.placements(), "crp", "shows what failed", |placement| {
+        let status = placement.and_then(|placement| placement.status.as_ref());
+        status.is_some_and(|status| {
+            status.per_cluster_placement_statuses.iter().any(|cluster| {
+                cluster.failed_placements.iter().any(|failed| failed.resource.kind == "Widget")
+            })
+        })
+    })
+    .await;
+
+    let definition = json!({
+        "group": "apiextensions.k8s.io", "version": "v1", "kind": "CustomResourceDefinition",
+        "name": "widgets.example.com",
+    });
+    fleet.place("definitions", json!({"resourceSelectors": [definition]})).await;
+    fleet.available("definitions", &["a", "b"]).await;
+    fleet.available("crp", &["a", "b"]).await;
+    for member in fleet.members() {
+        on(member).get("w").await.unwrap();
+    }
+    delete(&on(&fleet.hub), "w").await;
+    for member in fleet.members() {
+        gone(&on(member), "w").await;
+    }
 }

@@ -1,15 +1,17 @@
 //! The kinds of the member that the agent has placed: where they are served, and a watch of each.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference};
 use kube::api::{Api, ApiResource, DynamicObject, PartialObjectMeta};
 use kube::core::GroupVersionKind;
 use kube::discovery::{Scope, oneshot};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource};
+use serde::Deserialize;
 use stolos_api::placement::AppliedWork;
 use stolos_core::placement::apply::Mapping;
 use tokio::sync::mpsc;
@@ -46,25 +48,36 @@ impl Kind {
     }
 }
 
+/// Group, version and kind.
 type Name = (String, String, String);
+
+type Known = Arc<Mutex<BTreeMap<Name, Kind>>>;
 
 /// Known kinds and their watches. A watch lives as long as the agent.
 pub(crate) struct Kinds {
     client: Client,
     notes: mpsc::Sender<Placed>,
-    known: Mutex<BTreeMap<Name, Kind>>,
-    watches: Mutex<JoinSet<()>>,
+    known: Known,
+    watches: Mutex<Watches>,
+}
+
+#[derive(Default)]
+struct Watches {
+    watched: BTreeSet<Name>,
+    tasks: JoinSet<()>,
 }
 
 impl Kinds {
     pub(crate) fn new(client: Client, notes: mpsc::Sender<Placed>) -> Self {
-        let mut watches = JoinSet::new();
-        watches.spawn(watch_records(client.clone(), notes.clone()));
-        Self { client, notes, known: Mutex::default(), watches: Mutex::new(watches) }
+        let known = Known::default();
+        let mut watches = Watches::default();
+        watches.tasks.spawn(watch_records(client.clone(), notes.clone()));
+        watches.tasks.spawn(watch_definitions(client.clone(), known.clone(), notes.clone()));
+        Self { client, notes, known, watches: Mutex::new(watches) }
     }
 
     /// Returns a kind, asking the member the first time, and watches it from then on. A kind that the member does not
-    /// serve is asked for again next time.
+    /// serve is asked for again next time; its definition, when it comes, is that time.
     pub(crate) async fn get(
         &self,
         group: &str,
@@ -72,7 +85,7 @@ impl Kinds {
         kind: &str,
     ) -> Result<Option<Kind>, kube::Error> {
         let name = (group.to_owned(), version.to_owned(), kind.to_owned());
-        if let Some(known) = self.lock_known().get(&name) {
+        if let Some(known) = lock(&self.known).get(&name) {
             return Ok(Some(known.clone()));
         }
         let gvk = GroupVersionKind::gvk(group, version, kind);
@@ -84,16 +97,19 @@ impl Kinds {
             Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         };
-        if self.lock_known().insert(name, found.clone()).is_none() {
+        lock(&self.known).insert(name.clone(), found.clone());
+        let mut watches = lock(&self.watches);
+        if watches.watched.insert(name) {
             let watch = watch(self.client.clone(), found.resource.clone(), self.notes.clone());
-            self.watches.lock().expect("no holder of this lock panics").spawn(watch);
+            watches.tasks.spawn(watch);
         }
+        drop(watches);
         Ok(Some(found))
     }
+}
 
-    fn lock_known(&self) -> std::sync::MutexGuard<'_, BTreeMap<Name, Kind>> {
-        self.known.lock().expect("no holder of this lock panics")
-    }
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().expect("no holder of this lock panics")
 }
 
 /// Notes every change of an object that an AppliedWork owns.
@@ -118,6 +134,65 @@ async fn watch_records(client: Client, notes: mpsc::Sender<Placed>) {
         record.metadata.name.iter().filter(|_| deleted).cloned().collect()
     })
     .await;
+}
+
+/// What counts of a CustomResourceDefinition. Their schemas are large, and nobody here reads them.
+type Definition = kube::core::object::Object<Defined, Published>;
+
+#[derive(Clone, Debug, Deserialize)]
+struct Defined {
+    group: String,
+    names: Names,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Names {
+    kind: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Published {
+    #[serde(default)]
+    conditions: Vec<Condition>,
+}
+
+/// Notes every custom kind that starts to be served, because Works may wait for it, and forgets those that end.
+async fn watch_definitions(client: Client, known: Known, notes: mpsc::Sender<Placed>) {
+    let resource = ApiResource::erase::<CustomResourceDefinition>(&());
+    let api: Api<Definition> = Api::all_with(client, &resource);
+    let events = watcher(api, watcher::Config::default().timeout(0)).default_backoff();
+    let mut events = std::pin::pin!(events);
+    let mut served = BTreeSet::new();
+    while let Some(event) = events.next().await {
+        let (definition, gone) = match event {
+            Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+                (object, false)
+            }
+            Ok(watcher::Event::Delete(object)) => (object, true),
+            Ok(watcher::Event::Init | watcher::Event::InitDone) => continue,
+            Err(error) => {
+                debug!(%error, "watch of the member's definitions failed; it starts over");
+                continue;
+            }
+        };
+        let kind = (definition.spec.group.clone(), definition.spec.names.kind.clone());
+        if gone {
+            served.remove(&kind);
+            lock(&known).retain(|(group, _, name), _| (group, name) != (&kind.0, &kind.1));
+        } else if is_established(&definition)
+            && served.insert(kind)
+            && notes.send(Placed::Unknown).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn is_established(definition: &Definition) -> bool {
+    let conditions = definition.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    conditions
+        .iter()
+        .any(|condition| condition.type_ == "Established" && condition.status == "True")
 }
 
 /// Follows a kind until nobody listens. What a first list shows is looked at with its Work anyway.
