@@ -21,9 +21,6 @@ pub const FLEET_LABEL: &str = "fleet.stolos.dev/fleet";
 /// Label on a namespace that stands for a resource group: the subscription.
 pub const SUBSCRIPTION_LABEL: &str = "fleet.stolos.dev/subscription";
 
-/// Finalizer on members: the hub's `MemberCluster` goes first.
-pub const FLEET_MEMBER_FINALIZER: &str = "fleet.stolos.dev/member";
-
 /// Longest name of a member, update run or strategy within its fleet.
 pub const MAX_NAME_LENGTH: usize = 50;
 

@@ -32,7 +32,7 @@ use crate::cluster::fleet::{
     printcolumn(name = "Name", type_ = "string", json_path = ".spec.displayName", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new(OBJECT_NAME_RULE).message(OBJECT_NAME_MESSAGE),
-    validation = Rule::new("self.spec.state == oldSelf.spec.state || !has(oldSelf.status) || oldSelf.status.state == 'Pending'").message("spec.state can only be changed while the gate is pending")
+    validation = Rule::new("self.spec.state == oldSelf.spec.state || !has(oldSelf.status) || oldSelf.status.state == 'Pending'").message("spec.state can only be changed while the gate is pending").field_path(".spec.state").reason(Reason::FieldValueForbidden)
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GateSpec {

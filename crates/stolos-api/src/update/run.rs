@@ -40,9 +40,9 @@ fn unless_started(condition: &str) -> String {
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.status.error.message", priority = "1"),
     validation = Rule::new(OBJECT_NAME_RULE).message(OBJECT_NAME_MESSAGE),
-    validation = Rule::new(unless_started("self.spec.managedClusterUpdate == oldSelf.spec.managedClusterUpdate")).message(&*format!("spec.managedClusterUpdate {NOT_AFTER_START}")),
-    validation = Rule::new(unless_started("has(self.spec.strategy) == has(oldSelf.spec.strategy) && (!has(self.spec.strategy) || self.spec.strategy == oldSelf.spec.strategy)")).message(&*format!("spec.strategy {NOT_AFTER_START}")),
-    validation = Rule::new(unless_started("has(self.spec.strategyName) == has(oldSelf.spec.strategyName) && (!has(self.spec.strategyName) || self.spec.strategyName == oldSelf.spec.strategyName)")).message(&*format!("spec.strategyName {NOT_AFTER_START}"))
+    validation = Rule::new(unless_started("self.spec.managedClusterUpdate == oldSelf.spec.managedClusterUpdate")).message(&*format!("spec.managedClusterUpdate {NOT_AFTER_START}")).field_path(".spec.managedClusterUpdate").reason(Reason::FieldValueForbidden),
+    validation = Rule::new(unless_started("has(self.spec.strategy) == has(oldSelf.spec.strategy) && (!has(self.spec.strategy) || self.spec.strategy == oldSelf.spec.strategy)")).message(&*format!("spec.strategy {NOT_AFTER_START}")).field_path(".spec.strategy").reason(Reason::FieldValueForbidden),
+    validation = Rule::new(unless_started("has(self.spec.strategyName) == has(oldSelf.spec.strategyName) && (!has(self.spec.strategyName) || self.spec.strategyName == oldSelf.spec.strategyName)")).message(&*format!("spec.strategyName {NOT_AFTER_START}")).field_path(".spec.strategyName").reason(Reason::FieldValueForbidden)
 )]
 #[x_kube(
     validation = Rule::new("!(has(self.strategy) && has(self.strategyName))").message("strategy and strategyName cannot both be set: give the stages here or name an UpdateStrategy").field_path(".strategyName"),

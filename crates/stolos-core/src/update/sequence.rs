@@ -410,7 +410,7 @@ mod tests {
         warnings: Vec<String>,
     }
 
-    fn fix(stages: Value) -> Fixed {
+    fn fix(stages: &Value) -> Fixed {
         let strategy: UpdateRunStrategy =
             serde_json::from_value(json!({ "stages": stages })).unwrap();
         let (mut problems, mut warnings) = (Vec::new(), Vec::new());
@@ -433,7 +433,7 @@ mod tests {
     fn groups_take_members_by_name_or_label_within_the_stage() {
         let eu = json!({"byLabel": "region=eu"});
         let us = json!({"byLabel": "region=us"});
-        let fixed = fix(json!([
+        let fixed = fix(&json!([
             {"name": "named", "groups": [{"name": "canary"}]},
             {"name": "both", "memberSelector": eu, "groups": [{"name": "prod"}]},
             {"name": "implicit", "memberSelector": us},
@@ -444,7 +444,7 @@ mod tests {
 
     #[test]
     fn the_first_group_wins_a_member_and_the_author_is_warned() {
-        let fixed = fix(json!([
+        let fixed = fix(&json!([
             {"name": "one", "groups": [{"name": "prod"}]},
             {"name": "two", "memberSelector": {"byLabel": "region"}},
         ]));
@@ -489,13 +489,13 @@ mod tests {
                 "s.stages[0].memberSelector.byLabel `a b` is not a label selector requirement such as `env=prod`, `env in (prod,test)` or `!env`",
             ),
         ] {
-            assert_eq!(fix(stages).problems, [want]);
+            assert_eq!(fix(&stages).problems, [want]);
         }
     }
 
     #[test]
     fn a_group_nobody_is_in_is_legal_and_warned_about() {
-        let fixed = fix(json!([{"name": "x", "groups": [{"name": "empty"}]}]));
+        let fixed = fix(&json!([{"name": "x", "groups": [{"name": "empty"}]}]));
         assert_eq!(fixed.problems, Vec::<String>::new());
         assert_eq!(fixed.warnings, ["group `empty` has no members"]);
     }

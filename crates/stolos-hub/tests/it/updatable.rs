@@ -56,9 +56,8 @@ impl Fleet {
             let api = Api::<CustomResourceDefinition>::all(hub.clone());
             api.create(&PostParams::default(), &crd).await.unwrap();
             let reached = await_condition(api.clone(), &name, conditions::is_crd_established());
-            if tokio::time::timeout(PATIENCE, reached).await.is_err() {
-                panic!("not established: {:#?}", api.get(&name).await.unwrap().status);
-            }
+            let reached = tokio::time::timeout(PATIENCE, reached).await.is_ok();
+            assert!(reached, "not established: {:#?}", api.get(&name).await.unwrap().status);
         }
         let mut fleet = Self { hub, _server: server, members: BTreeMap::new() };
         fleet.create::<Namespace>("v1", "Namespace", NAMESPACE, json!({})).await;
@@ -172,7 +171,7 @@ impl Fleet {
         let reached = await_condition(self.api::<K>(), &name, wanted);
         match tokio::time::timeout(PATIENCE, reached).await {
             Ok(reached) => reached.unwrap().unwrap(),
-            Err(_) => panic!("does not get there: {:#?}", self.api::<K>().get(&name).await),
+            Err(_elapsed) => panic!("does not get there: {:#?}", self.api::<K>().get(&name).await),
         }
     }
 

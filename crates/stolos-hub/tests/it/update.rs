@@ -252,3 +252,30 @@ async fn a_run_that_is_written_wrong_is_refused_with_the_field() {
     }
     assert_eq!(fleet.api::<UpdateRun>().list(&ListParams::default()).await.unwrap().items.len(), 0);
 }
+
+#[tokio::test]
+async fn a_run_is_changed_only_in_ways_that_make_sense() {
+    let fleet = Fleet::start(&[("m1", "all")]).await;
+    let spec = json!({"spec": {
+        "fleetName": FLEET, "skip": [{"type": "Member", "name": "m1"}],
+        "managedClusterUpdate": {"upgrade": {"type": "Full", "kubernetesVersion": "1.34.1"}},
+    }});
+    fleet.create_ours::<UpdateRun>("UpdateRun", "run", spec).await.unwrap();
+    let refused = async |spec: Value, want: &str| {
+        let patch = json!({ "spec": spec });
+        let error = fleet.patch::<UpdateRun>("run", patch).await.unwrap_err().to_string();
+        assert!(error.contains(want), "wanted: {want}\n   got: {error}");
+    };
+    refused(json!({"skip": null}), "spec.skip: Forbidden: skip can only be added to").await;
+    refused(json!({"skip": [{"type": "Member", "name": "m2"}]}), "spec.skip: Forbidden").await;
+    refused(json!({"state": "Stop"}), "a run that was not started cannot be stopped").await;
+    refused(json!({"fleetName": "other"}), "spec.fleetName").await;
+
+    fleet.control();
+    fleet.patch::<UpdateRun>("run", json!({"spec": {"state": "Run"}})).await.unwrap();
+    fleet.until("run", |run: &UpdateRun| state(run) == State::Skipped).await;
+    refused(json!({"state": "Initialize"}), "cannot go back to Initialize").await;
+    let other = json!({"managedClusterUpdate": {"upgrade": {"kubernetesVersion": "1.35.0"}}});
+    refused(other, "spec.managedClusterUpdate: Forbidden").await;
+    refused(json!({"strategyName": "other"}), "spec.strategyName: Forbidden").await;
+}

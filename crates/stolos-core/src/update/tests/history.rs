@@ -20,12 +20,12 @@ fn canary_then_prod() -> Value {
 /// Keeps the lines about members and the run.
 fn brief(history: &str) -> String {
     let keep = |line: &&str| line.contains(" member ") || line.contains(" run ");
-    history.lines().filter(keep).map(|line| format!("{line}\n")).collect()
+    history.lines().filter(keep).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
 fn stages_go_one_after_another_and_members_of_a_group_too() {
-    insta::assert_snapshot!(Player::new(TWO_GROUPS, canary_then_prod()).play(), @r"
+    insta::assert_snapshot!(Player::new(TWO_GROUPS, &canary_then_prod()).play(), @r"
     0 run Running
     0 stage first Running
     0 group canary Running
@@ -47,7 +47,7 @@ fn stages_go_one_after_another_and_members_of_a_group_too() {
 
 #[test]
 fn without_a_strategy_members_are_updated_one_by_one() {
-    insta::assert_snapshot!(brief(&Player::new(TWO_GROUPS, Value::Null).play()), @r"
+    insta::assert_snapshot!(brief(&Player::new(TWO_GROUPS, &Value::Null).play()), @r"
     0 run Running
     0 member c1 Running
     1 member c1 Completed
@@ -65,7 +65,7 @@ fn groups_of_a_stage_share_its_budget_in_turn() {
         {"name": "a", "maxConcurrency": "2"}, {"name": "b", "maxConcurrency": "100%"},
     ]}]);
     let groups: &[(&str, &[&str])] = &[("a", &["a1", "a2", "a3"]), ("b", &["b1", "b2", "b3"])];
-    let player = Player::new(groups, stages).takes("a1", 5);
+    let player = Player::new(groups, &stages).takes("a1", 5);
     insta::assert_snapshot!(brief(&player.play()), @r"
     0 run Running
     0 member a1 Running
@@ -90,7 +90,7 @@ fn the_next_stage_waits_for_the_wait_of_the_stage_before() {
         {"name": "first", "groups": [{"name": "canary"}], "afterStageWaitInSeconds": 60},
         {"name": "second", "groups": [{"name": "prod"}], "afterStageWaitInSeconds": 5},
     ]);
-    insta::assert_snapshot!(Player::new(TWO_GROUPS, stages).play(), @r"
+    insta::assert_snapshot!(Player::new(TWO_GROUPS, &stages).play(), @r"
      0 run Running
      0 stage first Running
      0 group canary Running
@@ -120,7 +120,7 @@ fn the_first_failure_ends_scheduling_and_members_in_flight_finish() {
         {"name": "first", "groups": [{"name": "canary"}, {"name": "prod", "maxConcurrency": "2"}]},
     ]);
     let groups: &[(&str, &[&str])] = &[("canary", &["c1", "c2"]), ("prod", &["p1", "p2", "p3"])];
-    let player = Player::new(groups, stages).fails("c1", 1).takes("p1", 3).takes("p2", 4);
+    let player = Player::new(groups, &stages).fails("c1", 1).takes("p1", 3).takes("p2", 4);
     insta::assert_snapshot!(player.play(), @r"
     0 run Running
     0 stage first Running
@@ -147,7 +147,7 @@ fn tolerated_failures_do_not_hold_up_the_run() {
     let stages = json!([
         {"name": "first", "maxAllowedFailures": "1", "groups": [{"name": "prod", "maxAllowedFailures": "50%"}]},
     ]);
-    let player = Player::new(TWO_GROUPS, stages).fails("p1", 1);
+    let player = Player::new(TWO_GROUPS, &stages).fails("p1", 1);
     insta::assert_snapshot!(brief(&player.play()), @r"
     0 run Running
     0 member p1 Running
@@ -160,7 +160,7 @@ fn tolerated_failures_do_not_hold_up_the_run() {
 
 #[test]
 fn a_restart_tries_failed_members_again_and_nothing_else() {
-    let player = Player::new(TWO_GROUPS, canary_then_prod()).fails("p1", 1).at(10, Act::Restart);
+    let player = Player::new(TWO_GROUPS, &canary_then_prod()).fails("p1", 1).at(10, Act::Restart);
     insta::assert_snapshot!(brief(&player.play()), @r"
      0 run Running
      0 member c1 Running
@@ -179,7 +179,7 @@ fn a_restart_tries_failed_members_again_and_nothing_else() {
 
 #[test]
 fn a_stop_lets_members_in_flight_finish_and_a_start_continues() {
-    let player = Player::new(TWO_GROUPS, canary_then_prod())
+    let player = Player::new(TWO_GROUPS, &canary_then_prod())
         .takes("c1", 3)
         .takes("p1", 10)
         .at(5, Act::Stop)
@@ -223,7 +223,7 @@ fn skipped_members_groups_stages_and_waits_are_left_out() {
     ]);
     let groups: &[(&str, &[&str])] =
         &[("canary", &["c1"]), ("prod", &["p1", "p2"]), ("rest", &["r1", "r2"])];
-    let player = Player::new(groups, stages)
+    let player = Player::new(groups, &stages)
         .at(0, Act::Skip(Member, "r1"))
         .at(3, Act::Skip(AfterStageWait, "first"))
         .at(7, Act::Skip(Group, "prod"));
@@ -265,7 +265,7 @@ fn a_skipped_stage_ends_its_wait_and_its_gates() {
          "beforeGates": [{"type": "Approval", "displayName": "go"}]},
         {"name": "second", "groups": [{"name": "prod"}]},
     ]);
-    let player = Player::new(TWO_GROUPS, stages).at(5, Act::Skip(Stage, "first"));
+    let player = Player::new(TWO_GROUPS, &stages).at(5, Act::Skip(Stage, "first"));
     insta::assert_snapshot!(player.play(), @r"
     0 run Pending
     0 stage first Pending
@@ -300,7 +300,7 @@ fn gates_hold_back_what_they_stand_before() {
             {"name": "prod", "beforeGates": [{"type": "Approval", "displayName": "prod"}]},
         ],
     }]);
-    let player = Player::new(TWO_GROUPS, stages)
+    let player = Player::new(TWO_GROUPS, &stages)
         .at(10, Act::Approve)
         .at(20, Act::Approve)
         .at(30, Act::Approve);
@@ -347,7 +347,7 @@ fn a_scheduled_start_completes_by_itself() {
             {"startDay": "Wednesday", "startTime": "10:01", "utcOffset": "+00:00"}}],
         "groups": [{"name": "canary"}],
     }]);
-    insta::assert_snapshot!(Player::new(TWO_GROUPS, stages).play(), @r"
+    insta::assert_snapshot!(Player::new(TWO_GROUPS, &stages).play(), @r"
      0 run Pending
      0 stage first Pending
      0 gate night Pending
@@ -370,7 +370,7 @@ fn a_stop_at_a_gate_and_a_start_after_the_approval_go_on() {
         "beforeGates": [{"type": "Approval", "displayName": "go"}],
     }]);
     let player =
-        Player::new(TWO_GROUPS, stages).at(5, Act::Stop).at(6, Act::Approve).at(7, Act::Run);
+        Player::new(TWO_GROUPS, &stages).at(5, Act::Stop).at(6, Act::Approve).at(7, Act::Run);
     insta::assert_snapshot!(brief(&player.play()), @r"
     0 run Pending
     5 run Stopped
@@ -384,7 +384,7 @@ fn a_stop_at_a_gate_and_a_start_after_the_approval_go_on() {
 #[test]
 fn a_pending_member_does_not_hold_up_its_group() {
     let player =
-        Player::new(TWO_GROUPS, canary_then_prod()).at(0, Act::Busy("p1")).at(10, Act::Free("p1"));
+        Player::new(TWO_GROUPS, &canary_then_prod()).at(0, Act::Busy("p1")).at(10, Act::Free("p1"));
     insta::assert_snapshot!(brief(&player.play()), @r"
      0 run Running
      0 member c1 Running
@@ -402,7 +402,7 @@ fn a_pending_member_does_not_hold_up_its_group() {
 
 #[test]
 fn a_member_that_leaves_ends_as_skipped() {
-    let player = Player::new(TWO_GROUPS, canary_then_prod()).at(1, Act::Leave("p2"));
+    let player = Player::new(TWO_GROUPS, &canary_then_prod()).at(1, Act::Leave("p2"));
     insta::assert_snapshot!(brief(&player.play()), @r"
     0 run Running
     0 member c1 Running
@@ -421,7 +421,7 @@ fn members_at_the_target_or_stopped_are_skipped_and_empty_groups_end_with_the_st
         {"name": "void", "groups": [{"name": "nobody"}], "afterStageWaitInSeconds": 600},
         {"name": "second", "groups": [{"name": "prod"}]},
     ]);
-    let mut player = Player::new(TWO_GROUPS, stages);
+    let mut player = Player::new(TWO_GROUPS, &stages);
     player.observed.members.get_mut("p1").unwrap().cluster = Inspection::Known(cluster("1.34.1"));
     let mut stopped = cluster("1.33.0");
     stopped.power = Power::Stopped;
@@ -448,7 +448,7 @@ fn members_at_the_target_or_stopped_are_skipped_and_empty_groups_end_with_the_st
 
 #[test]
 fn a_member_that_would_skip_a_minor_fails_the_run() {
-    let mut player = Player::new(TWO_GROUPS, canary_then_prod());
+    let mut player = Player::new(TWO_GROUPS, &canary_then_prod());
     let mut old = cluster("1.33.0");
     old.control_plane = Version { major: 1, minor: 32, patch: 0 };
     player.observed.members.get_mut("c1").unwrap().cluster = Inspection::Known(old);
@@ -460,7 +460,7 @@ fn a_member_that_would_skip_a_minor_fails_the_run() {
 
 #[test]
 fn before_the_start_a_run_shows_its_members_and_follows_the_fleet() {
-    let mut player = Player::new(TWO_GROUPS, canary_then_prod());
+    let mut player = Player::new(TWO_GROUPS, &canary_then_prod());
     player.spec.state = RunState::Initialize;
     assert!(!player.step(|_, _, _| ()));
     let status = player.status.clone().unwrap();
@@ -473,7 +473,7 @@ fn before_the_start_a_run_shows_its_members_and_follows_the_fleet() {
 
 #[test]
 fn a_member_that_joins_after_the_start_is_not_taken_in() {
-    let mut player = Player::new(TWO_GROUPS, canary_then_prod());
+    let mut player = Player::new(TWO_GROUPS, &canary_then_prod());
     player.step(|_, _, _| ());
     let mut newcomer = player.observed.members["p1"].clone();
     newcomer.cluster_resource_id = "new".into();
@@ -484,7 +484,7 @@ fn a_member_that_joins_after_the_start_is_not_taken_in() {
 
 #[test]
 fn a_strategy_is_copied_once() {
-    let mut player = Player::new(TWO_GROUPS, Value::Null);
+    let mut player = Player::new(TWO_GROUPS, &Value::Null);
     player.spec.strategy_name = Some("weekly".into());
     player.spec.state = RunState::Initialize;
     player.step(|_, _, _| ());
@@ -508,7 +508,7 @@ fn a_strategy_is_copied_once() {
 #[test]
 fn a_run_that_is_written_wrong_does_not_start_and_says_why() {
     let stages = json!([{"name": "first", "groups": [{"name": "canary", "maxConcurrency": "9"}]}]);
-    let mut player = Player::new(TWO_GROUPS, stages);
+    let mut player = Player::new(TWO_GROUPS, &stages);
     assert!(!player.step(|_, _, _| ()));
     let status = player.status.unwrap();
     assert_eq!(status.status.state, State::NotStarted);
@@ -519,7 +519,7 @@ fn a_run_that_is_written_wrong_does_not_start_and_says_why() {
 
 #[test]
 fn skipping_what_the_run_does_not_have_is_a_warning() {
-    let mut player = Player::new(TWO_GROUPS, canary_then_prod()).at(0, Act::Skip(Group, "nobody"));
+    let mut player = Player::new(TWO_GROUPS, &canary_then_prod()).at(0, Act::Skip(Group, "nobody"));
     while player.step(|_, _, _| ()) {}
     insta::assert_snapshot!(player.status.unwrap().warnings.join("\n"), @"skip names Group `nobody`, which the run does not have");
 }

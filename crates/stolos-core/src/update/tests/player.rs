@@ -52,7 +52,7 @@ const VERSIONS: [&str; 3] = ["1.33.0", "1.33.4", "1.34.1"];
 
 impl Player {
     /// `groups` lists `(group, members)`; `stages` is the strategy in JSON, or null for one by one.
-    pub(super) fn new(groups: &[(&str, &[&str])], stages: Value) -> Self {
+    pub(super) fn new(groups: &[(&str, &[&str])], stages: &Value) -> Self {
         let start: Timestamp = "2026-03-04T10:00:00Z".parse().unwrap();
         let mut spec = json!({
             "fleetName": "fleet",

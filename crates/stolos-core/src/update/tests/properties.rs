@@ -14,10 +14,13 @@ use crate::update::states::{is_final, is_passed, members, stage_failed};
 
 const NAMES: [&str; 8] = ["m0", "m1", "m2", "m3", "m4", "m5", "m6", "m7"];
 
+/// Concurrency in quarters, failures, gate.
+type Group = (u8, u8, bool);
+
 #[derive(Clone, Debug)]
 struct World {
-    /// For each stage: concurrency, failures, wait, gate, and its groups with concurrency, failures, gate.
-    stages: Vec<(u8, u8, u8, bool, Vec<(u8, u8, bool)>)>,
+    /// For each stage: concurrency, failures, wait, gate, and its groups.
+    stages: Vec<(u8, u8, u8, bool, Vec<Group>)>,
     /// For each member: group, seconds, failures.
     members: Vec<(usize, i64, i32)>,
     script: Vec<(i64, Act)>,
@@ -73,7 +76,7 @@ fn player(world: &World) -> Player {
         .collect();
     let groups: Vec<(&str, &[&str])> =
         by_group.iter().map(|(group, name)| (group.as_str(), std::slice::from_ref(name))).collect();
-    let mut player = Player::new(&groups, json!(stages));
+    let mut player = Player::new(&groups, &json!(stages));
     for ((_, seconds, failures), name) in world.members.iter().zip(NAMES) {
         player = player.takes(name, *seconds).fails(name, *failures);
     }
