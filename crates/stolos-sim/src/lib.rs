@@ -44,8 +44,9 @@ pub const UPGRADES_ANNOTATION: &str = "sim.stolos.dev/upgrades";
 /// Label of a node that names its image, as AKS does.
 pub const NODE_IMAGE_LABEL: &str = "kubernetes.azure.com/node-image-version";
 
-/// Name of the ConfigMap in `kube-system` with the facts of a simulated cluster: `controlPlaneVersion`, `region`, and
-/// `failUpgrades` (a message) to make upgrades fail.
+/// Name of the ConfigMap in `kube-system` with the facts of a simulated cluster: `controlPlaneVersion`, `region`,
+/// `kubernetesVersions` and `nodeImages` (what it is offered, separated by commas), and `failUpgrades` (a message) to
+/// make upgrades fail.
 pub const CLUSTER_CONFIG_MAP: &str = "simulated-cluster";
 
 /// Who controls Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs, Services and EndpointSlices.
@@ -68,6 +69,10 @@ pub struct Cluster {
     pub kubernetes_version: String,
     /// Node image, such as `Ubuntu-2204-202610.01.0`.
     pub node_image: String,
+    /// Kubernetes versions that the cluster is offered; none = any.
+    pub kubernetes_versions: Vec<String>,
+    /// Node images that the cluster is offered; none = any.
+    pub node_images: Vec<String>,
     /// Number of nodes.
     pub nodes: u32,
     /// CPU cores per node.

@@ -52,17 +52,24 @@ fn ignore_existing<T>(result: Result<T, kube::Error>) -> Result<Option<T>, kube:
 }
 
 fn facts(cluster: &Cluster) -> ConfigMap {
-    let data = [
-        ("controlPlaneVersion", cluster.kubernetes_version.clone()),
-        ("region", cluster.region.clone()),
-    ];
+    let mut data = BTreeMap::from([
+        ("controlPlaneVersion".to_owned(), cluster.kubernetes_version.clone()),
+        ("region".to_owned(), cluster.region.clone()),
+    ]);
+    for (name, offered) in
+        [("kubernetesVersions", &cluster.kubernetes_versions), ("nodeImages", &cluster.node_images)]
+    {
+        if !offered.is_empty() {
+            data.insert(name.to_owned(), offered.join(","));
+        }
+    }
     ConfigMap {
         metadata: ObjectMeta {
             name: Some(CLUSTER_CONFIG_MAP.to_owned()),
             namespace: Some("kube-system".to_owned()),
             ..ObjectMeta::default()
         },
-        data: Some(data.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
+        data: Some(data),
         ..ConfigMap::default()
     }
 }

@@ -54,6 +54,8 @@ pub(crate) async fn simulate(args: SimulateArgs) -> anyhow::Result<Exit> {
             region: args.region,
             kubernetes_version: "1.34.1".to_owned(),
             node_image: "StolosLinux-202610.1.0".to_owned(),
+            kubernetes_versions: Vec::new(),
+            node_images: Vec::new(),
             nodes: args.nodes,
             cpu: 4,
             memory_gib: 16,

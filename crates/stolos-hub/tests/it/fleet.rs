@@ -188,6 +188,8 @@ async fn simulate(name: String, client: Client, clock: Arc<dyn Fn() -> Timestamp
         region: "here".to_owned(),
         kubernetes_version: "1.34.1".to_owned(),
         node_image: "image".to_owned(),
+        kubernetes_versions: Vec::new(),
+        node_images: Vec::new(),
         nodes: 1,
         cpu: 4,
         memory_gib: 16,

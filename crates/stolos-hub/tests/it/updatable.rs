@@ -234,6 +234,8 @@ fn simulation(name: &str) -> stolos_sim::Config {
             region: "north".into(),
             kubernetes_version: "1.33.0".into(),
             node_image: "Ubuntu-2204-202610.01.0".into(),
+            kubernetes_versions: Vec::new(),
+            node_images: Vec::new(),
             nodes: 2,
             cpu: 4,
             memory_gib: 16,

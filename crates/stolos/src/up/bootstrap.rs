@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams};
 use kube::runtime::wait::{await_condition, conditions};
@@ -19,7 +20,7 @@ use stolos_api::cluster::fleet::{
     ClusterReference, Fleet, FleetMember, FleetMemberSpec, FleetSpec, Hub, SecretReference,
     SimulatedCluster, object_name,
 };
-use stolos_api::cluster::names::condition;
+use stolos_api::cluster::names::{condition, member_namespace, member_role_binding};
 
 use super::cluster::Cluster;
 
@@ -40,6 +41,12 @@ const MANAGER: &str = "stolos-up";
 /// Regions that the simulated members are spread over.
 const REGIONS: [&str; 3] = ["westeurope", "northeurope", "eastus"];
 
+/// What the simulated members are offered: patches of their minor version, and the next two.
+const VERSIONS: [&str; 6] = ["1.34.1", "1.34.2", "1.34.4", "1.35.0", "1.35.1", "1.36.0"];
+
+/// Node images that the simulated members are offered.
+const IMAGES: [&str; 2] = ["StolosLinux-202610.1.0", "StolosLinux-202611.1.0"];
+
 /// Update groups of the simulated members: the first is the canary.
 const GROUPS: [&str; 3] = ["canary", "europe", "world"];
 
@@ -50,6 +57,8 @@ pub(super) fn simulated(name: &str, index: usize) -> stolos_sim::Cluster {
         region: REGIONS[index % REGIONS.len()].to_owned(),
         kubernetes_version: "1.34.1".to_owned(),
         node_image: "StolosLinux-202610.1.0".to_owned(),
+        kubernetes_versions: VERSIONS.map(str::to_owned).to_vec(),
+        node_images: IMAGES.map(str::to_owned).to_vec(),
         nodes: 2,
         cpu: 4,
         memory_gib: 16,
@@ -154,6 +163,17 @@ where
 {
     let name = object.meta().name.as_deref().unwrap_or_default();
     api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)).await.map(|_| ())
+}
+
+/// Waits until the hub has given a member's agent its rights; before, all it would learn is that it has none.
+pub(super) async fn wait_until_admitted(hub: Client, member: String) {
+    let role_bindings: Api<RoleBinding> = Api::namespaced(hub, &member_namespace(&member));
+    let name = member_role_binding(&member);
+    let there = |role_binding: Option<&RoleBinding>| role_binding.is_some();
+    if let Err(error) = await_condition(role_bindings, &name, there).await {
+        // The agent asks again by itself.
+        tracing::debug!(%member, %error, "cannot see whether the member is admitted");
+    }
 }
 
 /// Waits until the hub says of every member that it has joined.

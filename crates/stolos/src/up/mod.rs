@@ -120,12 +120,17 @@ impl Fleet {
             });
             // The agent has the rights of its member on the hub and no more, as anywhere else.
             let identity = UserInfo::authenticated(&member_user(&member.name), &[]);
-            self.tasks.spawn(stolos_member::run(stolos_member::Config {
+            let agent = stolos_member::Config {
                 name: member.name.clone(),
                 hub: Client::new(self.hub.api.as_user(identity), "default"),
                 member: member.client(),
                 clock: clock.clone(),
-            }));
+            };
+            let hub = self.hub.client();
+            self.tasks.spawn(async move {
+                bootstrap::wait_until_admitted(hub, agent.name.clone()).await;
+                stolos_member::run(agent).await;
+            });
         }
     }
 
