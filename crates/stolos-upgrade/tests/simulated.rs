@@ -36,6 +36,8 @@ async fn cluster() -> Client {
             region: "north".into(),
             kubernetes_version: "1.33.0".into(),
             node_image: "Ubuntu-2204-202610.01.0".into(),
+            kubernetes_versions: Vec::new(),
+            node_images: Vec::new(),
             nodes: 2,
             cpu: 4,
             memory_gib: 16,
