@@ -32,7 +32,7 @@ pub(crate) fn run_gate(no_tests: bool) -> anyhow::Result<()> {
     step("rustdoc", || {
         run(cargo()
             .args(["doc", "--workspace", "--no-deps", "--locked", "--quiet"])
-            .env("RUSTDOCFLAGS", "-D warnings"))
+            .env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links"))
     })?;
     step("generated files", || generate(true))?;
     optional("cargo-deny", "dependencies", || run(cargo().args(["deny", "check"])))?;
