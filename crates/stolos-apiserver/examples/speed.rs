@@ -15,7 +15,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::json;
 use stolos_apiserver::auth::UserInfo;
-use stolos_apiserver::rest::{ApiService, Body};
+use stolos_apiserver::rest::{Abandoned, ApiService, Body};
 use stolos_apiserver::server::{ApiServer, Options};
 use stolos_apiserver::store::Store;
 use tower::ServiceExt;
@@ -97,7 +97,7 @@ async fn create_all(api: &ApiService) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn count_events(mut body: Body) -> Result<usize, std::convert::Infallible> {
+async fn count_events(mut body: Body) -> Result<usize, Abandoned> {
     let mut events = 0;
     while events < OBJECTS
         && let Some(frame) = body.frame().await

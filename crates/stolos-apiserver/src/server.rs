@@ -14,7 +14,7 @@ use crate::controllers::{self, Context, Controllers, Running};
 use crate::names::GroupVersion;
 use crate::registry::Registry;
 use crate::rest::admission::{NamespaceLifecycle, Plugin, RoleEscalation};
-use crate::rest::{ApiService, Core, LocalClient, MAX_IN_FLIGHT};
+use crate::rest::{ApiService, Core, Limits, LocalClient};
 use crate::status::ApiError;
 use crate::store::{ClusterStore, Key};
 
@@ -28,6 +28,8 @@ pub struct Options {
     pub admission: Vec<Arc<dyn Plugin>>,
     /// What runs beside the handler.
     pub controllers: Controllers,
+    /// Bounds of requests and watches.
+    pub limits: Limits,
 }
 
 impl Default for Options {
@@ -37,6 +39,7 @@ impl Default for Options {
             signer: None,
             admission: Vec::new(),
             controllers: Controllers::default(),
+            limits: Limits::default(),
         }
     }
 }
@@ -71,7 +74,7 @@ impl ApiServer {
     /// # Errors
     /// When the token key cannot be made or the store does not take the first objects.
     pub async fn start(store: ClusterStore, options: Options) -> Result<Self, StartError> {
-        let Options { clock, signer, admission, controllers } = options;
+        let Options { clock, signer, admission, controllers, limits } = options;
         let signer = match signer {
             Some(signer) => signer,
             None => Arc::new(TokenSigner::generate(DEFAULT_ISSUER)?),
@@ -89,7 +92,9 @@ impl ApiServer {
             clock,
             auth,
             admission: plugins,
-            in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            limits,
+            in_flight: Semaphore::new(limits.requests),
+            watches: Arc::new(Semaphore::new(limits.watches)),
             stopping: stopped,
         };
         let core = Arc::new(core);

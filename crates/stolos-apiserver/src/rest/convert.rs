@@ -43,6 +43,13 @@ pub(crate) fn served_bytes(resource: &Resource, version: &Version) -> Bytes {
     serde_json::to_vec(&served(resource, version)).expect("JSON values always serialise").into()
 }
 
+/// Tells whether clients of this resource see the stored bytes.
+pub(crate) fn is_served_as_stored(resource: &Resource, version: &Version) -> bool {
+    !renames_fields(resource)
+        && storage_version(resource) == resource.group_version
+        && has_defaults(resource, version)
+}
+
 /// Returns the object that clients of this resource see.
 pub(crate) fn served(resource: &Resource, version: &Version) -> Value {
     let mut object = version.object();

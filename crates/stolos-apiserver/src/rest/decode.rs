@@ -1,7 +1,5 @@
 //! Request bodies: from bytes to the object the URL speaks of, with what strict decoding finds on the way.
 
-use std::time::Duration;
-
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body::Body as _;
@@ -22,18 +20,8 @@ pub(crate) type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Largest request body, as upstream.
 const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
-/// How long a client may take to send its body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Reads a whole request body.
-pub(crate) async fn read(body: RequestBody) -> Result<Bytes, ApiError> {
-    tokio::time::timeout(BODY_TIMEOUT, collect(body)).await.unwrap_or_else(|_| {
-        let text = format!("the request body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-        Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "Timeout", text))
-    })
-}
-
-async fn collect(mut body: RequestBody) -> Result<Bytes, ApiError> {
+/// Reads a whole request body. The time of the request bounds how long a client may take to send it.
+pub(crate) async fn read(mut body: RequestBody) -> Result<Bytes, ApiError> {
     let mut collected = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::stream;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -108,6 +107,7 @@ pub(crate) async fn list(
                 &call.resource.list_kind,
                 items,
                 &meta,
+                core.limits.request_time,
             ))
         }
         Shape::Object => {
@@ -123,7 +123,8 @@ pub(crate) async fn list(
         }
         Shape::Metadata => {
             let items = page.items.iter().map(|item| metadata_bytes(call, item)).collect();
-            Ok(json_list("meta.k8s.io/v1", "PartialObjectMetadataList", items, &meta))
+            let within = core.limits.request_time;
+            Ok(json_list("meta.k8s.io/v1", "PartialObjectMetadataList", items, &meta, within))
         }
         Shape::Table { version } => {
             let items: Vec<Value> =
@@ -222,6 +223,7 @@ pub(crate) fn json_list(
     kind: &str,
     items: Vec<Bytes>,
     meta: &Value,
+    within: Duration,
 ) -> Response {
     let head = format!("{{\"apiVersion\":\"{api_version}\",\"items\":[");
     let tail = format!("],\"kind\":\"{kind}\",\"metadata\":{meta}}}\n");
@@ -237,7 +239,7 @@ pub(crate) fn json_list(
     let body = if length <= CHUNK_BYTES {
         Body::full(chunks.next().unwrap_or_default())
     } else {
-        Body::sized_stream(stream::iter(chunks), length as u64)
+        Body::chunks(chunks, length as u64, within)
     };
     respond::with_type(StatusCode::OK, "application/json", body)
 }
@@ -291,7 +293,13 @@ mod tests {
     use super::*;
 
     async fn collected(items: Vec<Bytes>) -> (Option<u64>, String) {
-        let response = json_list("v1", "ConfigMapList", items, &json!({ "resourceVersion": "5" }));
+        let response = json_list(
+            "v1",
+            "ConfigMapList",
+            items,
+            &json!({ "resourceVersion": "5" }),
+            Duration::from_secs(60),
+        );
         let exact = http_body::Body::size_hint(response.body()).exact();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         (exact, String::from_utf8(bytes.to_vec()).unwrap())

@@ -71,7 +71,8 @@ impl LocalClient {
                 ApiError::internal(format!("cannot call `{path_and_query}`: {error}"))
             })?;
         let response = service::handle(&self.core, Some(Arc::clone(&self.user)), request).await?;
-        let Ok(body) = response.into_body().collect().await;
+        let body = response.into_body().collect().await;
+        let body = body.map_err(|abandoned| ApiError::internal(abandoned.to_string()))?;
         serde_json::from_slice(&body.to_bytes()).map_err(|error| {
             ApiError::internal(format!("`{path_and_query}` answered no JSON: {error}"))
         })

@@ -11,6 +11,7 @@ mod continue_token;
 mod convert;
 mod decode;
 mod lifecycle;
+mod limits;
 mod list;
 mod local;
 pub(crate) mod meta;
@@ -29,10 +30,13 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-pub use body::Body;
+pub use body::{Abandoned, Body};
+pub use limits::Limits;
 pub use local::LocalClient;
 pub use respond::Response;
 pub use service::ApiService;
+pub(crate) use service::PathPrefix;
+pub(crate) use system::page_not_found;
 
 use crate::auth::Auth;
 use crate::clock::Clock;
@@ -47,11 +51,11 @@ pub(crate) struct Core {
     pub(crate) auth: Auth,
     /// In the order in which they run.
     pub(crate) admission: Vec<Arc<dyn admission::Plugin>>,
+    pub(crate) limits: Limits,
     /// One permit for each request in flight that is not a watch.
     pub(crate) in_flight: Semaphore,
+    /// One permit for each open watch.
+    pub(crate) watches: Arc<Semaphore>,
     /// Becomes true when the server stops; ends all watches.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
 }
-
-/// Requests in flight at once, watches aside. Beyond it clients are asked to come back: a queue here would only grow.
-pub(crate) const MAX_IN_FLIGHT: usize = 1000;

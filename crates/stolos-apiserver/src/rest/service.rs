@@ -1,21 +1,27 @@
 //! The tower service: who is asking, may they, and is there room.
 
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request};
 use http_body_util::BodyExt;
-use tracing::debug;
+use tracing::{debug, error};
 
 use super::decode::{BoxError, RequestBody};
 use super::query::Query;
 use super::respond::{self, Response};
-use super::{Core, path, route, system};
+use super::{Core, limits, path, route, system};
 use crate::auth::{Access, Peer, UserInfo};
 use crate::status::ApiError;
+
+/// What the paths of a cluster begin with on a port that it shares with others; an extension of the request.
+#[derive(Clone, Debug)]
+pub(crate) struct PathPrefix(pub(crate) Arc<str>);
 
 /// The API of one logical cluster as a tower service. Clones share the cluster.
 #[derive(Clone)]
@@ -62,37 +68,60 @@ async fn answer(
     user: Option<Arc<UserInfo>>,
     request: Request<RequestBody>,
 ) -> Response {
-    if let Some(health) = system::health(request.method(), request.uri().path()) {
+    if let Some(health) = system::health(core, request.method(), request.uri().path()) {
         return health;
     }
-    let permit = if is_watch(&request) { None } else { Some(core.in_flight.try_acquire()) };
-    if matches!(permit, Some(Err(_))) {
-        return respond::error(&too_many_requests());
-    }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = match handle(core, user, request).await {
-        Ok(response) => response,
-        Err(error) => respond::error(&error),
-    };
+    let response =
+        within_limits(core, user, request).await.unwrap_or_else(|error| respond::error(&error));
     debug!(%method, path, status = response.status().as_u16(), "answered");
     response
 }
 
+/// Handles a request if there is room for it, and in the time it has. Watches have bounds of their own.
+async fn within_limits(
+    core: &Arc<Core>,
+    user: Option<Arc<UserInfo>>,
+    request: Request<RequestBody>,
+) -> Result<Response, ApiError> {
+    if is_watch(&request) {
+        return handle(core, user, request).await;
+    }
+    let _room = core.in_flight.try_acquire().map_err(|_| limits::too_many_requests())?;
+    let time = core.limits.time_for(&Query::parse(request.uri().query()))?;
+    tokio::time::timeout(time, handle(core, user, request))
+        .await
+        .unwrap_or_else(|_| Err(limits::timed_out()))
+}
+
 fn is_watch(request: &Request<RequestBody>) -> bool {
     request.method() == Method::GET
-        && (Query::parse(request.uri().query()).flag("watch") == Some(true)
-            || path::parse(request.uri().path()).is_some_and(|path| path.legacy_watch))
+        && path::parse(request.uri().path()).is_some_and(|path| {
+            path.legacy_watch || Query::parse(request.uri().query()).flag("watch") == Some(true)
+        })
 }
 
-fn too_many_requests() -> ApiError {
-    let text = "too many requests at once, please try again later";
-    let mut error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", text);
-    error.retry_after_seconds = Some(1);
-    error
-}
-
-/// Handles a request of a user who is known or still has to log in.
+/// Handles a request of a user who is known or still has to log in. A panic is an error of ours like any other.
 pub(crate) async fn handle(
+    core: &Arc<Core>,
+    user: Option<Arc<UserInfo>>,
+    request: Request<RequestBody>,
+) -> Result<Response, ApiError> {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    AssertUnwindSafe(identify_and_route(core, user, request)).catch_unwind().await.unwrap_or_else(
+        |_| {
+            error!(%method, path, "the handler of a request panicked");
+            Err(panicked())
+        },
+    )
+}
+
+/// 500: a bug of ours, which the log tells more about.
+pub(crate) fn panicked() -> ApiError {
+    ApiError::internal("This request caused apiserver to panic. Look in the logs for details.")
+}
+
+async fn identify_and_route(
     core: &Arc<Core>,
     user: Option<Arc<UserInfo>>,
     request: Request<RequestBody>,

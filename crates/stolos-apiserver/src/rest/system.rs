@@ -8,6 +8,7 @@ use super::Core;
 use super::body::Body;
 use super::negotiate::Format;
 use super::respond::{self, Response};
+use super::service::PathPrefix;
 use crate::status::ApiError;
 use crate::{discovery, openapi};
 
@@ -15,13 +16,18 @@ use crate::{discovery, openapi};
 const MINOR: &str = "34";
 
 /// Answers the health checks, which need no credentials; nothing for other paths.
-pub(crate) fn health(method: &Method, path: &str) -> Option<Response> {
+pub(crate) fn health(core: &Core, method: &Method, path: &str) -> Option<Response> {
     let mut segments = path.trim_matches('/').splitn(2, '/');
     let check = segments.next()?;
     if !matches!(check, "healthz" | "livez" | "readyz") {
         return None;
     }
     let known = matches!(segments.next(), None | Some("ping" | "store"));
+    if known && core.store.failure().is_some() {
+        // Only a restart heals it, so the check for being alive fails too. Why it failed is in the log.
+        let text = "[+]ping ok\n[-]store failed: reason withheld\nhealth check failed\n";
+        return Some(respond::text(StatusCode::INTERNAL_SERVER_ERROR, text));
+    }
     Some(match (known, matches!(*method, Method::GET | Method::HEAD)) {
         (true, true) => respond::text(StatusCode::OK, "ok"),
         (true, false) => respond::text(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed\n"),
@@ -41,13 +47,19 @@ pub(crate) fn respond(core: &Core, parts: &Parts) -> Result<Response, ApiError> 
     if let Some(document) = discovery::respond(&core.registry, path, &parts.headers)? {
         return Ok(document.map(Body::full));
     }
-    if let Some(document) = openapi::respond(&core.registry, "", &parts.uri, &parts.headers) {
+    let prefix = parts.extensions.get::<PathPrefix>().map_or("", |prefix| &*prefix.0);
+    if let Some(document) = openapi::respond(&core.registry, prefix, &parts.uri, &parts.headers) {
         return Ok(document.map(Body::full));
     }
     if path.starts_with("/apis/") || path.starts_with("/api/") {
         return Err(no_such_resource());
     }
-    Ok(respond::text(StatusCode::NOT_FOUND, "404 page not found\n"))
+    Ok(page_not_found())
+}
+
+/// 404 for a path that is outside the API.
+pub(crate) fn page_not_found() -> Response {
+    respond::text(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
 const PATHS: [&str; 8] =

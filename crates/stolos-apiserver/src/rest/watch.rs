@@ -4,15 +4,19 @@
 //! `410 Expired` as an event and starts over.
 
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream;
+use futures::{FutureExt, stream};
 use http::StatusCode;
 use rand::RngExt;
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use tracing::error;
 
 use super::Core;
 use super::body::Body;
@@ -20,10 +24,10 @@ use super::call::Call;
 use super::negotiate::Shape;
 use super::query::ListOptions;
 use super::respond::{self, Response};
-use super::{convert, list};
+use super::{convert, limits, list, service};
 use crate::selector::Selectors;
 use crate::status::ApiError;
-use crate::store::{Event, Expired, Version, WatchEnd, Watcher};
+use crate::store::{self, At, Event, Expired, Key, Version, WatchEnd, Watcher};
 
 /// Clients that ask for bookmarks get one at least once a minute.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(55);
@@ -33,6 +37,8 @@ const LAST_BOOKMARK_LEAD: Duration = Duration::from_secs(2);
 const DEFAULT_TIMEOUT_SECONDS: std::ops::Range<u64> = 1800..3600;
 /// Initial objects are sent in chunks of about this size.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// Initial objects are read in pages of this many, as large as clients take them.
+const INITIAL_PAGE: NonZeroUsize = NonZeroUsize::new(500).expect("it is not zero");
 /// Marks the bookmark that ends the initial objects.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
@@ -42,20 +48,19 @@ pub(crate) async fn watch(
     call: Call,
     options: &ListOptions,
 ) -> Result<Response, ApiError> {
+    let room =
+        Arc::clone(&core.watches).try_acquire_owned().map_err(|_| limits::too_many_requests())?;
     let selectors = list::selectors(&call, options)?;
     let asked = options.resource_version;
     let send_initial =
         options.send_initial_events.unwrap_or(asked.is_none_or(|revision| revision == 0));
     // A cursor in the future would silently skip what happens until then.
     core.wait_until(asked.unwrap_or(0)).await?;
-    let (initial, from) = if send_initial {
-        let now = ListOptions::default();
-        let page = list::page(core, &call, &now, &selectors).await?;
-        (VecDeque::from(page.items), page.revision)
-    } else {
-        let from = asked.filter(|revision| *revision != 0).unwrap_or_else(|| core.store.revision());
-        (VecDeque::new(), from)
+    let from = match asked {
+        Some(revision) if revision != 0 && !send_initial => revision,
+        _ => core.store.revision(),
     };
+    let initial = send_initial.then(|| Initial::at(from));
     let timeout = options.timeout_seconds.filter(|seconds| *seconds > 0);
     let timeout = timeout.unwrap_or_else(|| rand::rng().random_range(DEFAULT_TIMEOUT_SECONDS));
     let timeout = Duration::from_secs(timeout);
@@ -71,15 +76,22 @@ pub(crate) async fn watch(
             .then(|| opened + timeout - LAST_BOOKMARK_LEAD.min(timeout / 2)),
         deadline: opened + timeout,
         columns_sent: false,
+        form: form_of(&call),
         stopping: core.stopping.clone(),
         core: Arc::clone(core),
         call,
         selectors,
         ended: false,
+        _room: room,
     };
     let frames = stream::unfold(session, |mut session| async move {
-        let frames = session.next().await?;
-        Some((frames, session))
+        let frames = AssertUnwindSafe(session.next()).catch_unwind().await;
+        let frames = frames.unwrap_or_else(|_| {
+            error!(resource = %session.call.resource.storage, "a watch panicked");
+            session.ended = true;
+            Some(error_frame(&service::panicked()))
+        });
+        Some((frames?, session))
     });
     Ok(respond::with_type(StatusCode::OK, "application/json", Body::stream(frames)))
 }
@@ -89,15 +101,54 @@ struct Session {
     call: Call,
     selectors: Selectors,
     watcher: Result<Watcher, Expired>,
-    initial: VecDeque<Arc<Version>>,
+    initial: Option<Initial>,
     /// Revision of the bookmark that is due after the initial objects.
     initial_end: Option<u64>,
     next_bookmark: Option<Instant>,
     last_bookmark: Option<Instant>,
     deadline: Instant,
     columns_sent: bool,
+    /// Version and shape of the objects that this watch sends.
+    form: Arc<str>,
     stopping: tokio::sync::watch::Receiver<bool>,
     ended: bool,
+    _room: OwnedSemaphorePermit,
+}
+
+/// The state that a watch begins with. It is read page by page from the history, as the client takes it, so that a client
+/// that takes nothing holds nothing but a page.
+struct Initial {
+    at: u64,
+    page: VecDeque<Arc<Version>>,
+    /// Where the next page begins; `None` before the first.
+    after: Option<Key>,
+    is_last: bool,
+}
+
+impl Initial {
+    fn at(revision: u64) -> Self {
+        Self { at: revision, page: VecDeque::new(), after: None, is_last: false }
+    }
+
+    /// Makes sure that there is something in the page, unless all has been handed out.
+    fn fill(&mut self, core: &Core, call: &Call, selectors: &Selectors) -> Result<(), Expired> {
+        let matches = |version: &Version| selectors.matches(&version.key, &version.attributes);
+        while self.page.is_empty() && !self.is_last {
+            let options = store::ListOptions {
+                namespace: call.namespace.clone(),
+                at: At::Exact(self.at),
+                after: self.after.take(),
+                limit: Some(INITIAL_PAGE),
+                // Also where everything matches: a list with a filter does not count what follows the page.
+                filter: Some(&matches),
+            };
+            let page = core.store.list(&call.resource.storage, &options)?;
+            self.is_last = page.next.is_none();
+            self.after = page.next;
+            self.page = page.items.into();
+        }
+        Ok(())
+    }
 }
 
 enum Woken {
@@ -112,8 +163,16 @@ impl Session {
         if self.ended {
             return None;
         }
-        if !self.initial.is_empty() {
-            return Some(self.initial_frames());
+        if let Some(mut initial) = self.initial.take() {
+            match initial.fill(&self.core, &self.call, &self.selectors) {
+                Err(expired) => return Some(self.end_with(&too_old(&expired))),
+                Ok(()) if initial.page.is_empty() => {}
+                Ok(()) => {
+                    let frames = self.initial_frames(&mut initial.page);
+                    self.initial = Some(initial);
+                    return Some(frames);
+                }
+            }
         }
         if let Some(revision) = self.initial_end.take() {
             return Some(self.bookmark(revision, true));
@@ -127,8 +186,7 @@ impl Session {
                     }
                 }
                 Woken::Events(Err(WatchEnd::Expired(expired))) => {
-                    self.ended = true;
-                    return Some(error_frame(&too_old(&expired)));
+                    return Some(self.end_with(&too_old(&expired)));
                 }
                 Woken::Events(Err(WatchEnd::ResourceRemoved | WatchEnd::Closed))
                 | Woken::Stopping => return None,
@@ -167,32 +225,81 @@ impl Session {
         }
     }
 
-    fn initial_frames(&mut self) -> Bytes {
+    fn end_with(&mut self, error: &ApiError) -> Bytes {
+        self.ended = true;
+        error_frame(error)
+    }
+
+    fn initial_frames(&mut self, page: &mut VecDeque<Arc<Version>>) -> Bytes {
         let mut frames = Vec::with_capacity(CHUNK_BYTES);
         while frames.len() < CHUNK_BYTES
-            && let Some(version) = self.initial.pop_front()
+            && let Some(version) = page.pop_front()
         {
-            self.push_version(&mut frames, "ADDED", &version);
+            if self.call.output.shape == Shape::Object {
+                let object = convert::served_bytes(&self.call.resource, &version);
+                push_frame(&mut frames, "ADDED", &object);
+            } else {
+                let object = convert::served(&self.call.resource, &version);
+                let shaped = self.shaped(object);
+                push_frame(&mut frames, "ADDED", shaped.to_string().as_bytes());
+            }
         }
         frames.into()
     }
 
+    /// Puts the frames of some events into one chunk. The frame of an event is made once and shared by all watches of the
+    /// same form; only where it is the stored body with a few bytes around it, that is put together here.
     fn event_frames(&mut self, events: &[Arc<Event>]) -> Bytes {
         let mut frames = Vec::new();
         for event in events {
             let Some(transition) = self.transition(event) else { continue };
-            match (transition, &event.previous) {
-                (Transition::Left, Some(previous)) => {
-                    let mut object = convert::served(&self.call.resource, previous);
-                    object["metadata"]["resourceVersion"] = event.revision.to_string().into();
-                    self.push_value(&mut frames, "DELETED", object);
+            let kind = transition.event_type();
+            let changes_nothing = self.call.output.shape == Shape::Object
+                && transition != Transition::Left
+                && convert::is_served_as_stored(&self.call.resource, &event.current);
+            if changes_nothing {
+                push_frame(&mut frames, kind, &event.current.body);
+                continue;
+            }
+            let form = match &self.call.output.shape {
+                // The first frame of a table also says what the columns are.
+                Shape::Table { .. } if !self.columns_sent => None,
+                // Ages are counted in seconds.
+                Shape::Table { .. } => {
+                    Some(format!("{} {}", self.form, self.core.clock.now().as_second()).into())
                 }
-                (transition, _) => {
-                    self.push_version(&mut frames, transition.event_type(), &event.current)
+                Shape::Object | Shape::Metadata => Some(Arc::clone(&self.form)),
+            };
+            // An object that leaves the selection is shown in another state than one that is deleted.
+            let as_kind = if transition == Transition::Left { "LEFT" } else { kind };
+            match form {
+                Some(form) => {
+                    let frame = event
+                        .renditions
+                        .get_or_make(as_kind, &form, || self.frame(transition, event));
+                    frames.extend_from_slice(&frame);
                 }
+                None => frames.extend_from_slice(&self.frame(transition, event)),
             }
         }
         frames.into()
+    }
+
+    /// Makes the frame of an event.
+    fn frame(&mut self, transition: Transition, event: &Event) -> Bytes {
+        let mut frame = Vec::new();
+        let resource = &self.call.resource;
+        let object = match (transition, &event.previous) {
+            (Transition::Left, Some(previous)) => {
+                let mut object = convert::served(resource, previous);
+                object["metadata"]["resourceVersion"] = event.revision.to_string().into();
+                object
+            }
+            _ => convert::served(resource, &event.current),
+        };
+        let shaped = self.shaped(object).to_string();
+        push_frame(&mut frame, transition.event_type(), shaped.as_bytes());
+        frame.into()
     }
 
     /// Decides what an event means to this watch.
@@ -216,24 +323,15 @@ impl Session {
         }
     }
 
-    fn push_version(&mut self, frames: &mut Vec<u8>, event_type: &str, version: &Version) {
-        if self.call.output.shape == Shape::Object {
-            push_frame(frames, event_type, &convert::served_bytes(&self.call.resource, version));
-        } else {
-            self.push_value(frames, event_type, convert::served(&self.call.resource, version));
-        }
-    }
-
-    fn push_value(&mut self, frames: &mut Vec<u8>, event_type: &str, object: Value) {
-        let shaped = match self.call.output.shape.clone() {
+    fn shaped(&mut self, object: Value) -> Value {
+        match self.call.output.shape.clone() {
             Shape::Object => object,
             Shape::Metadata => convert::metadata_only(object),
             Shape::Table { version } => {
                 let meta = json!({ "resourceVersion": object["metadata"]["resourceVersion"] });
                 self.table(&version, &[object], meta)
             }
-        };
-        push_frame(frames, event_type, shaped.to_string().as_bytes());
+        }
     }
 
     fn table(&mut self, version: &str, objects: &[Value], meta: Value) -> Value {
@@ -258,6 +356,14 @@ impl Session {
         push_frame(&mut frame, "BOOKMARK", object.to_string().as_bytes());
         frame.into()
     }
+}
+
+/// Names the version and shape of what a watch sends; watches of one form send the same frames.
+fn form_of(call: &Call) -> Arc<str> {
+    let Call { resource, output, query, .. } = call;
+    let schema = if resource.custom { resource.schema.id() } else { 0 };
+    let include = query.get("includeObject").unwrap_or_default();
+    format!("{} {schema} {:?} {include}", resource.group_version, output.shape).into()
 }
 
 /// What a change means to a watch with selectors.

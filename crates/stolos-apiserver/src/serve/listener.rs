@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -28,7 +29,7 @@ pub struct Limits {
     pub connections: usize,
     /// Time for the TLS handshake, or for the first byte without TLS.
     pub handshake: Duration,
-    /// Time for the head of an HTTP/1.1 request, which is also how long an idle connection stays open. Go clients
+    /// Time for the first request of a connection, and for the head of an HTTP/1.1 request, which is also how long an idle connection stays open. Go clients
     /// drop idle connections after 90 s; closing later than they do keeps their next request off a dead connection.
     pub header_read: Duration,
     /// Requests at once on one HTTP/2 connection. Go clients send all their watches over one connection.
@@ -54,6 +55,9 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Impersonation can carry many groups in headers.
 const MAX_HEADER_LIST_BYTES: u32 = 64 << 10;
+/// What a connection holds of a request's head, and of responses that the client does not read. With HTTP/2 that is for each
+/// stream, and a chunk of a response is not larger.
+const BUFFER_BYTES: usize = 128 << 10;
 /// How long to leave the kernel alone after it refused a connection, mostly for want of file descriptors.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 
@@ -220,7 +224,11 @@ where
 
     fn builder(&self) -> auto::Builder<TokioExecutor> {
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.limits.header_read);
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_read)
+            .max_buf_size(BUFFER_BYTES);
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -228,6 +236,7 @@ where
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_header_list_size(MAX_HEADER_LIST_BYTES)
+            .max_send_buf_size(BUFFER_BYTES)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
         builder
@@ -238,14 +247,24 @@ where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let address = peer.address;
+        let asked = AtomicBool::new(false);
         let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(peer.clone());
             self.service.clone().oneshot(request)
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
+        // HTTP/2 has no time limit of its own for a client that connects and then says nothing.
+        let silent = async {
+            tokio::time::sleep(self.limits.header_read).await;
+            if asked.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = silent => return debug!(?address, "connection closed before its first request"),
             () = told_to_stop(&mut self.stopping) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await

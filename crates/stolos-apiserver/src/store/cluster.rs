@@ -11,8 +11,10 @@ use super::flush::Flusher;
 use super::history::Limits;
 use super::lock;
 use super::object::{
-    Attributes, Change, CommitError, Completeness, Event, Expect, Key, ResourceId, Version, Write,
+    Attributes, Change, CommitError, Completeness, Event, Excess, Expect, Key, ResourceId, Version,
+    Write,
 };
+use super::rendition::Renditions;
 use super::table::Table;
 
 /// Unit of the budget for pending bytes, so that the budget fits the permits of a semaphore.
@@ -44,17 +46,37 @@ struct Progress {
 #[derive(Clone, Debug, PartialEq)]
 enum End {
     Closed,
+    Removed,
     Failed(Arc<str>),
 }
 
 struct Sequencer {
     /// Last revision given out.
     last: u64,
+    /// What the objects come to, pending writes included.
+    size: Size,
     /// Newest event of every object that has one pending.
     pending: BTreeMap<(ResourceId, Key), Arc<Event>>,
     queue: VecDeque<Pending>,
     /// The flush thread knows that the queue has something.
     scheduled: bool,
+}
+
+/// How much a cluster holds.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    objects: usize,
+    bytes: usize,
+}
+
+impl Size {
+    /// Returns the size after an object of so many bytes took the place of another.
+    fn after(self, old: Option<usize>, new: Option<usize>) -> Self {
+        Self {
+            objects: self.objects + usize::from(new.is_some()) - usize::from(old.is_some()),
+            bytes: self.bytes + new.unwrap_or(0) - old.unwrap_or(0),
+        }
+    }
 }
 
 /// A sequenced write on its way to the disk.
@@ -63,6 +85,12 @@ pub(super) struct Pending {
     pub(super) event: Arc<Event>,
     done: oneshot::Sender<()>,
     _room: OwnedSemaphorePermit,
+}
+
+impl Pending {
+    pub(super) fn bytes(&self) -> usize {
+        self.event.current.body.len()
+    }
 }
 
 /// A write that must not happen. The verdict counts once the pending state it rests on is durable.
@@ -87,6 +115,7 @@ impl Cluster {
     ) -> Self {
         let sequencer = Sequencer {
             last: start,
+            size: Size::default(),
             pending: BTreeMap::new(),
             queue: VecDeque::new(),
             scheduled: false,
@@ -111,6 +140,9 @@ impl Cluster {
     /// Adds an object found on disk.
     pub(super) fn load(&self, resource: &ResourceId, version: Version) {
         let version = Arc::new(version);
+        let mut sequencer = lock::lock(&self.sequencer);
+        sequencer.size = sequencer.size.after(None, Some(version.body.len()));
+        drop(sequencer);
         self.index_owners(resource, &version);
         self.table(resource).load(version);
     }
@@ -121,7 +153,19 @@ impl Cluster {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.progress.borrow().end == Some(End::Closed)
+        matches!(self.progress.borrow().end, Some(End::Closed | End::Removed))
+    }
+
+    pub(super) fn is_removed(&self) -> bool {
+        self.progress.borrow().end == Some(End::Removed)
+    }
+
+    /// Why the cluster takes no writes although nobody closed it.
+    pub(super) fn failed(&self) -> Option<Arc<str>> {
+        match &self.progress.borrow().end {
+            Some(End::Failed(why)) => Some(Arc::clone(why)),
+            Some(End::Closed | End::Removed) | None => None,
+        }
     }
 
     /// Waits until `revision` is visible; false when the cluster stopped before.
@@ -203,6 +247,11 @@ impl Cluster {
         if let Some((resource, key)) = requires {
             check_requirement(&self.newest(&sequencer, &resource, &key), key)?;
         }
+        let revision = sequencer.last + 1;
+        let body = draft.seal(revision);
+        let old = newest.version.as_ref().map(|version| version.body.len());
+        let size = sequencer.size.after(old, (!deleted).then_some(body.len()));
+        self.check_size(sequencer.size, size)?;
         if let Some(flusher) = &self.flusher
             && !sequencer.scheduled
         {
@@ -211,17 +260,23 @@ impl Cluster {
             }
             sequencer.scheduled = true;
         }
-        sequencer.last += 1;
-        let revision = sequencer.last;
+        sequencer.last = revision;
+        sequencer.size = size;
         let current = Arc::new(Version {
             key: key.clone(),
             revision,
-            body: draft.seal(revision),
+            body,
             attributes,
             complete: Completeness::default(),
         });
         let version = Arc::clone(&current);
-        let event = Arc::new(Event { revision, previous: newest.version, current, deleted });
+        let event = Arc::new(Event {
+            revision,
+            previous: newest.version,
+            current,
+            deleted,
+            renditions: Renditions::default(),
+        });
         if self.flusher.is_none() {
             self.show([(&resource, &event)]);
             return Ok((version, None));
@@ -230,6 +285,19 @@ impl Cluster {
         let (done, durable) = oneshot::channel();
         sequencer.queue.push_back(Pending { resource, event, done, _room: room });
         Ok((version, Some(durable)))
+    }
+
+    /// Refuses a write that makes the cluster larger than it may be. One that makes it smaller is always welcome.
+    fn check_size(&self, before: Size, after: Size) -> Result<(), Refusal> {
+        let Limits { objects, total_bytes, .. } = self.limits;
+        let excess = if after.objects > before.objects && after.objects > objects {
+            Excess::Objects { limit: objects }
+        } else if after.bytes > before.bytes && after.bytes > total_bytes {
+            Excess::Bytes { bytes: after.bytes, limit: total_bytes }
+        } else {
+            return Ok(());
+        };
+        Err(Refusal { error: CommitError::Full(excess), rests_on: None })
     }
 
     fn newest(&self, sequencer: &Sequencer, resource: &ResourceId, key: &Key) -> Newest {
@@ -254,6 +322,7 @@ impl Cluster {
     fn failure(&self) -> CommitError {
         match &self.progress.borrow().end {
             Some(End::Failed(why)) => CommitError::Failed(why.to_string()),
+            Some(End::Removed) => CommitError::Failed("the logical cluster was removed".to_owned()),
             Some(End::Closed) | None => CommitError::Failed("the store is closed".to_owned()),
         }
     }
@@ -266,7 +335,7 @@ impl Cluster {
         while bytes < max_bytes
             && let Some(pending) = sequencer.queue.pop_front()
         {
-            bytes += pending.event.current.body.len();
+            bytes += pending.bytes();
             batch.push(pending);
         }
         sequencer.scheduled = !sequencer.queue.is_empty();
@@ -349,11 +418,25 @@ impl Cluster {
 
     /// Stops taking writes and ends watches.
     pub(super) fn close(&self) {
+        self.end(End::Closed);
+    }
+
+    /// Closes for good: whatever still holds the cluster holds nothing of its objects. Returns the last revision.
+    pub(super) fn remove(&self) -> u64 {
+        let last = self.end(End::Removed);
+        lock::write(&self.tables).values().for_each(|table| table.clear());
+        lock::write(&self.owners).clear();
+        last
+    }
+
+    fn end(&self, end: End) -> u64 {
         // The lock lets an inline write in progress become visible first.
         let sequencer = lock::lock(&self.sequencer);
-        self.progress.send_modify(|progress| progress.end = Some(End::Closed));
+        let last = sequencer.last;
+        self.progress.send_modify(|progress| progress.end = Some(end));
         drop(sequencer);
         lock::read(&self.tables).values().for_each(|table| table.wake());
+        last
     }
 }
 

@@ -24,9 +24,11 @@ const FORMAT: u64 = 1;
 /// The index in memory serves all reads; the cache only spares the writer the upper pages of the tree.
 const CACHE_BYTES: usize = 32 << 20;
 
-/// `format`, and `revision/<cluster>` with the last revision of each cluster.
+/// `format`, `start` with the revision that new clusters start from, and `revision/<cluster>` with the last revision of each
+/// cluster.
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const REVISION_PREFIX: &str = "revision/";
+const START: &str = "start";
 
 /// (resource, namespace, name)
 type ObjectKey = (&'static str, &'static str, &'static str);
@@ -75,11 +77,19 @@ pub(super) struct Recovered {
     pub(super) objects: Vec<(ResourceId, Version)>,
 }
 
+/// Everything that was found on disk.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Revision that new clusters start from.
+    pub(super) start: u64,
+    pub(super) clusters: Vec<Recovered>,
+}
+
 pub(super) struct Disk(Database);
 
 impl Disk {
     /// Opens or creates the file in a directory, checks all of it, and reads it.
-    pub(super) fn open(directory: &Path) -> Result<(Self, Vec<Recovered>), OpenError> {
+    pub(super) fn open(directory: &Path) -> Result<(Self, Found), OpenError> {
         let path = directory.join(FILE);
         let io_error = |source| OpenError::Io { path: path.clone(), source };
         if !path.try_exists().map_err(io_error)? {
@@ -97,6 +107,30 @@ impl Disk {
         let database = builder().create_with_backend(backend).unwrap();
         write_format(&database).unwrap();
         Self(database)
+    }
+
+    /// Opens a database on other storage, checks all of it, and reads it.
+    #[cfg(test)]
+    pub(super) fn reopen_on(backend: impl redb::StorageBackend) -> Result<(Self, Found), String> {
+        let database = builder().create_with_backend(backend).map_err(|error| error.to_string())?;
+        match recover(&database) {
+            Ok(found) => Ok((Self(database), found)),
+            Err(damage) => Err(damage.at(Path::new("memory")).to_string()),
+        }
+    }
+
+    /// Deletes everything of a cluster. New clusters start from `start` at the earliest from here on.
+    pub(super) fn remove(&self, cluster: &str, start: u64) -> Result<(), redb::Error> {
+        let mut transaction = self.0.begin_write()?;
+        transaction.set_durability(redb::Durability::Immediate)?;
+        transaction.delete_table(objects_table(&table_name(cluster)))?;
+        {
+            let mut meta = transaction.open_table(META)?;
+            meta.remove(format!("{REVISION_PREFIX}{cluster}").as_str())?;
+            meta.insert(START, start)?;
+        }
+        transaction.commit()?;
+        Ok(())
     }
 
     /// Makes all batches durable in one transaction, or none.
@@ -181,10 +215,10 @@ fn table_name(cluster: &str) -> String {
     format!("objects/{cluster}")
 }
 
-fn open_existing(path: &Path) -> Result<(Disk, Vec<Recovered>), Damage> {
+fn open_existing(path: &Path) -> Result<(Disk, Found), Damage> {
     let database = builder().open(path)?;
-    let recovered = recover(&database)?;
-    Ok((Disk(database), recovered))
+    let found = recover(&database)?;
+    Ok((Disk(database), found))
 }
 
 /// Creates an empty store beside the path and links it into place, so that a crash leaves no half-made file there and
@@ -230,7 +264,7 @@ fn write_format(database: &Database) -> Result<(), redb::Error> {
     Ok(())
 }
 
-fn recover(database: &Database) -> Result<Vec<Recovered>, Damage> {
+fn recover(database: &Database) -> Result<Found, Damage> {
     let transaction = database.begin_read()?;
     let meta = transaction.open_table(META)?;
     match meta.get("format")?.map(|format| format.value()) {
@@ -240,7 +274,8 @@ fn recover(database: &Database) -> Result<Vec<Recovered>, Damage> {
     }
     let tables: Vec<String> =
         transaction.list_tables()?.map(|table| table.name().to_owned()).collect();
-    let mut recovered = Vec::new();
+    let start = meta.get(START)?.map_or(0, |start| start.value());
+    let mut clusters = Vec::new();
     for entry in meta.range(REVISION_PREFIX..)? {
         let (key, revision) = entry?;
         let Some(name) = key.value().strip_prefix(REVISION_PREFIX).map(str::to_owned) else {
@@ -262,9 +297,9 @@ fn recover(database: &Database) -> Result<Vec<Recovered>, Damage> {
             let version = decode(&resource, Key::namespaced(namespace, name), value.value())?;
             objects.push((resource, version));
         }
-        recovered.push(Recovered { name, revision: revision.value(), objects });
+        clusters.push(Recovered { name, revision: revision.value(), objects });
     }
-    Ok(recovered)
+    Ok(Found { start, clusters })
 }
 
 fn decode(

@@ -23,10 +23,15 @@ pub struct Limits {
     pub pending_bytes: usize,
     /// Size of one serialised object.
     pub object_bytes: usize,
+    /// Objects of a logical cluster.
+    pub objects: usize,
+    /// Bytes of all objects of a logical cluster together.
+    pub total_bytes: usize,
 }
 
 impl Default for Limits {
-    /// Returns bounds that let clients with a minute of lag catch up, and objects as large as upstream takes them.
+    /// Returns bounds that let clients with a minute of lag catch up, objects as large as upstream takes them, and as many
+    /// bytes as etcd holds at most.
     fn default() -> Self {
         Self {
             min_events: 100,
@@ -35,6 +40,8 @@ impl Default for Limits {
             max_age: Duration::from_mins(10),
             pending_bytes: 64 << 20,
             object_bytes: 3 << 19,
+            objects: 2_000_000,
+            total_bytes: 8 << 30,
         }
     }
 }
@@ -69,6 +76,13 @@ impl History {
         }
     }
 
+    /// Forgets all events.
+    pub(super) fn clear(&mut self) {
+        self.floor = self.events.back().map_or(self.floor, |(_, event)| event.revision);
+        self.events = VecDeque::new();
+        self.bytes = 0;
+    }
+
     /// Iterates over the events after `revision`, oldest first.
     pub(super) fn after(&self, revision: u64) -> impl Iterator<Item = &Arc<Event>> {
         let start = self.events.partition_point(|(_, event)| event.revision <= revision);
@@ -93,6 +107,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::super::object::{Attributes, Completeness, Key, Version};
+    use super::super::rendition::Renditions;
     use super::*;
 
     fn event(revision: u64, size: usize) -> Arc<Event> {
@@ -105,7 +120,13 @@ mod tests {
             attributes: Attributes::default(),
             complete: Completeness::default(),
         });
-        Arc::new(Event { revision, previous: None, current, deleted: false })
+        Arc::new(Event {
+            revision,
+            previous: None,
+            current,
+            deleted: false,
+            renditions: Renditions::default(),
+        })
     }
 
     fn revisions(history: &History, after: u64) -> Vec<u64> {

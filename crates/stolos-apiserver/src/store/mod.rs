@@ -19,6 +19,7 @@ mod flush;
 mod history;
 mod lock;
 mod object;
+mod rendition;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -27,14 +28,15 @@ mod watcher;
 pub use disk::OpenError;
 pub use history::Limits;
 pub use object::{
-    Attributes, Change, CommitError, Completeness, Event, Expect, Expired, Key, ResourceId,
+    Attributes, Change, CommitError, Completeness, Event, Excess, Expect, Expired, Key, ResourceId,
     Version, Write,
 };
+pub use rendition::Renditions;
 pub use table::{At, Filter, ListOptions, Page};
 pub use watcher::{WatchEnd, Watcher};
 
 use cluster::Cluster;
-use disk::{Disk, Recovered};
+use disk::{Disk, Found, Recovered};
 use flush::Flusher;
 
 /// All logical clusters of a process. Clones share the store; the last handle to go closes it.
@@ -43,13 +45,13 @@ pub struct Store(Arc<Shared>);
 
 struct Shared {
     limits: Limits,
-    /// First revision of new clusters.
-    start: u64,
     flusher: Option<Arc<Flusher>>,
     state: Mutex<State>,
 }
 
 struct State {
+    /// Revision that new clusters start from: after everything that a removed one of the same name may have shown.
+    start: u64,
     clusters: BTreeMap<String, Arc<Cluster>>,
     thread: Option<JoinHandle<()>>,
     closed: bool,
@@ -93,16 +95,16 @@ impl Store {
     ///
     /// As [`Store::open`].
     pub fn open_with(directory: &Path, limits: Limits) -> Result<Self, OpenError> {
-        let (disk, recovered) = Disk::open(directory)?;
-        Self::on_disk(disk, recovered, limits)
+        let (disk, found) = Disk::open(directory)?;
+        Self::on_disk(disk, found, limits)
             .map_err(|source| OpenError::Io { path: directory.to_owned(), source })
     }
 
-    fn on_disk(disk: Disk, recovered: Vec<Recovered>, limits: Limits) -> std::io::Result<Self> {
+    fn on_disk(disk: Disk, found: Found, limits: Limits) -> std::io::Result<Self> {
         let (flusher, thread) = Flusher::spawn(disk)?;
-        let store = Self::new(0, limits, Some(Arc::clone(&flusher)), Some(thread));
+        let store = Self::new(found.start, limits, Some(Arc::clone(&flusher)), Some(thread));
         let mut state = lock::lock(&store.0.state);
-        for Recovered { name, revision, objects } in recovered {
+        for Recovered { name, revision, objects } in found.clusters {
             let cluster = Cluster::new(&name, revision, limits, Some(Arc::clone(&flusher)));
             for (resource, version) in objects {
                 cluster.load(&resource, version);
@@ -119,8 +121,8 @@ impl Store {
         flusher: Option<Arc<Flusher>>,
         thread: Option<JoinHandle<()>>,
     ) -> Self {
-        let state = Mutex::new(State { clusters: BTreeMap::new(), thread, closed: false });
-        Self(Arc::new(Shared { limits, start, flusher, state }))
+        let state = Mutex::new(State { start, clusters: BTreeMap::new(), thread, closed: false });
+        Self(Arc::new(Shared { limits, flusher, state }))
     }
 
     /// Returns a logical cluster, a new one if the store has none of this name.
@@ -133,12 +135,44 @@ impl Store {
         if state.closed {
             return Err(Closed);
         }
-        let Shared { start, limits, flusher, .. } = &*self.0;
-        let cluster = state
-            .clusters
+        let Shared { limits, flusher, .. } = &*self.0;
+        let State { start, clusters, .. } = &mut *state;
+        let cluster = clusters
             .entry(name.to_owned())
             .or_insert_with(|| Arc::new(Cluster::new(name, *start, *limits, flusher.clone())));
-        Ok(ClusterStore { cluster: Arc::clone(cluster), _store: Arc::clone(&self.0) })
+        Ok(ClusterStore { cluster: Arc::clone(cluster), store: Arc::clone(&self.0) })
+    }
+
+    /// Removes a logical cluster and all its objects: its watches end, and its name is free for a new one, whose revisions
+    /// come after those of this one. False when there is no such cluster.
+    ///
+    /// # Errors
+    ///
+    /// When the store is closed or cannot write. The objects may then be there again after the next start.
+    pub async fn remove(&self, name: &str) -> Result<bool, CommitError> {
+        let done = {
+            let mut state = lock::lock(&self.0.state);
+            if state.closed {
+                return Err(CommitError::Failed(Closed.to_string()));
+            }
+            let Some(cluster) = state.clusters.remove(name) else { return Ok(false) };
+            state.start = state.start.max(cluster.remove());
+            // Ordered before the first write of a new cluster of this name, which needs the lock of the state.
+            self.0.flusher.as_ref().map(|flusher| flusher.remove(name, state.start))
+        };
+        match done {
+            None => Ok(true),
+            Some(done) => done
+                .await
+                .map(|()| true)
+                .map_err(|_| CommitError::Failed("the removal was not written".to_owned())),
+        }
+    }
+
+    /// Returns the names of the logical clusters, in order.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        lock::lock(&self.0.state).clusters.keys().cloned().collect()
     }
 
     /// Finishes accepted writes, ends watches and releases the files. Blocks until that is done. Reads go on.
@@ -173,7 +207,7 @@ impl Drop for Shared {
 pub struct ClusterStore {
     cluster: Arc<Cluster>,
     /// Keeps the store open.
-    _store: Arc<Shared>,
+    store: Arc<Shared>,
 }
 
 impl ClusterStore {
@@ -224,6 +258,12 @@ impl ClusterStore {
     /// Waits until a revision is visible; false when that takes too long.
     pub async fn wait_for(&self, revision: u64, timeout: Duration) -> bool {
         tokio::time::timeout(timeout, self.cluster.reached(revision)).await.unwrap_or(false)
+    }
+
+    /// Returns why the store takes no writes any more, after a write failed. Only a restart heals it.
+    #[must_use]
+    pub fn failure(&self) -> Option<Arc<str>> {
+        self.cluster.failed().or_else(|| self.store.flusher.as_ref()?.failure())
     }
 
     /// Returns the objects with an owner reference to this uid.

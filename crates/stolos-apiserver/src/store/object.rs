@@ -8,6 +8,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::rendition::Renditions;
+
 /// Identifies a resource within a store, such as `deployments.apps` or `pods`; the same for all served versions.
 pub type ResourceId = Arc<str>;
 
@@ -120,6 +122,8 @@ pub struct Event {
     pub current: Arc<Version>,
     /// The change removed the object.
     pub deleted: bool,
+    /// What watches made of it.
+    pub renditions: Renditions,
 }
 
 /// A change to make, with what must hold for it.
@@ -179,9 +183,31 @@ pub enum CommitError {
     /// The serialised object exceeds [`super::Limits::object_bytes`].
     #[error("the object is too large")]
     TooLarge,
+    /// The logical cluster holds as much as it may; what is named here would exceed a limit.
+    #[error("{0}")]
+    Full(Excess),
     /// The store cannot write; whether this write became durable is unknown.
     #[error("the write failed: {0}")]
     Failed(String),
+}
+
+/// A limit of a logical cluster that a write would exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Excess {
+    /// One object too many.
+    #[error("the cluster holds {limit} objects and may hold no more")]
+    Objects {
+        /// Most objects.
+        limit: usize,
+    },
+    /// Too many bytes.
+    #[error("the cluster would hold {bytes} bytes, more than the {limit} it may hold")]
+    Bytes {
+        /// Bytes with the write.
+        bytes: usize,
+        /// Most bytes.
+        limit: usize,
+    },
 }
 
 /// The asked revision is outside what the store remembers.

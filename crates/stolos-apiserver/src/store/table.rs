@@ -109,6 +109,13 @@ impl Table {
         state.history.push(Arc::clone(event), now);
     }
 
+    /// Forgets everything. Watchers read on from nothing, so the cluster must be closed.
+    pub(super) fn clear(&self) {
+        let mut state = lock::write(&self.state);
+        state.objects.clear();
+        state.history.clear();
+    }
+
     pub(super) fn wake(&self) {
         self.wake.send_replace(());
     }
@@ -133,8 +140,8 @@ impl Table {
         Ok(state.epoch)
     }
 
-    /// Returns at most `limit` events after `cursor` for a watcher of this epoch.
-    pub(super) fn news(&self, cursor: u64, epoch: u64, limit: usize) -> News {
+    /// Returns events after `cursor` for a watcher of this epoch, no more than make up `max_bytes`, but at least one.
+    pub(super) fn news(&self, cursor: u64, epoch: u64, max_bytes: usize) -> News {
         let state = lock::read(&self.state);
         if cursor < state.history.floor() {
             return News::Expired(Expired { requested: cursor, oldest: state.history.floor() });
@@ -142,7 +149,13 @@ impl Table {
         let is_over = epoch != state.epoch;
         let end = if is_over { state.removed_at } else { u64::MAX };
         let events = state.history.after(cursor).take_while(|event| event.revision <= end);
-        let events: Vec<_> = events.take(limit).cloned().collect();
+        let mut bytes = 0;
+        let fits = |event: &&Arc<Event>| {
+            let before = bytes;
+            bytes += event.current.body.len();
+            before < max_bytes
+        };
+        let events: Vec<_> = events.take_while(fits).cloned().collect();
         match (events.is_empty(), is_over) {
             (false, _) => News::Events(events),
             (true, true) => News::Removed,

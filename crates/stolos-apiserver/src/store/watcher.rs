@@ -8,8 +8,9 @@ use super::cluster::Cluster;
 use super::object::{Event, Expired, ResourceId};
 use super::table::{News, Table};
 
-/// Most events that one call hands out.
-const SLICE: usize = 1024;
+/// About how many bytes of bodies one call hands out. What a watcher was given and has not sent is all the memory that it
+/// holds.
+const SLICE_BYTES: usize = 64 * 1024;
 
 /// Why a watch is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,7 +58,7 @@ impl Watcher {
             // Both are read before the events, so that nothing between here and the wait is missed.
             self.wake.mark_unchanged();
             let is_closed = self.cluster.is_closed();
-            match self.table.news(self.cursor, self.epoch, SLICE) {
+            match self.table.news(self.cursor, self.epoch, SLICE_BYTES) {
                 News::Events(events) => {
                     self.cursor = events.last().map_or(self.cursor, |event| event.revision);
                     return Ok(events);

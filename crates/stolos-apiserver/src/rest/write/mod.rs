@@ -246,8 +246,12 @@ impl<'a> Writer<'a> {
             CommitError::TooLarge => ApiError::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "RequestEntityTooLarge",
-                "Request entity too large: the object is larger than the store takes",
+                // Clients look for the words that upstream passes on from its store.
+                "Request entity too large: etcdserver: request is too large",
             ),
+            CommitError::Full(excess) => {
+                ApiError::forbidden(group, plural, name, &format!("exceeded quota: {excess}"))
+            }
             CommitError::Failed(why) => ApiError::internal(format!("the store failed: {why}")),
         }
     }

@@ -174,3 +174,61 @@ async fn a_full_server_serves_the_next_client_when_one_leaves() {
     drop(first);
     assert_eq!(second.await, "nobody");
 }
+
+#[tokio::test]
+async fn one_connection_carries_hundreds_of_watches() {
+    const WATCHES: usize = 300;
+    let world = start(Limits::default()).await;
+    let stream = TokioIo::new(world.connect(&world.client(b"h2", None)).await);
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let get = |path: &str| {
+        let request = Request::get(format!("https://localhost{path}")).body(Empty::<Bytes>::new());
+        sender.clone().send_request(request.unwrap())
+    };
+    let mut watches = Vec::new();
+    for _ in 0..WATCHES {
+        let mut body = get("/watch").await.unwrap().into_body();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "event");
+        watches.push(body);
+    }
+    let body = get("/").await.unwrap().into_body();
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "nobody");
+}
+
+#[tokio::test]
+async fn a_client_that_connects_and_says_nothing_is_dropped() {
+    use tokio::io::AsyncReadExt;
+    let limits = Limits { header_read: Duration::from_millis(50), ..Limits::default() };
+    let world = start(limits).await;
+    for alpn in [b"h2".as_slice(), b"http/1.1"] {
+        let mut silent = world.connect(&world.client(alpn, None)).await;
+        // What the server says first is not of interest, only that it ends.
+        let mut said = Vec::new();
+        let _ = silent.read_to_end(&mut said).await;
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_refused() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = Server::start(listener, None, tower::service_fn(who), Limits::default()).unwrap();
+    for head in [
+        format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(1 << 20)),
+        format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(1 << 20)),
+    ] {
+        let stream = TcpStream::connect(server.address()).await.unwrap();
+        let (mut read, mut write) = stream.into_split();
+        tokio::spawn(async move {
+            // The server stops reading at some point.
+            let _ = write.write_all(head.as_bytes()).await;
+            std::future::pending::<()>().await;
+        });
+        let mut said = [0; 12];
+        read.read_exact(&mut said).await.unwrap();
+        let said = String::from_utf8(said.to_vec()).unwrap();
+        assert!(said == "HTTP/1.1 414" || said == "HTTP/1.1 431", "{said}");
+    }
+}

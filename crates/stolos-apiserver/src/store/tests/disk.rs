@@ -145,18 +145,24 @@ struct Faults {
     memory: InMemoryBackend,
     syncs: AtomicUsize,
     broken: AtomicBool,
-    held: Mutex<bool>,
+    /// Syncs that may happen before the next one waits; without a number none does.
+    allowed: Mutex<Option<usize>>,
     wake: Condvar,
 }
 
 impl FaultyDisk {
     fn hold(&self, held: bool) {
-        *self.0.held.lock().unwrap() = held;
+        self.allow(held.then_some(0));
+    }
+
+    fn allow(&self, syncs: Option<usize>) {
+        *self.0.allowed.lock().unwrap() = syncs;
         self.0.wake.notify_all();
     }
 
     fn open(&self) -> (Store, ClusterStore) {
-        let store = Store::on_disk(Disk::on(self.clone()), Vec::new(), Limits::default()).unwrap();
+        let store =
+            Store::on_disk(Disk::on(self.clone()), Default::default(), Limits::default()).unwrap();
         let cluster = store.cluster("hub").unwrap();
         (store, cluster)
     }
@@ -176,8 +182,12 @@ impl redb::StorageBackend for FaultyDisk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let held = self.0.held.lock().unwrap();
-        drop(self.0.wake.wait_while(held, |held| *held).unwrap());
+        let allowed = self.0.allowed.lock().unwrap();
+        let mut allowed = self.0.wake.wait_while(allowed, |allowed| *allowed == Some(0)).unwrap();
+        if let Some(left) = &mut *allowed {
+            *left -= 1;
+        }
+        drop(allowed);
         self.0.syncs.fetch_add(1, Ordering::SeqCst);
         if self.0.broken.load(Ordering::SeqCst) {
             return Err(io::Error::other("the disk is gone"));
@@ -276,7 +286,7 @@ async fn a_failed_commit_makes_the_store_read_only() {
 async fn writers_wait_when_too_much_is_pending() {
     let disk = FaultyDisk::default();
     let limits = Limits { pending_bytes: 1024, ..Limits::default() };
-    let store = Store::on_disk(Disk::on(disk.clone()), Vec::new(), limits).unwrap();
+    let store = Store::on_disk(Disk::on(disk.clone()), Default::default(), limits).unwrap();
     let cluster = store.cluster("hub").unwrap();
     disk.hold(true);
     let mut first = Box::pin(cluster.commit(create("a/x")));
@@ -301,4 +311,64 @@ async fn closing_finishes_what_was_accepted() {
     writing.await.unwrap();
     closing.await.unwrap();
     assert!(matches!(cluster.commit(create("a/y")).await, Err(CommitError::Failed(_))));
+}
+
+#[tokio::test]
+async fn the_flood_of_one_cluster_does_not_hold_up_another() {
+    let disk = FaultyDisk::default();
+    let (store, flooded) = disk.open();
+    let quiet = store.cluster("quiet").unwrap();
+    flooded.commit(create("a/first")).await.unwrap();
+    let per_batch = disk.0.syncs.swap(0, Ordering::SeqCst);
+
+    disk.hold(true);
+    let filler = "x".repeat(1 << 20);
+    let writes = (0..20).map(|n| {
+        let mut object = object(&key("a"), 0);
+        object["spec"]["filler"] = filler.clone().into();
+        let change = Change::Put(object, Attributes::default());
+        flooded.commit(Write { change, ..create(&format!("a/{n}")) })
+    });
+    let mut flood = Box::pin(join_all(writes));
+    assert!(flood.as_mut().now_or_never().is_none());
+    let mut lone = Box::pin(quiet.commit(create("a/x")));
+    assert!(lone.as_mut().now_or_never().is_none());
+
+    // The batch that was on its way, and the next one: it has the lone write, and only one turn of the flood.
+    disk.allow(Some(2 * per_batch));
+    lone.await.unwrap();
+    let done = flooded.revision();
+    assert!((2..=9).contains(&done), "{done} of 21 writes of the flood came before it");
+    disk.hold(false);
+    assert!(flood.await.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn the_server_says_that_its_store_cannot_write() {
+    use http::{Request, StatusCode};
+    use http_body_util::Full;
+    use tower::ServiceExt;
+
+    let disk = FaultyDisk::default();
+    let (_store, cluster) = disk.open();
+    let controllers = crate::controllers::Controllers::none();
+    let options = crate::server::Options { controllers, ..Default::default() };
+    let server = crate::ApiServer::start(cluster.clone(), options).await.unwrap();
+    let ask = async |method: &str, path: &str, body: &'static str| {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.body(Full::new(bytes::Bytes::from(body))).unwrap();
+        let user = crate::auth::UserInfo::internal("tester");
+        server.as_user(user).oneshot(request).await.unwrap().status()
+    };
+    assert_eq!(ask("GET", "/readyz", "").await, StatusCode::OK);
+    disk.0.broken.store(true, Ordering::SeqCst);
+    let namespace = r#"{"metadata":{"name":"a"}}"#;
+    for _ in 0..2 {
+        let status = ask("POST", "/api/v1/namespaces", namespace).await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    for check in ["/readyz", "/livez", "/healthz", "/readyz/store"] {
+        assert_eq!(ask("GET", check, "").await, StatusCode::INTERNAL_SERVER_ERROR, "{check}");
+    }
+    assert_eq!(ask("GET", "/api/v1/namespaces", "").await, StatusCode::OK, "reads go on");
 }

@@ -1,7 +1,9 @@
 //! Tests of the store as its users see it.
 
+mod clusters;
 mod disk;
 mod model;
+mod power;
 mod reads;
 mod watching;
 mod writes;

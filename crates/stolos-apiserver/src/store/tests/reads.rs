@@ -98,3 +98,13 @@ async fn waiting_for_a_revision_ends_when_it_is_visible_or_late() {
     written.unwrap();
     assert!(reached);
 }
+
+#[tokio::test]
+async fn a_store_in_memory_starts_after_those_of_earlier_processes() {
+    let earlier = Store::memory().cluster("hub").unwrap();
+    let last = earlier.commit(create("a/x")).await.unwrap().revision;
+    // That took longer than a microsecond, which is what a revision counts for.
+    let later = Store::memory().cluster("hub").unwrap();
+    assert!(later.revision() > last);
+    assert!(later.watch(&pods(), last).is_err(), "who knew the earlier one must list again");
+}
