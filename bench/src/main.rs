@@ -35,6 +35,7 @@ use report::{Figures, Report};
   target/release/stolos-bench propagate --runs 3
   target/release/stolos-bench placements --placements 100 --members 50
   target/release/stolos-bench apiserver --via tls
+  target/release/stolos-bench soak --minutes 60
 
 The scheduler alone: cargo bench -p stolos-core --bench scheduler"
 )]
@@ -66,6 +67,8 @@ enum Benchmark {
     Placements(placements::Args),
     /// Creates, reads and watch events per second of the embedded API server
     Apiserver(apiserver::Args),
+    /// Memory of the embedded API server over a long run at part load
+    Soak(apiserver::soak::Args),
     /// Serves one cluster for the benchmark of the API server
     #[command(hide = true)]
     Serve(apiserver::ServeArgs),
@@ -105,6 +108,7 @@ async fn run(common: &Common, benchmark: &Benchmark) -> anyhow::Result<()> {
             let run = |run| apiserver::once(common.seed.wrapping_add(u64::from(run)), args);
             repeat(report, args.runs, run).await
         }
+        Benchmark::Soak(args) => apiserver::soak::run(common.seed, args).await,
         Benchmark::Serve(args) => apiserver::serve(args).await,
     }
 }

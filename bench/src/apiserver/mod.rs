@@ -11,9 +11,11 @@ use serde::Serialize;
 
 use crate::report::Figures;
 
+mod churn;
 mod load;
 mod sample;
 mod server;
+pub(crate) mod soak;
 mod watch;
 
 use server::Target;
@@ -51,6 +53,9 @@ pub(crate) struct Args {
     /// Watch events to deliver for each number of watchers
     #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) events: u64,
+    /// Watches only metadata, as the garbage collector and many informers do
+    #[arg(long)]
+    pub(crate) metadata: bool,
     /// Number of runs; the line has each and the medians
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) runs: u32,
@@ -80,7 +85,7 @@ pub(crate) struct ServeArgs {
 /// Runs every part once on a new server.
 pub(crate) async fn once(seed: u64, args: &Args) -> anyhow::Result<Figures> {
     let scratch = crate::fleet::scratch()?;
-    let target = Target::start(args, scratch.path()).await?;
+    let target = Target::start(args.via, args.memory, scratch.path()).await?;
     let mut figures = Figures::default();
     sample::install(&target.client().await?).await?;
 
@@ -107,7 +112,7 @@ pub(crate) async fn once(seed: u64, args: &Args) -> anyhow::Result<Figures> {
         load.figures(&format!("gets_{connections}"), &mut figures)?;
     }
     for watchers in &args.watchers {
-        let rate = watch::fan_out(&target, *watchers, args.events, seed).await?;
+        let rate = watch::fan_out(&target, *watchers, args.events, args.metadata, seed).await?;
         figures.add(format!("events_{watchers}_per_s"), rate);
     }
     if let Some(usage) = target.usage()? {

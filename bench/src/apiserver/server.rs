@@ -16,7 +16,7 @@ use stolos_apiserver::server::Options;
 use stolos_apiserver::store::Store;
 use tokio::net::TcpListener;
 
-use super::{Args, ServeArgs, Via};
+use super::{ServeArgs, Via};
 use crate::process::{Process, Usage};
 
 /// Name of the cluster, its context and its user.
@@ -30,10 +30,10 @@ pub(super) enum Target {
 
 impl Target {
     /// Starts an empty server whose files are in `directory`.
-    pub(super) async fn start(args: &Args, directory: &Path) -> anyhow::Result<Self> {
-        match args.via {
+    pub(super) async fn start(via: Via, memory: bool, directory: &Path) -> anyhow::Result<Self> {
+        match via {
             Via::Process => {
-                let store = open(directory, args.memory)?;
+                let store = open(directory, memory)?;
                 let api = start(&store, Options::default()).await?;
                 Ok(Self::Process { api, store })
             }
@@ -42,7 +42,7 @@ impl Target {
                     std::env::current_exe().context("this program does not know where it is")?;
                 let shown = directory.to_str().context("the directory is not UTF-8")?;
                 let mut arguments = vec!["serve", "--directory", shown];
-                arguments.extend(args.memory.then_some("--memory"));
+                arguments.extend(memory.then_some("--memory"));
                 let (process, _) = Process::start(&program, &arguments, directory).await?;
                 let kubeconfig = Kubeconfig::read_from(directory.join("kubeconfig"))
                     .context("failed to read the kubeconfig")?;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use futures::future::try_join_all;
+use http::header::ACCEPT;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::Namespace;
@@ -23,6 +24,9 @@ use super::server::Target;
 /// Connections that create what is watched.
 const WRITERS: usize = 16;
 
+/// What clients send that want metadata only.
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
 /// How long the events may take. Only lost ones take this long.
 const ARRIVE_WITHIN: Duration = Duration::from_secs(120);
 
@@ -32,6 +36,7 @@ pub(super) async fn fan_out(
     target: &Target,
     watchers: usize,
     events: u64,
+    metadata: bool,
     seed: u64,
 ) -> anyhow::Result<f64> {
     let per_watcher = usize::try_from(events)?.div_ceil(watchers.max(1));
@@ -42,7 +47,7 @@ pub(super) async fn fan_out(
     let from = revision(&client, &collection).await?;
     let writers = target.clients(WRITERS).await?;
 
-    let open = (0..watchers).map(|_| open(&client, &collection, &from));
+    let open = (0..watchers).map(|_| open(&client, &collection, &from, metadata));
     let streams = try_join_all(open).await?;
     let counts: Vec<_> = streams
         .into_iter()
@@ -88,8 +93,15 @@ async fn revision(client: &Client, collection: &str) -> anyhow::Result<String> {
 }
 
 /// Opens a watch; on return the server has accepted it.
-async fn open(client: &Client, collection: &str, from: &str) -> anyhow::Result<Response<Body>> {
+async fn open(
+    client: &Client,
+    collection: &str,
+    from: &str,
+    metadata: bool,
+) -> anyhow::Result<Response<Body>> {
+    let accept = if metadata { METADATA } else { "application/json" };
     let request = Request::get(format!("{collection}?watch=true&resourceVersion={from}"))
+        .header(ACCEPT, accept)
         .body(Body::empty())
         .context("a request cannot be made")?;
     let response = client.send(request).await.context("failed to open a watch")?;
