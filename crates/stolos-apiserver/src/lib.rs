@@ -14,6 +14,8 @@ mod conditions;
 pub mod controllers;
 pub mod crd;
 pub mod discovery;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod managed_fields;
 pub mod names;
 pub mod openapi;

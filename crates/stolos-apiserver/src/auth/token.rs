@@ -266,7 +266,8 @@ impl TokenSigner {
         }] })
     }
 
-    fn encode(&self, claims: &Value) -> String {
+    /// Signs any claims.
+    pub(crate) fn encode(&self, claims: &Value) -> String {
         let header = json!({ "alg": "ES256", "kid": self.key_id }).to_string();
         let claims = claims.to_string();
         let signed =

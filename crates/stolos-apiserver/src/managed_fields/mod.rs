@@ -5,6 +5,8 @@
 //! Everything here is a function of its arguments; nothing reads a store or a clock.
 
 mod apply;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod checks;
 mod claim;
 mod diff;
 mod element;

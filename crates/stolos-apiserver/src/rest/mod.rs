@@ -10,6 +10,8 @@ mod call;
 mod continue_token;
 mod convert;
 mod decode;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod lifecycle;
 mod limits;
 mod list;

@@ -75,7 +75,9 @@ pub enum Error {
 pub fn write(path: &Path, contexts: &[Context], current: &str) -> Result<(), Error> {
     let mut config = empty();
     add(&mut config, contexts, Some(current));
-    store(path, &config)
+    let yaml = serde_saphyr::to_string(&config)
+        .map_err(|error| Error::File { path: path.to_owned(), source: io::Error::other(error) })?;
+    store(path, &yaml)
 }
 
 /// Returns the text of a kubeconfig with these contexts and nothing else.
@@ -93,13 +95,24 @@ pub fn merge(path: &Path, contexts: &[Context], current: Option<&str>) -> Result
     // A link stays a link: its target is replaced.
     let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let _lock = Lock::take(path)?;
-    let mut config = match std::fs::read_to_string(path) {
-        Ok(text) => parse(path, &text)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => empty(),
-        Err(source) => return Err(Error::File { path: path.clone(), source }),
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read.map_err(|source| Error::File { path: path.clone(), source })?,
     };
+    let merged = merged(&text, contexts, current)
+        .map_err(|problem| Error::Malformed { path: path.clone(), problem })?;
+    store(path, &merged)
+}
+
+/// Returns the text of a kubeconfig with contexts added, or why `text` is none.
+pub(crate) fn merged(
+    text: &str,
+    contexts: &[Context],
+    current: Option<&str>,
+) -> Result<String, String> {
+    let mut config = parse(text)?;
     add(&mut config, contexts, current);
-    store(path, &config)
+    serde_saphyr::to_string(&config).map_err(|error| error.to_string())
 }
 
 fn empty() -> Map<String, Value> {
@@ -107,17 +120,15 @@ fn empty() -> Map<String, Value> {
     head.map(|(key, value)| (key.to_owned(), value)).into_iter().collect()
 }
 
-fn parse(path: &Path, text: &str) -> Result<Map<String, Value>, Error> {
-    let malformed = |problem: String| Error::Malformed { path: path.to_owned(), problem };
+fn parse(text: &str) -> Result<Map<String, Value>, String> {
     if text.trim().is_empty() {
         return Ok(empty());
     }
-    let value: Value =
-        serde_saphyr::from_str(text).map_err(|error| malformed(error.to_string()))?;
-    let Value::Object(config) = value else { return Err(malformed("it is not a map".to_owned())) };
+    let value: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    let Value::Object(config) = value else { return Err("it is not a map".to_owned()) };
     for list in ["clusters", "users", "contexts"] {
         if !matches!(config.get(list), None | Some(Value::Null | Value::Array(_))) {
-            return Err(malformed(format!("`{list}` is not a list")));
+            return Err(format!("`{list}` is not a list"));
         }
     }
     Ok(config)
@@ -163,9 +174,8 @@ fn put(config: &mut Map<String, Value>, list: &str, name: &str, entry: Value) {
     }
 }
 
-fn store(path: &Path, config: &Map<String, Value>) -> Result<(), Error> {
+fn store(path: &Path, yaml: &str) -> Result<(), Error> {
     let failed = |source| Error::File { path: path.to_owned(), source };
-    let yaml = serde_saphyr::to_string(config).map_err(|error| failed(io::Error::other(error)))?;
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(failed)?;
     }

@@ -5,7 +5,7 @@
 mod builtin;
 mod custom;
 mod duration;
-mod jsonpath;
+pub(crate) mod jsonpath;
 
 use std::sync::Arc;
 

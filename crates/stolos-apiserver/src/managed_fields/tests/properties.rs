@@ -3,6 +3,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
+use crate::managed_fields::checks;
 use crate::managed_fields::claim::{applied, written};
 use crate::managed_fields::diff::Diff;
 use crate::managed_fields::view::View;
@@ -147,12 +148,8 @@ proptest! {
         let mut world = World::new();
         for step in &steps {
             take(&mut world, step);
-            let there = written(View::Object(&world.schema, &NOTHING), world.live());
-            for entry in world.entries() {
-                let mut absent = fields_of(entry);
-                absent.subtract(&there);
-                prop_assert!(absent.is_empty(), "{} owns {:?}", entry["manager"], absent.paths());
-            }
+            let absent = checks::absent_claims(&world.schema, world.live());
+            prop_assert!(absent.is_empty(), "{absent:?}");
         }
     }
 
