@@ -1,0 +1,141 @@
+//! What clusters leave behind when they go: nothing. Bytes are counted at the allocator, so the numbers are exact; the
+//! test has a binary of its own because nothing else may allocate meanwhile.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+use std::alloc::System;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use stolos_apiserver::ApiServer;
+use stolos_apiserver::auth::UserInfo;
+use stolos_apiserver::controllers::Controllers;
+use stolos_apiserver::server::Options;
+use stolos_apiserver::store::{Attributes, Change, Expect, Key, Store, Write};
+use tower::ServiceExt;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Bytes that are allocated and not freed.
+fn held() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated.wrapping_sub(stats.bytes_deallocated)
+}
+
+async fn send(server: &ApiServer, method: Method, path: &str, body: Option<Value>) -> Value {
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    let request = Request::builder().method(method).uri(path);
+    let request = request.body(Full::new(Bytes::from(body))).unwrap();
+    let response = server.as_user(UserInfo::internal("t")).oneshot(request).await.unwrap();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    serde_json::Deserializer::from_slice(&bytes).into_iter().next().unwrap().unwrap()
+}
+
+fn definition() -> Value {
+    let schema = json!({ "type": "object", "properties": { "spec": { "type": "object",
+        "properties": { "a": { "type": "string", "maxLength": 9 } },
+        "x-kubernetes-validations": [{ "rule": "!has(self.a) || self.a != 'b'" }] } } });
+    json!({
+        "metadata": { "name": "things.example.com" },
+        "spec": {
+            "group": "example.com", "scope": "Cluster", "names": { "plural": "things", "kind": "Thing" },
+            "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": schema } }],
+        },
+    })
+}
+
+/// The life of a cluster with all controllers, a definition, objects, discovery, tokens and a watch nobody reads.
+async fn live_and_go(store: &Store, round: usize) {
+    let name = format!("c{}", round % 3);
+    let cluster = store.cluster(&name).unwrap();
+    let options = Options {
+        controllers: Controllers { root_ca: Some("CA".to_owned()), ..Controllers::default() },
+        ..Options::default()
+    };
+    let server = ApiServer::start(cluster, options).await.unwrap();
+    let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    send(&server, Method::POST, crds, Some(definition())).await;
+    let watch = Request::get("/api/v1/namespaces/default/configmaps?watch=true");
+    let watch = watch.body(Full::new(Bytes::new())).unwrap();
+    let watch = server.as_user(UserInfo::internal("t")).oneshot(watch).await.unwrap();
+    for n in 0..20 {
+        let object =
+            json!({ "metadata": { "name": format!("m{n}") }, "data": { "k": "v".repeat(1000) } });
+        send(&server, Method::POST, "/api/v1/namespaces/default/configmaps", Some(object)).await;
+    }
+    let account = "/api/v1/namespaces/default/serviceaccounts";
+    send(&server, Method::POST, account, Some(json!({ "metadata": { "name": "a" } }))).await;
+    send(&server, Method::POST, &format!("{account}/a/token"), Some(json!({ "spec": {} }))).await;
+    for path in ["/apis", "/openapi/v3", "/api/v1/namespaces/default/configmaps"] {
+        send(&server, Method::GET, path, None).await;
+    }
+    server.stop();
+    assert!(store.remove(&name).await.unwrap());
+    drop(watch);
+}
+
+/// Runs something some times, until what is built once for all is built, then often, and returns by how many bytes more
+/// is held afterwards.
+async fn growth(warm_up: usize, rounds: usize, mut run: impl AsyncFnMut(usize)) -> usize {
+    for round in 0..warm_up {
+        run(round).await;
+    }
+    settle().await;
+    let before = held();
+    for round in 0..rounds {
+        run(round).await;
+    }
+    settle().await;
+    held().saturating_sub(before)
+}
+
+/// Lets the tasks end that were told to.
+async fn settle() {
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A write to a store without a server.
+fn put(name: &str) -> Write {
+    let object = json!({ "metadata": { "name": name }, "filler": "x".repeat(500) });
+    let change = Change::Put(object, Attributes::default());
+    let key = Key::cluster_scoped(name);
+    Write { resource: "things".into(), key, expect: Expect::Absent, change, requires: None }
+}
+
+async fn fill_and_go(store: &Store, name: &str) {
+    let cluster = store.cluster(name).unwrap();
+    for n in 0..3 {
+        cluster.commit(put(&n.to_string())).await.unwrap();
+    }
+    store.remove(name).await.unwrap();
+}
+
+#[test]
+fn clusters_that_go_leave_nothing_behind() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let memory = Store::memory();
+        let grown = growth(10, 60, async |round| live_and_go(&memory, round).await).await;
+        // One cluster alone holds some hundred kilobytes.
+        assert!(grown < 64 * 1024, "60 servers left {grown} bytes");
+
+        let name = |round: usize| format!("store-{round}");
+        let grown = growth(100, 10_000, async |n| fill_and_go(&memory, &name(n)).await).await;
+        assert!(grown < 16 * 1024, "10,000 clusters left {grown} bytes");
+
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Store::open(directory.path()).unwrap();
+        let run = async |n: usize| fill_and_go(&disk, &name(n)).await;
+        growth(200, 0, run).await;
+        let size = || std::fs::metadata(directory.path().join("store.redb")).unwrap().len();
+        let before = size();
+        growth(0, 300, run).await;
+        assert_eq!(size(), before, "the file uses again what was freed");
+    });
+}
