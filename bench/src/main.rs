@@ -69,6 +69,10 @@ enum Benchmark {
     Apiserver(apiserver::Args),
     /// Memory of the embedded API server over a long run at part load
     Soak(apiserver::soak::Args),
+    /// Time until the API server serves again with many objects on disk
+    ApiserverStart(apiserver::start::Args),
+    /// Memory and time that one more empty logical cluster costs the API server
+    ApiserverClusters(apiserver::clusters::Args),
     /// Serves one cluster for the benchmark of the API server
     #[command(hide = true)]
     Serve(apiserver::ServeArgs),
@@ -109,6 +113,14 @@ async fn run(common: &Common, benchmark: &Benchmark) -> anyhow::Result<()> {
             repeat(report, args.runs, run).await
         }
         Benchmark::Soak(args) => apiserver::soak::run(common.seed, args).await,
+        Benchmark::ApiserverStart(args) => {
+            let report = Report::new("apiserver-start", common.seed, args)?;
+            repeat(report, args.runs, |_| apiserver::start::once(common.seed, args)).await
+        }
+        Benchmark::ApiserverClusters(args) => {
+            let report = Report::new("apiserver-clusters", common.seed, args)?;
+            repeat(report, args.runs, |_| apiserver::clusters::once(args)).await
+        }
         Benchmark::Serve(args) => apiserver::serve(args).await,
     }
 }

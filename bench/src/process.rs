@@ -1,5 +1,6 @@
 //! A process under test: how it starts, what it uses, how it ends.
 
+use std::ops::Add;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ pub(crate) struct Process {
 }
 
 /// What a process has used until now.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     /// Memory in RAM at the moment, in MiB.
     pub(crate) rss_mib: f64,
@@ -34,6 +35,18 @@ pub(crate) struct Usage {
     pub(crate) peak_rss_mib: f64,
     /// CPU time of all threads, user and system, in seconds.
     pub(crate) cpu_s: f64,
+}
+
+impl Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            rss_mib: self.rss_mib + other.rss_mib,
+            peak_rss_mib: self.peak_rss_mib + other.peak_rss_mib,
+            cpu_s: self.cpu_s + other.cpu_s,
+        }
+    }
 }
 
 /// The line with which a process said that it is ready.
@@ -82,18 +95,23 @@ impl Process {
 
     /// Reads what it has used, from `/proc`.
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
-        let read = |file: &str| {
-            let path = format!("/proc/{}/{file}", self.pid);
-            std::fs::read_to_string(&path).with_context(|| format!("failed to read `{path}`"))
-        };
-        let (status, stat) = (read("status")?, read("stat")?);
-        usage(&status, &stat).context("`/proc` tells neither memory nor CPU time")
+        usage_of(self.pid)
     }
 
     /// Kills it and waits until it is gone.
     pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
         self.child.kill().await.context("failed to kill the process")
     }
+}
+
+/// Reads what any process has used, from `/proc`.
+pub(crate) fn usage_of(pid: u32) -> anyhow::Result<Usage> {
+    let read = |file: &str| {
+        let path = format!("/proc/{pid}/{file}");
+        std::fs::read_to_string(&path).with_context(|| format!("failed to read `{path}`"))
+    };
+    let (status, stat) = (read("status")?, read("stat")?);
+    usage(&status, &stat).context("`/proc` tells neither memory nor CPU time")
 }
 
 fn usage(status: &str, stat: &str) -> Option<Usage> {

@@ -70,6 +70,22 @@ pub(super) async fn create(
     Ok(Load::join(try_join_all(parts).await?, begin))
 }
 
+/// Creates this many objects, shared among the clients.
+pub(super) async fn fill(clients: Vec<Client>, seed: u64, objects: u64) -> anyhow::Result<()> {
+    let n_clients = clients.len();
+    let parts = (0..).zip(clients).map(|(index, client): (u64, Client)| {
+        let mut random = StdRng::seed_from_u64(seed ^ index);
+        spawned(async move {
+            for number in (index..objects).step_by(n_clients) {
+                let body = sample::body(&format!("o{number:07}-filled"), &mut random);
+                create_one(&client, sample::COLLECTION, body).await?;
+            }
+            Ok(Part::default())
+        })
+    });
+    try_join_all(parts).await.map(drop)
+}
+
 /// Creates one object and returns how long the server took to answer.
 pub(super) async fn create_one(
     client: &Client,

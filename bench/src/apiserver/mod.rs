@@ -12,10 +12,12 @@ use serde::Serialize;
 use crate::report::Figures;
 
 mod churn;
+pub(crate) mod clusters;
 mod load;
 mod sample;
 mod server;
 pub(crate) mod soak;
+pub(crate) mod start;
 mod watch;
 
 use server::Target;
@@ -32,12 +34,19 @@ time of the server, and rss_bytes_per_object.
 Examples:
   stolos-bench apiserver
   stolos-bench apiserver --via process --memory
+  stolos-bench apiserver --runs 1 --kubeconfig real.yaml --pids 4711 4712
   stolos-bench apiserver --connections 1 16 64 --watchers 10 100 1000 --seconds 3"
 )]
 pub(crate) struct Args {
     /// How requests reach the server
     #[arg(long, value_enum, default_value_t = Via::Tls)]
     pub(crate) via: Via,
+    /// Measures the current context of this kubeconfig, which may be any Kubernetes API server, instead of ours
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["via", "memory"])]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// With --kubeconfig: the processes whose memory and CPU time are added up
+    #[arg(long, num_args = 1.., value_name = "PID", requires = "kubeconfig")]
+    pub(crate) pids: Vec<u32>,
     /// Keeps everything in memory instead of on disk
     #[arg(long)]
     pub(crate) memory: bool,
@@ -80,12 +89,18 @@ pub(crate) struct ServeArgs {
     /// Keeps everything in memory instead of on disk
     #[arg(long)]
     pub(crate) memory: bool,
+    /// Number of empty logical clusters beside the one that is served
+    #[arg(long, default_value_t = 0)]
+    pub(crate) more_clusters: u32,
 }
 
 /// Runs every part once on a new server.
 pub(crate) async fn once(seed: u64, args: &Args) -> anyhow::Result<Figures> {
     let scratch = crate::fleet::scratch()?;
-    let target = Target::start(args.via, args.memory, scratch.path()).await?;
+    let target = match &args.kubeconfig {
+        Some(path) => Target::given(path, &args.pids)?,
+        None => Target::start(args.via, args.memory, scratch.path()).await?,
+    };
     let mut figures = Figures::default();
     sample::install(&target.client().await?).await?;
 
@@ -94,7 +109,7 @@ pub(crate) async fn once(seed: u64, args: &Args) -> anyhow::Result<Figures> {
     let mut created = Vec::new();
     for connections in &args.connections {
         let clients = target.clients(*connections).await?;
-        let prefix = format!("c{connections}");
+        let prefix = format!("c{connections}-s{seed}");
         let load = load::create(clients, &prefix, seed, duration).await?;
         load.figures(&format!("creates_{connections}"), &mut figures)?;
         created.extend(load.names);

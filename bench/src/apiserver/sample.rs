@@ -25,9 +25,11 @@ pub(super) async fn install(client: &Client) -> anyhow::Result<()> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let definition: CustomResourceDefinition =
         serde_json::from_value(definition()).context("the definition is none")?;
-    api.create(&PostParams::default(), &definition)
-        .await
-        .context("failed to install the definition")?;
+    match api.create(&PostParams::default(), &definition).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+        Err(error) => return Err(error).context("failed to install the definition"),
+    }
     let served = await_condition(api, NAME, conditions::is_crd_established());
     let waited = tokio::time::timeout(SERVED_WITHIN, served).await;
     waited.context("the definition is not served")?.context("failed to watch the definition")?;

@@ -1,7 +1,8 @@
-//! The server under load: a process of its own over TLS, or in this process.
+//! The server under load: a process of its own over TLS, in this process, or a server that somebody else started.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -17,7 +18,7 @@ use stolos_apiserver::store::Store;
 use tokio::net::TcpListener;
 
 use super::{ServeArgs, Via};
-use crate::process::{Process, Usage};
+use crate::process::{Process, Usage, usage_of};
 
 /// Name of the cluster, its context and its user.
 const NAME: &str = "bench";
@@ -26,6 +27,7 @@ const NAME: &str = "bench";
 pub(super) enum Target {
     Tls { process: Box<Process>, kubeconfig: Box<Kubeconfig> },
     Process { api: ApiServer, store: Store },
+    Given { kubeconfig: Box<Kubeconfig>, context: String, pids: Vec<u32> },
 }
 
 impl Target {
@@ -37,24 +39,44 @@ impl Target {
                 let api = start(&store, Options::default()).await?;
                 Ok(Self::Process { api, store })
             }
-            Via::Tls => {
-                let program =
-                    std::env::current_exe().context("this program does not know where it is")?;
-                let shown = directory.to_str().context("the directory is not UTF-8")?;
-                let mut arguments = vec!["serve", "--directory", shown];
-                arguments.extend(memory.then_some("--memory"));
-                let (process, _) = Process::start(&program, &arguments, directory).await?;
-                let kubeconfig = Kubeconfig::read_from(directory.join("kubeconfig"))
-                    .context("failed to read the kubeconfig")?;
-                Ok(Self::Tls { process: Box::new(process), kubeconfig: Box::new(kubeconfig) })
-            }
+            Via::Tls => Ok(Self::tls(directory, memory, 0).await?.0),
         }
+    }
+
+    /// Returns the current context of a kubeconfig, served by these processes.
+    pub(super) fn given(path: &Path, pids: &[u32]) -> anyhow::Result<Self> {
+        let kubeconfig = Kubeconfig::read_from(path)
+            .with_context(|| format!("failed to read `{}`", path.display()))?;
+        let context = kubeconfig.current_context.clone();
+        let context = context.context("the kubeconfig has no current context")?;
+        Ok(Self::Given { kubeconfig: Box::new(kubeconfig), context, pids: pids.to_vec() })
+    }
+
+    /// Starts a process that keeps its objects in `directory`, and returns how long it took to be ready.
+    pub(super) async fn tls(
+        directory: &Path,
+        memory: bool,
+        more_clusters: u32,
+    ) -> anyhow::Result<(Self, Duration)> {
+        let program = std::env::current_exe().context("this program does not know where it is")?;
+        let shown = directory.to_str().context("the directory is not UTF-8")?;
+        let more_clusters = more_clusters.to_string();
+        let mut arguments = vec!["serve", "--directory", shown, "--more-clusters", &more_clusters];
+        arguments.extend(memory.then_some("--memory"));
+        let (process, ready) = Process::start(&program, &arguments, directory).await?;
+        let kubeconfig = Kubeconfig::read_from(directory.join("kubeconfig"))
+            .context("failed to read the kubeconfig")?;
+        let target = Self::Tls { process: Box::new(process), kubeconfig: Box::new(kubeconfig) };
+        Ok((target, ready.after))
     }
 
     /// Returns a client with connections of its own.
     pub(super) async fn client(&self) -> anyhow::Result<Client> {
         match self {
             Self::Tls { kubeconfig, .. } => crate::fleet::client(kubeconfig, NAME).await,
+            Self::Given { kubeconfig, context, .. } => {
+                crate::fleet::client(kubeconfig, context).await
+            }
             Self::Process { api, .. } => {
                 Ok(Client::new(api.as_user(UserInfo::internal(NAME)), "default"))
             }
@@ -74,6 +96,12 @@ impl Target {
     pub(super) fn usage(&self) -> anyhow::Result<Option<Usage>> {
         match self {
             Self::Tls { process, .. } => process.usage().map(Some),
+            Self::Given { pids, .. } if pids.is_empty() => Ok(None),
+            Self::Given { pids, .. } => pids
+                .iter()
+                .map(|pid| usage_of(*pid))
+                .try_fold(Usage::default(), |sum, usage| Ok(sum + usage?))
+                .map(Some),
             Self::Process { .. } => Ok(None),
         }
     }
@@ -81,6 +109,7 @@ impl Target {
     pub(super) async fn stop(self) -> anyhow::Result<()> {
         match self {
             Self::Tls { process, .. } => process.kill().await,
+            Self::Given { .. } => Ok(()),
             Self::Process { api, store } => {
                 api.stop();
                 store.close();
@@ -101,6 +130,13 @@ pub(crate) async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         .context("failed to make the key for tokens")?;
     let api =
         start(&store, Options { signer: Some(Arc::new(signer)), ..Options::default() }).await?;
+    let mut others = Vec::new();
+    for number in 0..args.more_clusters {
+        let name = format!("{NAME}-{number}");
+        let cluster = store.cluster(&name).with_context(|| format!("failed to make `{name}`"))?;
+        let started = ApiServer::start(cluster, Options::default()).await;
+        others.push(started.with_context(|| format!("failed to start `{name}`"))?);
+    }
     let listener =
         TcpListener::bind(("127.0.0.1", 0)).await.context("failed to listen on 127.0.0.1")?;
     let serving = authority.server(&[], now).context("failed to issue the server's certificate")?;

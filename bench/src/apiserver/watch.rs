@@ -40,7 +40,7 @@ pub(super) async fn fan_out(
     seed: u64,
 ) -> anyhow::Result<f64> {
     let per_watcher = usize::try_from(events)?.div_ceil(watchers.max(1));
-    let namespace = format!("watched-by-{watchers}");
+    let namespace = format!("watched-by-{watchers}-{seed}");
     let collection = format!("/apis/bench.stolos.dev/v1/namespaces/{namespace}/samples");
     let client = target.client().await?;
     create_namespace(&client, &namespace).await?;

@@ -45,9 +45,8 @@ pub(crate) fn decide(world: &World, node_time: Duration, now: Timestamp) -> Step
         return Step::act(set(request, &json!({ "state": "Failed", "message": message })));
     }
     let version = value(request, "kubernetesVersion");
-    if let Some(version) =
-        version.filter(|version| value(facts, "controlPlaneVersion") != Some(version))
-    {
+    let control_plane = value(facts, "controlPlaneVersion").unwrap_or_default();
+    if let Some(version) = version.filter(|version| !reached(control_plane, version)) {
         return Step {
             actions: vec![
                 set(
@@ -99,10 +98,21 @@ fn outdated<'a>(world: &'a World, request: &ConfigMap) -> Option<&'a Arc<Node>> 
 
 fn has(node: &Node, request: &ConfigMap) -> bool {
     let running = node.status.as_ref().and_then(|status| status.node_info.as_ref());
-    let running = running.map_or("", |info| info.kubelet_version.trim_start_matches('v'));
-    value(request, "kubernetesVersion").is_none_or(|version| version == running)
+    let running = running.map_or("", |info| info.kubelet_version.as_str());
+    value(request, "kubernetesVersion").is_none_or(|version| reached(running, version))
         && value(request, "nodeImage")
             .is_none_or(|image| label(&node.metadata, NODE_IMAGE_LABEL) == Some(image))
+}
+
+/// Whether a part that runs one version has nothing left to do for another: it is there, or ahead. Clusters never go back.
+fn reached(running: &str, wanted: &str) -> bool {
+    numbers(running) >= numbers(wanted)
+}
+
+/// Returns the numbers of `v1.34.1+vendor`.
+fn numbers(version: &str) -> Vec<u32> {
+    let core = version.trim_start_matches('v').split(['+', '-']).next().unwrap_or_default();
+    core.split('.').map_while(|number| number.parse().ok()).collect()
 }
 
 fn upgrade(request: &ConfigMap, node: &Arc<Node>, node_time: Duration, now: Timestamp) -> Step {

@@ -124,6 +124,31 @@ async fn an_upgrade_is_seen_from_its_start_to_its_end_and_happens_once() {
 }
 
 #[tokio::test]
+async fn nothing_goes_back_to_an_older_version() {
+    let client = cluster().await;
+    let provider = Simulated::new(client.clone());
+    let mut seen = provider.follow();
+    until(&mut seen, |o| known(o).is_some_and(|c| c.pools.len() == 1)).await;
+    let ahead = MemberTarget {
+        upgrade_type: UpgradeType::ControlPlaneOnly,
+        kubernetes_version: Some("1.34.10".into()),
+        node_images: Vec::new(),
+    };
+    provider.start("control-plane", &ahead).await.unwrap();
+    let done =
+        |o: &Observation| matches!(o.operations.get("control-plane"), Some(Operation::Done(_)));
+    until(&mut seen, done).await;
+
+    provider.start("between", &full("1.34.9", "Ubuntu-2204-202611.01.0")).await.unwrap();
+    let done = |o: &Observation| {
+        matches!(o.operations.get("between"), Some(Operation::Done(_)))
+            && known(o).is_some_and(|c| c.oldest_pool().to_string() == "1.34.9")
+    };
+    let after = until(&mut seen, done).await;
+    assert_eq!(known(&after).unwrap().control_plane.to_string(), "1.34.10");
+}
+
+#[tokio::test]
 async fn a_failed_upgrade_tells_why() {
     let client = cluster().await;
     let provider = Simulated::new(client.clone());

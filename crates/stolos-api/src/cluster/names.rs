@@ -55,6 +55,8 @@ pub mod automatic_label {
 
 /// Finalizers.
 pub mod finalizer {
+    /// On a Fleet: what belongs to it goes first.
+    pub const FLEET: &str = "fleet.stolos.dev/fleet";
     /// On a FleetMember, until its MemberCluster is gone.
     pub const FLEET_MEMBER: &str = "fleet.stolos.dev/member";
     /// On a MemberCluster, until its namespace is gone.

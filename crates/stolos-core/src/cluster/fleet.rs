@@ -50,6 +50,21 @@ pub fn owner<'a>(claimants: impl Iterator<Item = &'a FleetMember>) -> Option<&'a
     })
 }
 
+/// Annotation on a MemberCluster: the uid of the FleetMember that it was made for. Without it the object is the user's own.
+pub const MADE_FOR: &str = "fleet.stolos.dev/fleet-member-uid";
+
+/// Returns the uid of the FleetMember that a MemberCluster was made for.
+#[must_use]
+pub fn made_for(cluster: &MemberCluster) -> Option<&str> {
+    cluster.metadata.annotations.as_ref()?.get(MADE_FOR).map(String::as_str)
+}
+
+/// Whether a MemberCluster was made for another member than this one, so that this one must leave it alone.
+#[must_use]
+pub fn is_of_another(cluster: &MemberCluster, member: &FleetMember) -> bool {
+    made_for(cluster).is_some_and(|uid| Some(uid) != member.metadata.uid.as_deref())
+}
+
 /// Decides the condition `Joined` of a fleet member. `taken_by` names another member that has the cluster; `hub` is the
 /// MemberCluster in a fleet with a hub.
 #[must_use]
@@ -71,6 +86,14 @@ pub fn joined(
     }
     if !has_hub {
         return new("True", "Joined", "the fleet has no hub; the cluster is known to it");
+    }
+    if let Some(cluster) = hub.filter(|cluster| is_of_another(cluster, member)) {
+        let name = cluster.metadata.name.as_deref().unwrap_or_default();
+        let message = format!(
+            "member cluster `{name}` of the hub belongs to a member of another fleet; \
+             names of members are unique on a hub"
+        );
+        return new("False", "MemberNameTaken", &message);
     }
     let conditions =
         hub.and_then(|hub| hub.status.as_ref()).map_or(&[][..], |status| &status.conditions);
@@ -117,6 +140,16 @@ mod tests {
         let (early, late) = (member("f.z", 1), member("f.a", 2));
         let has = owner([&late, &early].into_iter()).expect("somebody has it");
         assert_eq!(has.metadata.name.as_deref(), Some("f.z"));
+    }
+
+    #[test]
+    fn a_member_does_not_join_as_the_member_cluster_of_another_fleet() {
+        let mut taken = MemberCluster::default();
+        taken.metadata.name = Some("a".to_owned());
+        taken.metadata.annotations =
+            Some([(MADE_FOR.to_owned(), "uid-of-another".to_owned())].into());
+        let joined = joined(&member("f.a", 0), None, true, Some(&taken), Timestamp::UNIX_EPOCH);
+        assert_eq!((joined.status.as_str(), joined.reason.as_str()), ("False", "MemberNameTaken"));
     }
 
     #[test]

@@ -1,42 +1,48 @@
-//! Fleets: a FleetMember of a fleet with a hub gets a MemberCluster there; status goes back to member and fleet.
+//! Fleets: a FleetMember of a fleet with a hub gets a MemberCluster there; status goes back to member and fleet. A fleet
+//! that is deleted takes along what belongs to it: members leave, runs and strategies go.
+//!
+//! Owner references would do the same, and would also delete the members of a fleet that was restored from a backup under
+//! a new uid. Here the proof is the deletion of the fleet itself.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::Subject;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::Api;
 use stolos_api::cluster::MemberCluster;
 use stolos_api::cluster::fleet::{Fleet, FleetKind, FleetMember, FleetStatus, short_name};
 use stolos_api::cluster::names::{condition as type_, finalizer, member_user};
+use stolos_api::update::{UpdateRun, UpdateStrategy};
 use stolos_controller::{Change, Controller, Key, Options, Plan, Table, Watches, Write};
 use stolos_core::cluster::fleet;
 use stolos_core::condition;
 
-stolos_controller::kinds! { "fleet-controller"; Fleet, FleetMember, MemberCluster }
-
-/// On a MemberCluster: the uid of the FleetMember that it was made for. Without it the object is the user's own.
-const MADE_FOR: &str = "fleet.stolos.dev/fleet-member-uid";
+stolos_controller::kinds! {
+    "fleet-controller";
+    Fleet, FleetMember, MemberCluster, UpdateRun, UpdateStrategy,
+}
 
 /// Runs the controller of Fleets and FleetMembers until the future is dropped.
 pub async fn run(client: Client, options: Options) {
     let watches = Watches::default()
         .add("Fleet", Api::<Fleet>::all(client.clone()))
         .add("FleetMember", Api::<FleetMember>::all(client.clone()))
-        .add("MemberCluster", Api::<MemberCluster>::all(client.clone()));
-    let fleets = Fleets {
-        fleets: Table::default(),
-        members: Table::indexed_by(|member: &FleetMember| Some(fleet_key(member))),
-        clusters: Table::default(),
-    };
-    stolos_controller::run(fleets, client, watches, Options { name: "fleet", ..options }).await;
+        .add("MemberCluster", Api::<MemberCluster>::all(client.clone()))
+        .add("UpdateRun", Api::<UpdateRun>::all(client.clone()))
+        .add("UpdateStrategy", Api::<UpdateStrategy>::all(client.clone()));
+    stolos_controller::run(Fleets::new(), client, watches, Options { name: "fleet", ..options })
+        .await;
 }
 
 struct Fleets {
     fleets: Table<Fleet>,
-    /// By `<namespace>/<fleet>`.
+    /// By `<namespace>/<fleet>`, as runs and strategies are.
     members: Table<FleetMember>,
     clusters: Table<MemberCluster>,
+    runs: Table<UpdateRun>,
+    strategies: Table<UpdateStrategy>,
 }
 
 /// What is planned for.
@@ -46,15 +52,28 @@ enum Item {
     Member(Key),
 }
 
-fn fleet_key(member: &FleetMember) -> String {
-    format!(
-        "{}/{}",
-        member.metadata.namespace.as_deref().unwrap_or_default(),
-        member.spec.fleet_name
-    )
+/// Names the fleet of an object in indexes.
+fn index(child: &ObjectMeta, fleet: &str) -> String {
+    format!("{}/{fleet}", child.namespace.as_deref().unwrap_or_default())
 }
 
 impl Fleets {
+    fn new() -> Self {
+        Self {
+            fleets: Table::default(),
+            members: Table::indexed_by(|member: &FleetMember| {
+                Some(index(&member.metadata, &member.spec.fleet_name))
+            }),
+            clusters: Table::default(),
+            runs: Table::indexed_by(|run: &UpdateRun| {
+                Some(index(&run.metadata, &run.spec.fleet_name))
+            }),
+            strategies: Table::indexed_by(|strategy: &UpdateStrategy| {
+                Some(index(&strategy.metadata, &strategy.spec.fleet_name))
+            }),
+        }
+    }
+
     fn touched(&self, object: &Object) -> Vec<Item> {
         match object {
             Object::Fleet(fleet) => {
@@ -64,6 +83,10 @@ impl Fleets {
                 members.chain([Item::Fleet(key.clone())]).collect()
             }
             Object::FleetMember(member) => self.touched_by_member(member),
+            Object::UpdateRun(run) => self.ending(&run.metadata, &run.spec.fleet_name),
+            Object::UpdateStrategy(strategy) => {
+                self.ending(&strategy.metadata, &strategy.spec.fleet_name)
+            }
             Object::MemberCluster(cluster) => {
                 let name = cluster.metadata.name.as_deref().unwrap_or_default();
                 let of = |member: &&Arc<FleetMember>| name_of(member) == Some(name);
@@ -74,6 +97,13 @@ impl Fleets {
                     .collect()
             }
         }
+    }
+
+    /// Runs and strategies matter only to a fleet that is being deleted.
+    fn ending(&self, child: &ObjectMeta, fleet: &str) -> Vec<Item> {
+        let key = Key::namespaced(child.namespace.as_deref().unwrap_or_default(), fleet);
+        let ending = self.fleets.get(&key).is_some_and(|fleet| is_ending(fleet));
+        ending.then_some(Item::Fleet(key)).into_iter().collect()
     }
 
     /// A member concerns its fleet, and whoever waits for the same cluster.
@@ -108,6 +138,8 @@ impl Controller for Fleets {
                     Object::Fleet(fleet) => self.fleets.insert(*fleet).is_ok(),
                     Object::FleetMember(member) => self.members.insert(*member).is_ok(),
                     Object::MemberCluster(cluster) => self.clusters.insert(*cluster).is_ok(),
+                    Object::UpdateRun(run) => self.runs.insert(*run).is_ok(),
+                    Object::UpdateStrategy(strategy) => self.strategies.insert(*strategy).is_ok(),
                 };
                 if news { self.touched(&object) } else { Vec::new() }
             }
@@ -116,6 +148,10 @@ impl Controller for Fleets {
                     Object::Fleet(fleet) => drop(self.fleets.remove(&fleet.metadata)),
                     Object::FleetMember(member) => drop(self.members.remove(&member.metadata)),
                     Object::MemberCluster(cluster) => drop(self.clusters.remove(&cluster.metadata)),
+                    Object::UpdateRun(run) => drop(self.runs.remove(&run.metadata)),
+                    Object::UpdateStrategy(strategy) => {
+                        drop(self.strategies.remove(&strategy.metadata))
+                    }
                 }
                 self.touched(&object)
             }
@@ -123,6 +159,8 @@ impl Controller for Fleets {
                 match kind {
                     "Fleet" => drop(self.fleets.retain(&keys)),
                     "FleetMember" => drop(self.members.retain(&keys)),
+                    "UpdateRun" => drop(self.runs.retain(&keys)),
+                    "UpdateStrategy" => drop(self.strategies.retain(&keys)),
                     _ => drop(self.clusters.retain(&keys)),
                 }
                 let fleets = self.fleets.iter().map(|fleet| Item::Fleet(Key::of(&fleet.metadata)));
@@ -135,7 +173,10 @@ impl Controller for Fleets {
 
     fn plan(&self, item: &Item, now: Timestamp) -> Plan<Write<Object>> {
         match item {
-            Item::Fleet(key) => self.report_fleet(key).into_iter().collect::<Vec<_>>().into(),
+            Item::Fleet(key) => {
+                let Some(fleet) = self.fleets.get(key) else { return Plan::default() };
+                if is_ending(fleet) { self.end(fleet) } else { self.keep(fleet) }.into()
+            }
             Item::Member(key) => {
                 let Some(member) = self.members.get(key) else { return Plan::default() };
                 let Some(name) = name_of(member) else { return Plan::default() };
@@ -197,7 +238,7 @@ impl Fleets {
             return Vec::new();
         }
         let cluster = self.clusters.get(&Key::cluster(name));
-        match cluster.filter(|cluster| made_for(cluster) == member.metadata.uid.as_deref()) {
+        match cluster.filter(|cluster| fleet::made_for(cluster) == member.metadata.uid.as_deref()) {
             Some(cluster) if cluster.metadata.deletion_timestamp.is_some() => Vec::new(),
             Some(cluster) => vec![Write::Delete(MemberCluster::clone(cluster).into())],
             None => {
@@ -210,10 +251,15 @@ impl Fleets {
         }
     }
 
-    fn report_fleet(&self, key: &Key) -> Option<Write<Object>> {
-        let fleet = self.fleets.get(key)?;
-        let members: Vec<_> =
-            self.members.indexed(&format!("{}/{}", key.namespace, key.name)).collect();
+    /// Holds a fleet until what belongs to it is gone, and reports its members.
+    fn keep(&self, fleet: &Arc<Fleet>) -> Vec<Write<Object>> {
+        if !is_held(fleet) {
+            let mut held = Fleet::clone(fleet);
+            held.metadata.finalizers.get_or_insert_default().push(finalizer::FLEET.to_owned());
+            return vec![Write::Replace(held.into())];
+        }
+        let index = index_of(fleet);
+        let members: Vec<_> = self.members.indexed(&index).collect();
         let joined = members.iter().filter(|member| is_joined(member)).count();
         let status = FleetStatus {
             observed_generation: fleet.metadata.generation,
@@ -225,18 +271,62 @@ impl Fleets {
             members: i32::try_from(members.len()).unwrap_or(i32::MAX),
             joined_members: i32::try_from(joined).unwrap_or(i32::MAX),
         };
-        let reported = || Fleet { status: Some(status.clone()), ..Fleet::clone(fleet) };
-        (fleet.status.as_ref() != Some(&status)).then(|| Write::ReplaceStatus(reported().into()))
+        if fleet.status.as_ref() == Some(&status) {
+            return Vec::new();
+        }
+        let reported = Fleet { status: Some(status), ..Fleet::clone(fleet) };
+        vec![Write::ReplaceStatus(reported.into())]
     }
+
+    /// Deletes what belongs to a fleet that is being deleted; the fleet goes last.
+    fn end(&self, fleet: &Arc<Fleet>) -> Vec<Write<Object>> {
+        if !is_held(fleet) {
+            return Vec::new();
+        }
+        let index = index_of(fleet);
+        let mut children: Vec<(bool, Object)> = Vec::new();
+        let is_deleting = |meta: &ObjectMeta| meta.deletion_timestamp.is_some();
+        children.extend(
+            self.runs
+                .indexed(&index)
+                .map(|run| (is_deleting(&run.metadata), UpdateRun::clone(run).into())),
+        );
+        children.extend(self.strategies.indexed(&index).map(|strategy| {
+            (is_deleting(&strategy.metadata), UpdateStrategy::clone(strategy).into())
+        }));
+        children.extend(
+            self.members
+                .indexed(&index)
+                .map(|member| (is_deleting(&member.metadata), FleetMember::clone(member).into())),
+        );
+        if !children.is_empty() {
+            let remaining = children.into_iter().filter(|(deleting, _)| !deleting);
+            return remaining.map(|(_, child)| Write::Delete(child)).collect();
+        }
+        let mut released = Fleet::clone(fleet);
+        if let Some(finalizers) = &mut released.metadata.finalizers {
+            finalizers.retain(|finalizer| finalizer != finalizer::FLEET);
+        }
+        vec![Write::Replace(released.into())]
+    }
+}
+
+fn index_of(fleet: &Fleet) -> String {
+    index(&fleet.metadata, fleet.metadata.name.as_deref().unwrap_or_default())
+}
+
+fn is_ending(fleet: &Fleet) -> bool {
+    fleet.metadata.deletion_timestamp.is_some()
+}
+
+fn is_held(fleet: &Fleet) -> bool {
+    let finalizers = fleet.metadata.finalizers.as_deref().unwrap_or_default();
+    finalizers.iter().any(|finalizer| finalizer == finalizer::FLEET)
 }
 
 fn has_finalizer(member: &FleetMember) -> bool {
     let finalizers = member.metadata.finalizers.as_deref().unwrap_or_default();
     finalizers.iter().any(|finalizer| finalizer == finalizer::FLEET_MEMBER)
-}
-
-fn made_for(cluster: &MemberCluster) -> Option<&str> {
-    cluster.metadata.annotations.as_ref()?.get(MADE_FOR).map(String::as_str)
 }
 
 fn is_joined(member: &FleetMember) -> bool {
@@ -256,7 +346,7 @@ fn ensure_cluster(
         cluster.metadata.name = Some(name.to_owned());
         cluster.metadata.labels = Some(labels.clone());
         let uid = member.metadata.uid.clone().unwrap_or_default();
-        cluster.metadata.annotations = Some([(MADE_FOR.to_owned(), uid)].into());
+        cluster.metadata.annotations = Some([(fleet::MADE_FOR.to_owned(), uid)].into());
         cluster.spec.identity = Subject {
             kind: "User".to_owned(),
             name: member_user(name),
@@ -269,7 +359,8 @@ fn ensure_cluster(
     let has = |(key, value)| {
         live.metadata.labels.as_ref().is_some_and(|live| live.get(key) == Some(value))
     };
-    if live.metadata.deletion_timestamp.is_some() || labels.iter().all(has) {
+    let kept = live.metadata.deletion_timestamp.is_some() || fleet::is_of_another(live, member);
+    if kept || labels.iter().all(has) {
         return None;
     }
     let mut labelled = MemberCluster::clone(live);
@@ -279,3 +370,101 @@ fn ensure_cluster(
 
 /// KubeFleet's default.
 const HEARTBEAT_PERIOD_SECONDS: i32 = 60;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn object(kind: &str, namespace: &str, name: &str, spec: &Value) -> Object {
+        let uid = format!("{namespace}-{name}");
+        let metadata = json!({
+            "name": name, "namespace": namespace, "uid": uid, "resourceVersion": "1",
+            "finalizers": ["fleet.stolos.dev/fleet", "fleet.stolos.dev/member"],
+        });
+        let object = json!({ "metadata": metadata, "spec": spec });
+        let read = "the object is valid";
+        match kind {
+            "Fleet" => serde_json::from_value::<Fleet>(object).expect(read).into(),
+            "FleetMember" => serde_json::from_value::<FleetMember>(object).expect(read).into(),
+            _ => serde_json::from_value::<UpdateStrategy>(object).expect(read).into(),
+        }
+    }
+
+    /// Two fleets of one name in two namespaces, each with a member and a strategy.
+    fn two_fleets() -> Fleets {
+        let mut fleets = Fleets::new();
+        for namespace in ["a", "b"] {
+            let cluster = json!({ "kubeconfigSecret": { "name": "s" } });
+            let member = json!({ "fleetName": "f", "cluster": cluster });
+            let strategy = json!({ "fleetName": "f", "strategy": { "stages": [{ "name": "s" }] } });
+            for (kind, name, spec) in [
+                ("Fleet", "f", json!({})),
+                ("FleetMember", "f.m", member),
+                ("UpdateStrategy", "f.s", strategy),
+            ] {
+                fleets.learn(Change::Applied(object(kind, namespace, name, &spec)));
+            }
+        }
+        fleets
+    }
+
+    fn delete_fleet(fleets: &mut Fleets) {
+        let Object::Fleet(mut fleet) = object("Fleet", "a", "f", &json!({})) else { return };
+        fleet.metadata.resource_version = Some("2".to_owned());
+        fleet.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        fleets.learn(Change::Applied((*fleet).into()));
+    }
+
+    /// Everything that is planned to be deleted, by uid.
+    fn deleted(fleets: &Fleets) -> BTreeSet<String> {
+        let key = |namespace| Key::namespaced(namespace, "f");
+        let member = |namespace| Item::Member(Key::namespaced(namespace, "f.m"));
+        let items = ["a", "b"].map(|namespace| [Item::Fleet(key(namespace)), member(namespace)]);
+        let plans =
+            items.as_flattened().iter().map(|item| fleets.plan(item, Timestamp::UNIX_EPOCH));
+        let writes = plans.flat_map(|plan| plan.steps).flatten();
+        let uids = writes.filter_map(|write| match write {
+            Write::Delete(object) => stolos_controller::Stored::meta(&object).uid.clone(),
+            _ => None,
+        });
+        uids.collect()
+    }
+
+    #[test]
+    fn a_fleet_that_is_deleted_takes_its_own_children_along_and_no_others() {
+        let mut fleets = two_fleets();
+        assert!(deleted(&fleets).is_empty());
+        delete_fleet(&mut fleets);
+        assert_eq!(deleted(&fleets), ["a-f.m".to_owned(), "a-f.s".to_owned()].into());
+    }
+
+    #[test]
+    fn a_fleet_that_is_only_missing_is_no_reason_to_delete_anything() {
+        let mut fleets = two_fleets();
+        fleets.learn(Change::Listed { kind: "Fleet", keys: BTreeSet::new() });
+        assert!(deleted(&fleets).is_empty());
+    }
+
+    #[test]
+    fn a_fleet_goes_after_its_last_child() {
+        let mut fleets = two_fleets();
+        delete_fleet(&mut fleets);
+        let released = |fleets: &Fleets| {
+            let plan = fleets.plan(&Item::Fleet(Key::namespaced("a", "f")), Timestamp::UNIX_EPOCH);
+            plan.steps.iter().flatten().any(|write| matches!(write, Write::Replace(_)))
+        };
+        assert!(!released(&fleets));
+        let strategy = json!({ "fleetName": "f", "strategy": { "stages": [{ "name": "s" }] } });
+        fleets.learn(Change::Deleted(object("UpdateStrategy", "a", "f.s", &strategy)));
+        assert!(!released(&fleets), "the member is there");
+        let cluster = json!({ "kubeconfigSecret": { "name": "s" } });
+        let member = json!({ "fleetName": "f", "cluster": cluster });
+        fleets.learn(Change::Deleted(object("FleetMember", "a", "f.m", &member)));
+        assert!(released(&fleets));
+    }
+}

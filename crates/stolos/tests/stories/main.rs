@@ -7,6 +7,7 @@
 mod backend;
 mod bad_input;
 mod demo;
+mod fleets;
 mod kubectl;
 mod kubectl_story;
 mod lifecycle;
