@@ -70,7 +70,7 @@ fn merge_field(
             Some(Value::Object(merge_map(schema, old, change)?))
         }
         (Some(Value::Array(old)), Value::Array(change)) if merges(schema) => {
-            Some(Value::Array(merge_list(schema, old, change)?))
+            Some(Value::Array(merge_in_order(schema, old, change)?))
         }
         (_, change) => fresh(change),
     };
@@ -127,6 +127,24 @@ fn delete_from_primitive_list(
         items.retain(|item| !listed.contains(item));
     }
     Ok(())
+}
+
+/// Merges a list and orders it. Unless `$setElementOrder` says otherwise the patch itself is the wished order, which puts
+/// new elements before those that it does not name.
+fn merge_in_order(
+    schema: Option<&Schema>,
+    current: Vec<Value>,
+    patch: &[Value],
+) -> Result<Vec<Value>, PatchError> {
+    let merge_key = merge_key(schema);
+    let before: Vec<Value> = current.iter().map(|item| identity(item, merge_key).clone()).collect();
+    let wished: Vec<&Value> = patch
+        .iter()
+        .filter(|item| item.get(PATCH).is_none())
+        .map(|item| identity(item, merge_key))
+        .collect();
+    let merged = merge_list(schema, current, patch)?;
+    Ok(arranged(merged, merge_key, &wished, &before))
 }
 
 fn merge_list(
@@ -235,30 +253,38 @@ fn identity<'a>(item: &'a Value, merge_key: Option<&str>) -> &'a Value {
 }
 
 impl Order<'_> {
-    /// Orders the listed elements as wished. Others keep their order and stand before the next listed element that
-    /// they stood before.
     fn arrange(&self, current: &mut Fields) {
         let Some(Value::Array(items)) = current.get_mut(self.field) else { return };
-        let place =
-            |item: &Value| self.wished.iter().position(|w| *w == identity(item, self.merge_key));
-        let (mut listed, others): (Vec<_>, Vec<_>) =
-            std::mem::take(items).into_iter().partition(|item| place(item).is_some());
-        listed.sort_by_key(place);
-        let before =
-            |item: &Value| self.before.iter().position(|b| b == identity(item, self.merge_key));
-        let mut listed = listed.into_iter().peekable();
-        for other in others {
-            let stood = before(&other);
-            while let Some(next) = listed.peek() {
-                if matches!((stood, before(next)), (Some(other), Some(next)) if other < next) {
-                    break;
-                }
-                items.extend(listed.next());
-            }
-            items.push(other);
-        }
-        items.extend(listed);
+        *items = arranged(std::mem::take(items), self.merge_key, &self.wished, &self.before);
     }
+}
+
+/// Orders the elements of the wished order by it. Others keep their order and stand before the next such element that
+/// they stood before.
+fn arranged(
+    items: Vec<Value>,
+    merge_key: Option<&str>,
+    wished: &[&Value],
+    before: &[Value],
+) -> Vec<Value> {
+    let place = |item: &Value| wished.iter().position(|wish| *wish == identity(item, merge_key));
+    let stood = |item: &Value| before.iter().position(|old| old == identity(item, merge_key));
+    let (mut listed, others): (Vec<_>, Vec<_>) =
+        items.into_iter().partition(|item| place(item).is_some());
+    listed.sort_by_key(place);
+    let mut listed = listed.into_iter().peekable();
+    let mut arranged = Vec::new();
+    for other in others {
+        while let Some(next) = listed.peek() {
+            if matches!((stood(&other), stood(next)), (Some(other), Some(next)) if other < next) {
+                break;
+            }
+            arranged.extend(listed.next());
+        }
+        arranged.push(other);
+    }
+    arranged.extend(listed);
+    arranged
 }
 
 #[cfg(test)]
@@ -316,9 +342,9 @@ mod tests {
                     {"name": "a", "ports": [{"containerPort": 80, "name": "web"}, {"containerPort": 81}]},
                 ]}),
                 json!({"containers": [
+                    {"name": "c"},
                     {"name": "a", "image": "1", "ports": [{"containerPort": 80, "name": "web"}, {"containerPort": 81}]},
                     {"name": "b"},
-                    {"name": "c"},
                 ]}),
             ),
             (
@@ -326,6 +352,12 @@ mod tests {
                 json!({"finalizers": ["a", "b"]}),
                 json!({"finalizers": ["b", "c"]}),
                 json!({"finalizers": ["a", "b", "c"]}),
+            ),
+            (
+                "new elements stand before those that the patch does not name",
+                json!({"containers": [{"name": "a"}], "finalizers": ["a"]}),
+                json!({"containers": [{"name": "b"}], "finalizers": ["b"]}),
+                json!({"containers": [{"name": "b"}, {"name": "a"}], "finalizers": ["b", "a"]}),
             ),
             ("atomic", json!({"args": ["a", "b"]}), json!({"args": ["c"]}), json!({"args": ["c"]})),
             (
@@ -388,7 +420,7 @@ mod tests {
                 "delete from a union",
                 json!({"$deleteFromPrimitiveList/finalizers": ["x"], "finalizers": ["z"]}),
                 "finalizers",
-                json!(["y", "z"]),
+                json!(["z", "y"]),
             ),
         ] {
             let object = patched(&current, &patch).expect(name);
