@@ -64,12 +64,9 @@ impl Access {
         self
     }
 
-    /// Builds the answer to a user who may not: 401 when nobody has logged in, else 403.
+    /// Builds the answer to a user who may not, the anonymous one included.
     #[must_use]
     pub fn denied(&self, user: &UserInfo, why: &str) -> ApiError {
-        if user.is_anonymous() {
-            return ApiError::unauthorized();
-        }
         let why = if why.is_empty() { String::new() } else { format!(": {why}") };
         let text =
             format!("User \"{}\" cannot {} {}{why}", user.name, self.verb, self.target_text());
@@ -156,8 +153,12 @@ mod tests {
     }
 
     #[test]
-    fn the_anonymous_are_asked_to_log_in() {
+    fn the_anonymous_are_a_user_like_others() {
         let error = Access::path("get", "/metrics").denied(&UserInfo::anonymous(), "");
-        assert_eq!(error.code, StatusCode::UNAUTHORIZED);
+        assert_eq!(error.code, StatusCode::FORBIDDEN);
+        assert_eq!(
+            error.message,
+            "forbidden: User \"system:anonymous\" cannot get path \"/metrics\""
+        );
     }
 }

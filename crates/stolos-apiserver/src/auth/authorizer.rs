@@ -78,7 +78,7 @@ impl Authorizer {
     /// Lets a user do something, or says why not.
     ///
     /// # Errors
-    /// 403, or 401 for a user who has not logged in.
+    /// 403 for a user who may not.
     pub fn authorize(&self, user: &UserInfo, access: &Access) -> Result<(), ApiError> {
         let decision = self.decide(user, access);
         if decision.allowed { Ok(()) } else { Err(access.denied(user, &decision.reason)) }

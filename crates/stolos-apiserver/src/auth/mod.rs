@@ -69,7 +69,7 @@ impl Auth {
     /// Lets a user do something, or says why not.
     ///
     /// # Errors
-    /// 403, or 401 for a user who has not logged in.
+    /// 403 for a user who may not.
     pub fn authorize(&self, user: &UserInfo, access: &Access) -> Result<(), ApiError> {
         self.authorizer.authorize(user, access)
     }

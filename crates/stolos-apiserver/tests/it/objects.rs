@@ -281,7 +281,7 @@ async fn only_known_users_with_rights_get_an_answer() {
         anonymous.clone().oneshot(request(path)).await.unwrap().status().as_u16()
     };
     assert_eq!(code("/healthz").await, 200);
-    assert_eq!(code("/api/v1/namespaces/default/configmaps").await, 401);
+    assert_eq!(code("/api/v1/namespaces/default/configmaps").await, 403);
 
     let nobody = UserInfo::authenticated("nobody", &[]);
     let maps: Api<ConfigMap> =
