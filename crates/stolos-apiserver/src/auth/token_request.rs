@@ -88,19 +88,17 @@ pub fn issue_token(
 }
 
 fn lifetime(spec: &Value) -> Result<i64, ApiError> {
-    if spec["expirationSeconds"].is_null() {
+    let asked = &spec["expirationSeconds"];
+    if asked.is_null() {
         return Ok(DEFAULT_SECONDS);
     }
-    match spec["expirationSeconds"].as_i64() {
-        Some(seconds) if seconds < MIN_SECONDS => Err(invalid(
-            "spec.expirationSeconds",
-            "may not specify a duration less than 10 minutes",
-        )),
+    let wrong = |why: &str| invalid("spec.expirationSeconds", &format!("{asked}: {why}"));
+    match asked.as_i64() {
+        Some(seconds) if seconds < MIN_SECONDS => {
+            Err(wrong("may not specify a duration less than 10 minutes"))
+        }
         Some(seconds) if seconds <= MAX_SECONDS => Ok(seconds),
-        _ => Err(invalid(
-            "spec.expirationSeconds",
-            "may not specify a duration larger than 2^32 seconds",
-        )),
+        _ => Err(wrong("may not specify a duration larger than 2^32 seconds")),
     }
 }
 
@@ -186,5 +184,9 @@ mod tests {
                 issue_token(&store, &signer, ("ns", account), json!({ "spec": spec }), NOW);
             assert_eq!(answer.unwrap_err().code, code, "{account} {spec}");
         }
+        let short = json!({"spec": {"expirationSeconds": 1}});
+        let error = issue_token(&store, &signer, ("ns", "robot"), short, NOW).unwrap_err();
+        let why = "spec.expirationSeconds: Invalid value: 1: may not specify a duration less than 10 minutes";
+        assert!(error.message.ends_with(why), "{}", error.message);
     }
 }

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use serde_json::Value;
+use tracing::debug;
 
 use crate::managed_fields::{self, Manager, ResetFields};
 use crate::patch::{self, PatchError};
@@ -53,7 +54,7 @@ impl Edit {
         manager: &Manager,
         reset: ResetFields,
     ) -> Result<Edited, ApiError> {
-        let patched = |error: PatchError| patch_failed(resource, live, &error);
+        let patched = |error: PatchError| patch_failed(&error);
         match self {
             Self::Replace(object) => Ok(Edited::Object(object.clone())),
             Self::With(compute) => compute(live).map(Edited::Object),
@@ -114,19 +115,14 @@ fn check_operation_count(operations: &Value) -> Result<(), ApiError> {
     ))
 }
 
-/// A patch that cannot be read is 400; one that does not fit the object is 422.
-fn patch_failed(resource: &Resource, live: &Value, error: &PatchError) -> ApiError {
+/// A patch that cannot be read is 400; one that does not fit the object is 422, and clients are told no more.
+fn patch_failed(error: &PatchError) -> ApiError {
     match error {
         PatchError::Malformed(_) => ApiError::bad_request(error.to_string()),
         PatchError::Unprocessable(_) => {
-            let name = crate::rest::meta::text(live, "name");
-            let text =
-                format!("the server rejected our request due to an error in our request: {error}");
-            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", text).about(
-                &resource.group_version.group,
-                &resource.kind,
-                name,
-            )
+            debug!(%error, "patch does not fit the object");
+            let text = "the server rejected our request due to an error in our request";
+            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", text)
         }
     }
 }
