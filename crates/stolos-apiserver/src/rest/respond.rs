@@ -36,7 +36,7 @@ fn yaml(status: StatusCode, value: &Value) -> Response {
 }
 
 /// Answers with plain text.
-pub(crate) fn text(status: StatusCode, text: &'static str) -> Response {
+pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response {
     with_type(status, "text/plain; charset=utf-8", Body::full(text))
 }
 

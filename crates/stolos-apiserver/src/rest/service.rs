@@ -68,7 +68,7 @@ async fn answer(
     user: Option<Arc<UserInfo>>,
     request: Request<RequestBody>,
 ) -> Response {
-    if let Some(health) = system::health(core, request.method(), request.uri().path()) {
+    if let Some(health) = system::health(core, request.method(), request.uri()) {
         return health;
     }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());

@@ -1,7 +1,7 @@
 //! Paths outside the resources: health, version, discovery, OpenAPI.
 
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Uri};
 use serde_json::json;
 
 use super::Core;
@@ -15,24 +15,37 @@ use crate::{discovery, openapi};
 /// Kubernetes minor version that the server announces.
 const MINOR: &str = "34";
 
+/// What is checked; each can be asked for by its name behind the path.
+const CHECKS: [&str; 2] = ["ping", "store"];
+
 /// Answers the health checks, which need no credentials; nothing for other paths.
-pub(crate) fn health(core: &Core, method: &Method, path: &str) -> Option<Response> {
-    let mut segments = path.trim_matches('/').splitn(2, '/');
+pub(crate) fn health(core: &Core, method: &Method, uri: &Uri) -> Option<Response> {
+    let mut segments = uri.path().trim_matches('/').splitn(2, '/');
     let check = segments.next()?;
     if !matches!(check, "healthz" | "livez" | "readyz") {
         return None;
     }
-    let known = matches!(segments.next(), None | Some("ping" | "store"));
+    let of_one = segments.next();
+    let known = of_one.is_none_or(|one| CHECKS.contains(&one));
     if known && core.store.failure().is_some() {
         // Only a restart heals it, so the check for being alive fails too. Why it failed is in the log.
         let text = "[+]ping ok\n[-]store failed: reason withheld\nhealth check failed\n";
         return Some(respond::text(StatusCode::INTERNAL_SERVER_ERROR, text));
     }
+    let asks = |what| uri.query().is_some_and(|query| query.split('&').any(|one| one == what));
+    let verbose = of_one.is_none() && (asks("verbose") || asks("verbose=true"));
     Some(match (known, matches!(*method, Method::GET | Method::HEAD)) {
+        (true, true) if verbose => respond::text(StatusCode::OK, all_passed(check)),
         (true, true) => respond::text(StatusCode::OK, "ok"),
         (true, false) => respond::text(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed\n"),
         (false, _) => respond::text(StatusCode::NOT_FOUND, "404 page not found\n"),
     })
+}
+
+/// Lists the checks, as `?verbose` asks for.
+fn all_passed(check: &str) -> String {
+    let each: String = CHECKS.iter().map(|name| format!("[+]{name} ok\n")).collect();
+    format!("{each}{check} check passed\n")
 }
 
 /// Answers every path that names no resource.

@@ -260,7 +260,11 @@ async fn unknown_paths_methods_and_types_have_their_codes() {
     assert_eq!(code(Method::PUT, "/api/v1/namespaces/default/configmaps").await, 405);
     assert_eq!(code(Method::GET, "/api/v1/namespaces/default/pods/p/log").await, 501);
     assert_eq!(code(Method::GET, "/healthz").await, 200);
-    assert_eq!(code(Method::GET, "/readyz?verbose").await, 200);
+    let (status, body) = cluster.send(Method::GET, "/readyz?verbose", None).await;
+    assert_eq!(
+        (status.as_u16(), body),
+        (200, json!("[+]ping ok\n[+]store ok\nreadyz check passed\n"))
+    );
     let path = "/api/v1/namespaces/default/configmaps";
     let (status, _) =
         cluster.send_as(Method::POST, path, "application/cbor", Some(json!({}))).await;
