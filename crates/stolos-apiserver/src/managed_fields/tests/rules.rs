@@ -482,6 +482,12 @@ fn only_times_may_differ_in_a_write_that_is_none() {
     };
     assert!(same_but_times(&object("1", 1), &object("2", 1)));
     assert!(!same_but_times(&object("1", 1), &object("1", 2)));
+    let shared = |managers: [&str; 2]| {
+        let entries = managers.map(|manager| json!({ "manager": manager, "time": manager }));
+        json!({ "metadata": { "managedFields": entries } })
+    };
+    assert!(same_but_times(&shared(["a", "b"]), &shared(["b", "a"])), "order follows times");
+    assert!(!same_but_times(&shared(["a", "b"]), &shared(["a", "c"])));
     let mut other = object("1", 1);
     other["metadata"]["managedFields"][0]["manager"] = json!("n");
     assert!(!same_but_times(&object("1", 1), &other));
