@@ -4,6 +4,7 @@
 //! definition into [`resources`] and publishes them before it reports the definition as established.
 
 mod controller;
+mod deprecation;
 mod names;
 mod resources;
 mod status;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::names::Names;
-use super::{storage_version, versions};
+use super::{deprecation, storage_version, versions};
 use crate::names::GroupVersion;
 use crate::registry::{Resource, STORED, Scale, resource_id};
 use crate::schema::structural;
@@ -89,6 +89,7 @@ fn row(
         schema: schema.into(),
         columns: columns.map_err(|error| vec![column_cause(index, &error)])?,
         selectable_fields: selectable_fields(version),
+        deprecation: deprecation::warning(crd, &names.kind, version),
         storage: storage_id(crd),
     })
 }

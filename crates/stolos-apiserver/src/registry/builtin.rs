@@ -36,7 +36,13 @@ fn core() -> Vec<Row> {
     vec![
         row("bindings", "Binding").answered(),
         row("configmaps", "ConfigMap").short(&["cm"]),
-        row("endpoints", "Endpoints").singular("endpoints").short(&["ep"]).create_on_update(),
+        row("endpoints", "Endpoints")
+            .singular("endpoints")
+            .short(&["ep"])
+            .create_on_update()
+            .deprecated(
+                "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+            ),
         row("events", "Event").short(&["ev"]).create_on_update(),
         row("limitranges", "LimitRange").short(&["limits"]).create_on_update(),
         row("namespaces", "Namespace")
@@ -220,6 +226,7 @@ fn row(group: &str, version: &str, plural: &str, kind: &str) -> Row {
         custom: false,
         columns: Arc::from([]),
         selectable_fields: selectable::builtin_labels(group, plural),
+        deprecation: None,
         storage: resource_id(group, plural).into(),
         group_version,
     })
@@ -290,6 +297,11 @@ impl Row {
 
     fn conditional_update(mut self) -> Self {
         self.0.unconditional_update = false;
+        self
+    }
+
+    fn deprecated(mut self, warning: &str) -> Self {
+        self.0.deprecation = Some(warning.to_owned());
         self
     }
 

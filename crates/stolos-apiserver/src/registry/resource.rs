@@ -66,6 +66,8 @@ pub struct Resource {
     pub columns: Arc<[Column]>,
     /// Selectable field labels beyond `metadata.name` and `metadata.namespace`, such as `spec.nodeName`.
     pub selectable_fields: Vec<String>,
+    /// Warning for those who still use this version.
+    pub deprecation: Option<String>,
     /// Where the store keeps the objects; the same for all versions of a resource.
     pub storage: ResourceId,
 }

@@ -57,8 +57,9 @@ pub(crate) async fn resource(
         return Err(kubelet);
     }
     if !subresource.is_empty() && resource.subresource(&subresource).is_none() {
-        return Err(system::no_such_resource());
+        return Err(no_such_subresource(&resource, path.name.as_deref().unwrap_or_default()));
     }
+    let deprecation = resource.deprecation.clone();
     let shapes = resource.is_stored() && matches!(subresource.as_str(), "" | "status");
     let call = Call {
         output: negotiate::output(&headers, shapes)?,
@@ -70,13 +71,13 @@ pub(crate) async fn resource(
         headers,
         user,
     };
-    match method {
-        Method::GET | Method::HEAD => {
-            if path.legacy_watch || call.query.flag("watch") == Some(true) {
-                return watch_route(core, call, path.legacy_watch).await;
-            }
-            read(core, &call).await
+    let answered = match method {
+        Method::GET | Method::HEAD
+            if path.legacy_watch || call.query.flag("watch") == Some(true) =>
+        {
+            watch_route(core, call, path.legacy_watch).await
         }
+        Method::GET | Method::HEAD => read(core, &call).await,
         Method::POST => post::post(core, &call, body).await,
         Method::PUT => change::put(core, &call, body).await,
         Method::PATCH => change::patch(core, &call, body).await,
@@ -85,6 +86,19 @@ pub(crate) async fn resource(
         }
         Method::DELETE => remove::delete(core, &call, body).await,
         _ => Err(call.method_not_allowed()),
+    };
+    answered.map(|mut response| {
+        respond::add_warnings(&mut response, deprecation.as_slice());
+        response
+    })
+}
+
+/// 404: for custom resources upstream names the object, for others nothing.
+fn no_such_subresource(resource: &Resource, name: &str) -> ApiError {
+    if resource.custom {
+        ApiError::not_found(&resource.group_version.group, &resource.plural, name)
+    } else {
+        system::no_such_resource()
     }
 }
 
