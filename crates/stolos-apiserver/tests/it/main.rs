@@ -9,6 +9,7 @@ mod events;
 mod garbage;
 mod harness;
 mod isolation;
+mod kube_runtime;
 mod limits;
 mod model;
 mod namespaces;
