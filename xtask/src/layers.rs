@@ -12,7 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["stolos-api"],
     &["stolos-core"],
     &["stolos-apiserver", "stolos-controller", "stolos-upgrade", "stolos-sim"],
-    &["stolos-hub", "stolos-member"],
+    &["stolos-hub", "stolos-member", "stolos-envtest"],
     &["stolos", "stolos-bench"],
 ];
 

@@ -10,4 +10,4 @@ mod tls;
 pub use authority::{AuthorityError, CertificateAuthority, Credentials};
 pub use clusters::Clusters;
 pub use listener::{Limits, Server};
-pub use tls::{TlsError, server_config};
+pub use tls::{TlsError, server_config, server_config_for};
