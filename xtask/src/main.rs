@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand};
 
 mod ci;
+mod clients;
 mod kubernetes;
 mod layers;
 mod orphans;
@@ -52,6 +53,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Fetches and compiles what the tests with other people's clients need: Go, Python, a chart
+    Clients,
     /// Builds and runs real Kubernetes API servers for the tests
     #[command(subcommand)]
     Kubernetes(kubernetes::Command),
@@ -66,6 +69,7 @@ fn main() -> anyhow::Result<()> {
         Command::ProtobufTable { modules, version, check } => {
             protobuf_table::run(&modules, &version, check)
         }
+        Command::Clients => clients::prepare(),
         Command::Kubernetes(command) => kubernetes::run(command),
     }
 }
