@@ -31,7 +31,10 @@ pub fn default(crd: &mut Value) {
         spec["conversion"] = json!({ "strategy": "None" });
     }
     let names = &mut spec["names"];
-    let Some(kind) = names["kind"].as_str().map(str::to_owned) else { return };
+    let Some(kind) = names["kind"].as_str().filter(|kind| !kind.is_empty()).map(str::to_owned)
+    else {
+        return;
+    };
     if names["singular"].as_str().is_none_or(str::is_empty) {
         names["singular"] = json!(kind.to_lowercase());
     }

@@ -67,7 +67,7 @@ fn row(
     let group = crd["spec"]["group"].as_str().unwrap_or_default();
     let subresources = &version["subresources"];
     let columns = table::custom_columns(&version["additionalPrinterColumns"]);
-    let schema = compile(index, version)?;
+    let schema = compile(&format!("spec.versions[{index}].schema"), version)?;
     Ok(Resource {
         group_version: GroupVersion::new(group, version["name"].as_str().unwrap_or_default()),
         storage_version: storage_version(crd).unwrap_or_default().to_owned(),
@@ -95,13 +95,16 @@ fn row(
 }
 
 /// Compiles the schema of a version; errors are located in the definition.
-pub(super) fn compile(
-    index: usize,
-    version: &Value,
-) -> Result<crate::schema::SchemaRef, Vec<Cause>> {
-    let root = format!("spec.versions[{index}].schema");
+pub(super) fn compile(root: &str, version: &Value) -> Result<crate::schema::SchemaRef, Vec<Cause>> {
     structural::compile(&version["schema"]["openAPIV3Schema"]).map_err(|causes| {
-        let locate = |cause: Cause| Cause { field: format!("{root}.{}", cause.field), ..cause };
+        let locate = |cause: Cause| Cause {
+            field: format!("{root}.{}", cause.field),
+            // One text names a place in the schema.
+            message: cause
+                .message
+                .replace("within openAPIV3Schema", &format!("within {root}.openAPIV3Schema")),
+            ..cause
+        };
         causes.into_iter().map(locate).collect()
     })
 }

@@ -82,8 +82,8 @@ fn report_approval(crd: &mut Value, now: Timestamp) {
     let annotation =
         crd["metadata"]["annotations"][APPROVAL].as_str().unwrap_or_default().to_owned();
     if annotation.starts_with("unapproved") {
-        let message = "the annotation says that this API is not approved";
-        conditions::set(crd, CONDITION, "False", "UnapprovedAnnotation", message, now);
+        let message = format!("not approved: {annotation:?}");
+        conditions::set(crd, CONDITION, "False", "UnapprovedAnnotation", &message, now);
     } else {
         let message = format!("approved in {annotation}");
         conditions::set(crd, CONDITION, "True", "ApprovedAnnotation", &message, now);

@@ -2,18 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::resources::{column_cause, compile};
 use super::status::{APPROVAL, is_protected};
-use super::versions;
+use super::{storage_version, versions};
 use crate::conditions;
-use crate::schema::{Schema, Type};
+use crate::schema::{SchemaRef, Type};
 use crate::status::Cause;
 use crate::table;
 
 /// Most selectable fields of one version, as upstream.
 const MAX_SELECTABLE_FIELDS: usize = 8;
+/// Most bytes of the warning about a deprecated version, as upstream.
+const MAX_WARNING_BYTES: usize = 256;
+/// Formats that a printer column can have.
+const COLUMN_FORMATS: [&str; 8] =
+    ["byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
 /// Types that a printer column can have.
 const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
 
@@ -28,11 +33,17 @@ pub fn validate(crd: &Value, old: Option<&Value>) -> Vec<Cause> {
             return causes;
         }
     }
+    check_own_name(crd, &mut causes);
     check_group(crd, &mut causes);
-    check_names(crd, &mut causes);
     check_scope(crd, &mut causes);
     check_versions(crd, &mut causes);
+    check_names(crd, &mut causes);
+    check_subresources(crd, &mut causes);
+    check_schemas(crd, &mut causes);
     check_conversion(crd, &mut causes);
+    if old.is_none() {
+        check_stored(crd, &mut causes);
+    }
     causes
 }
 
@@ -46,14 +57,33 @@ fn check_group(crd: &Value, causes: &mut Vec<Cause>) {
     } else if !text.contains('.') {
         causes.push(invalid("spec.group", group, "should be a domain with at least one dot"));
     }
-    let annotation = crd["metadata"]["annotations"][APPROVAL].as_str().unwrap_or_default();
-    if is_protected(text) && annotation.is_empty() {
-        let field = format!("metadata.annotations[{APPROVAL}]");
-        causes.push(required(
-            &field,
-            &format!("protected groups must have the approval annotation \"{APPROVAL}\""),
-        ));
+    if is_protected(text) {
+        check_approval(&crd["metadata"]["annotations"][APPROVAL], causes);
     }
+}
+
+fn check_approval(annotation: &Value, causes: &mut Vec<Cause>) {
+    const SEE: &str = "see https://github.com/kubernetes/enhancements/pull/1111";
+    let field = format!("metadata.annotations[{APPROVAL}]");
+    match annotation.as_str().unwrap_or_default() {
+        "" => {
+            let why =
+                format!("protected groups must have approval annotation \"{APPROVAL}\", {SEE}");
+            causes.push(required(&field, &why));
+        }
+        text if text.starts_with("unapproved") || is_absolute_url(text) => {}
+        _ => {
+            let why = format!(
+                "protected groups must have approval annotation \"{APPROVAL}\" with either a URL or a reason \
+                 starting with \"unapproved\", {SEE}"
+            );
+            causes.push(invalid(&field, annotation, &why));
+        }
+    }
+}
+
+fn is_absolute_url(text: &str) -> bool {
+    text.parse::<http::Uri>().is_ok_and(|uri| uri.host().is_some() && uri.scheme().is_some())
 }
 
 fn check_names(crd: &Value, causes: &mut Vec<Cause>) {
@@ -68,15 +98,20 @@ fn check_names(crd: &Value, causes: &mut Vec<Cause>) {
             check_name(&format!("spec.names.{field}[{n}]"), name, false, causes);
         }
     }
-    if names["kind"].is_string() && names["kind"] == names["listKind"] {
+    let is_named = names["kind"].as_str().is_some_and(|kind| !kind.is_empty());
+    if is_named && names["kind"] == names["listKind"] {
         causes.push(invalid(
             "spec.names.listKind",
             &names["listKind"],
             "kind and listKind may not be the same",
         ));
     }
+}
+
+fn check_own_name(crd: &Value, causes: &mut Vec<Cause>) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let wanted = format!("{}.{}", text(&names["plural"]), text(&crd["spec"]["group"]));
+    let wanted =
+        format!("{}.{}", text(&crd["spec"]["names"]["plural"]), text(&crd["spec"]["group"]));
     let name = &crd["metadata"]["name"];
     if *name != wanted {
         causes.push(invalid("metadata.name", name, "must be spec.names.plural+\".\"+spec.group"));
@@ -88,8 +123,10 @@ fn check_name(field: &str, name: &Value, is_kind: bool, causes: &mut Vec<Cause>)
     let Some(text) = name.as_str().filter(|text| !text.is_empty()) else {
         return causes.push(required(field, ""));
     };
-    let text = if is_kind { text.to_lowercase() } else { text.to_owned() };
-    if !is_label_with_letter_first(&text) {
+    if is_kind && !is_label_with_letter_first(&text.to_lowercase()) {
+        let why = format!("may have mixed case, but should otherwise match: {LABEL}");
+        causes.push(invalid(field, name, &why));
+    } else if !is_kind && !is_label_with_letter_first(text) {
         causes.push(invalid(field, name, LABEL));
     }
 }
@@ -104,51 +141,120 @@ fn check_scope(crd: &Value, causes: &mut Vec<Cause>) {
 
 fn check_versions(crd: &Value, causes: &mut Vec<Cause>) {
     let mut seen = BTreeSet::new();
+    let mut is_unique = true;
     for (index, version) in versions(crd).enumerate() {
         let at = format!("spec.versions[{index}]");
         let name = &version["name"];
-        match name.as_str() {
-            Some(text) if is_label_with_letter_first(text) => {
-                if !seen.insert(text) {
-                    causes.push(invalid(
-                        "spec.versions",
-                        name,
-                        "must contain unique version names",
-                    ));
-                }
-            }
-            Some(text) if !text.is_empty() => {
-                causes.push(invalid(&format!("{at}.name"), name, LABEL))
-            }
-            Some(_) | None => causes.push(required(&format!("{at}.name"), "")),
+        let text = name.as_str().unwrap_or_default();
+        is_unique &= seen.insert(text);
+        if !is_label_with_letter_first(text) {
+            causes.push(invalid(&format!("{at}.name"), name, LABEL));
         }
-        check_schema(&at, index, version, causes);
-        check_scale(&at, &version["subresources"]["scale"], causes);
-        check_columns(&at, index, &version["additionalPrinterColumns"], causes);
+        check_deprecation(&at, version, causes);
+    }
+    let list = &crd["spec"]["versions"];
+    if !is_unique {
+        causes.push(invalid("spec.versions", list, "must contain unique version names"));
     }
     let n_stored = versions(crd).filter(|version| version["storage"] == true).count();
     if n_stored != 1 {
-        let list = &crd["spec"]["versions"];
-        causes.push(invalid(
-            "spec.versions",
-            list,
-            "must have exactly one version marked as storage version",
-        ));
+        let why = "must have exactly one version marked as storage version";
+        causes.push(invalid("spec.versions", list, why));
+    }
+    // The first version is known by a field of its own, too.
+    let first = &crd["spec"]["versions"][0]["name"];
+    if first.as_str().is_some_and(|text| !text.is_empty() && !is_label_with_letter_first(text)) {
+        causes.push(invalid("spec.version", first, LABEL));
     }
     if crd["spec"]["preserveUnknownFields"] == true {
-        let why = "must be false; set x-kubernetes-preserve-unknown-fields in the schema instead";
+        let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in \
+                   spec.versions[*].schema instead";
         causes.push(invalid("spec.preserveUnknownFields", &true.into(), why));
     }
 }
 
-fn check_schema(at: &str, index: usize, version: &Value, causes: &mut Vec<Cause>) {
-    if !version["schema"]["openAPIV3Schema"].is_object() {
-        return causes
-            .push(required(&format!("{at}.schema.openAPIV3Schema"), "schemas are required"));
+fn check_deprecation(at: &str, version: &Value, causes: &mut Vec<Cause>) {
+    let warning = &version["deprecationWarning"];
+    let Some(text) = warning.as_str() else { return };
+    let field = format!("{at}.deprecationWarning");
+    if version["deprecated"] != true {
+        causes.push(invalid(&field, warning, "can only be set for deprecated versions"));
     }
-    match compile(index, version) {
-        Ok(schema) => check_selectable_fields(at, &version["selectableFields"], &schema, causes),
-        Err(found) => causes.extend(found),
+    if text.len() > MAX_WARNING_BYTES {
+        let why = format!("must be <= {MAX_WARNING_BYTES} characters long");
+        causes.push(invalid(&field, warning, &why));
+    }
+    if text.is_empty() {
+        causes.push(invalid(&field, warning, "must not be an empty string"));
+    }
+    if let Some(at) = text.find(char::is_control) {
+        let why = format!(
+            "must only contain printable UTF-8 characters; non-printable character found at index {at}"
+        );
+        causes.push(invalid(&field, warning, &why));
+    }
+}
+
+/// Returns where a field of the versions is reported: what all have in common is reported once, as if it stood beside them.
+fn places<'a>(crd: &'a Value, field: &str, common: &str) -> Vec<(String, usize, &'a Value)> {
+    if common_field(crd, field) {
+        let first = versions(crd).next();
+        return first.map(|version| (common.to_owned(), 0, version)).into_iter().collect();
+    }
+    let each = versions(crd).enumerate();
+    each.map(|(index, version)| (format!("spec.versions[{index}].{field}"), index, version))
+        .collect()
+}
+
+/// Reports whether all versions agree in a field, and one has it.
+fn common_field(crd: &Value, field: &str) -> bool {
+    let mut all = versions(crd).map(|version| &version[field]);
+    all.next().is_some_and(|first| !first.is_null() && all.all(|other| other == first))
+}
+
+fn check_schemas(crd: &Value, causes: &mut Vec<Cause>) {
+    let has_schema = |version: &Value| version["schema"]["openAPIV3Schema"].is_object();
+    for (index, _) in versions(crd).enumerate().filter(|(_, version)| !has_schema(version)) {
+        causes.push(required(&format!("spec.versions[{index}].schema.openAPIV3Schema"), ""));
+    }
+    for (at, _, version) in places(crd, "schema", "spec.validation") {
+        if has_schema(version)
+            && let Err(found) = compile(&at, version)
+        {
+            causes.extend(found);
+        }
+    }
+    check_all_selectable_fields(crd, causes);
+}
+
+fn check_all_selectable_fields(crd: &Value, causes: &mut Vec<Cause>) {
+    let is_common = common_field(crd, "selectableFields");
+    for (at, _, version) in places(crd, "selectableFields", "spec.selectableFields") {
+        let fields = &version["selectableFields"];
+        if fields.is_null() {
+            continue;
+        }
+        if !is_common && common_field(crd, "schema") {
+            if fields.as_array().is_some_and(|fields| !fields.is_empty()) {
+                let why = "may only be set when `version.schema.openAPIV3Schema` is not included";
+                causes.push(invalid(&at, &"".into(), why));
+            }
+            continue;
+        }
+        // Whatever is wrong with the schema has been said.
+        if let Ok(schema) = compile("", version) {
+            check_selectable_fields(&at, fields, &schema, causes);
+        }
+    }
+}
+
+fn check_subresources(crd: &Value, causes: &mut Vec<Cause>) {
+    for (at, _, version) in places(crd, "subresources", "spec.subresources") {
+        check_scale(&at, &version["subresources"]["scale"], causes);
+    }
+    let common = "spec.additionalPrinterColumns";
+    for (at, index, version) in places(crd, "additionalPrinterColumns", common) {
+        check_columns(&at, index, &version["additionalPrinterColumns"], causes);
     }
 }
 
@@ -156,21 +262,26 @@ fn check_scale(at: &str, scale: &Value, causes: &mut Vec<Cause>) {
     if scale.is_null() {
         return;
     }
-    let fields: [(&str, bool, &[&str]); 3] = [
-        ("specReplicasPath", true, &[".spec."]),
-        ("statusReplicasPath", true, &[".status."]),
-        ("labelSelectorPath", false, &[".spec.", ".status."]),
+    let fields: [(&str, bool, &[&str], &str); 3] = [
+        ("specReplicasPath", true, &[".spec."], ".spec"),
+        ("statusReplicasPath", true, &[".status."], ".status"),
+        ("labelSelectorPath", false, &[".spec.", ".status."], "either .spec or .status"),
     ];
-    for (name, is_required, roots) in fields {
-        let field = format!("{at}.subresources.scale.{name}");
+    for (name, is_required, roots, under) in fields {
+        let field = format!("{at}.scale.{name}");
         match scale[name].as_str().unwrap_or_default() {
             "" if is_required => causes.push(required(&field, "")),
             "" => {}
-            path if roots.iter().any(|root| path.starts_with(root)) && is_simple_path(path) => {}
+            path if !path.starts_with('.') => {
+                causes.push(invalid(
+                    &field,
+                    &scale[name],
+                    "must be a simple json path starting with .",
+                ));
+            }
+            path if roots.iter().any(|root| path.starts_with(root)) => {}
             _ => {
-                let roots: Vec<&str> =
-                    roots.iter().map(|root| root.trim_end_matches('.')).collect();
-                let why = format!("should be a json path under {}", roots.join(" or "));
+                let why = format!("should be a json path under {under}");
                 causes.push(invalid(&field, &scale[name], &why));
             }
         }
@@ -178,81 +289,127 @@ fn check_scale(at: &str, scale: &Value, causes: &mut Vec<Cause>) {
 }
 
 fn check_columns(at: &str, index: usize, columns: &Value, causes: &mut Vec<Cause>) {
+    let types = format!("must be one of {}", COLUMN_TYPES.join(","));
+    let before = causes.len();
     for (n, column) in columns.as_array().into_iter().flatten().enumerate() {
-        let field = |name: &str| format!("{at}.additionalPrinterColumns[{n}].{name}");
-        for name in ["name", "jsonPath"] {
-            if column[name].as_str().is_none_or(str::is_empty) {
-                causes.push(required(&field(name), ""));
+        let field = |name: &str| format!("{at}[{n}].{name}");
+        let text = |name: &str| column[name].as_str().unwrap_or_default();
+        if text("name").is_empty() {
+            causes.push(required(&field("name"), ""));
+        }
+        match text("type") {
+            "" => causes.push(required(&field("type"), &types)),
+            known if COLUMN_TYPES.contains(&known) => {}
+            _ => causes.push(invalid(&field("type"), &column["type"], &types)),
+        }
+        if !text("format").is_empty() && !COLUMN_FORMATS.contains(&text("format")) {
+            let why = format!("must be one of {}", COLUMN_FORMATS.join(","));
+            causes.push(invalid(&field("format"), &column["format"], &why));
+        }
+        match text("jsonPath") {
+            "" => causes.push(required(&field("JSONPath"), "")),
+            path if path.starts_with('.') => {}
+            _ => {
+                let why = "must be a simple json path starting with .";
+                causes.push(invalid(&field("JSONPath"), &column["jsonPath"], why));
             }
         }
-        match column["type"].as_str().unwrap_or_default() {
-            "" => causes.push(required(&field("type"), "")),
-            known if COLUMN_TYPES.contains(&known) => {}
-            other => causes.push(not_supported(&field("type"), other, &COLUMN_TYPES)),
-        }
     }
-    if let Err(error) = table::custom_columns(columns) {
+    // A path that cannot be read would leave its column empty for ever; it is refused here, unlike upstream.
+    if causes.len() == before
+        && let Err(error) = table::custom_columns(columns)
+    {
         causes.push(column_cause(index, &error));
     }
 }
 
-fn check_selectable_fields(at: &str, fields: &Value, schema: &Schema, causes: &mut Vec<Cause>) {
+fn check_selectable_fields(at: &str, fields: &Value, schema: &SchemaRef, causes: &mut Vec<Cause>) {
     let mut seen = BTreeSet::new();
     let list = fields.as_array().map_or(&[][..], Vec::as_slice);
     if list.len() > MAX_SELECTABLE_FIELDS {
-        causes.push(Cause {
+        return causes.push(Cause {
             reason: "FieldValueTooMany".to_owned(),
             message: format!(
                 "Too many: {}: must have at most {MAX_SELECTABLE_FIELDS} items",
                 list.len()
             ),
-            field: format!("{at}.selectableFields"),
+            field: at.to_owned(),
         });
     }
     for (n, selectable) in list.iter().enumerate() {
-        let field = format!("{at}.selectableFields[{n}].jsonPath");
+        let field = format!("{at}[{n}].jsonPath");
         let path = &selectable["jsonPath"];
-        match path.as_str().unwrap_or_default() {
-            "" => causes.push(required(&field, "")),
-            text if !seen.insert(text) => causes.push(Cause {
+        let text = path.as_str().unwrap_or_default();
+        if text.is_empty() {
+            causes.push(required(&field, ""));
+            continue;
+        }
+        if !seen.insert(text) {
+            causes.push(Cause {
                 reason: "FieldValueDuplicate".to_owned(),
                 message: format!("Duplicate value: \"{text}\""),
                 field,
-            }),
-            text if !is_simple_path(text) || text.starts_with(".metadata") => {
-                causes.push(invalid(
-                    &field,
-                    path,
-                    "must be a simple path to a field outside metadata",
-                ));
+            });
+            continue;
+        }
+        match selected(schema, text) {
+            Err(why) => causes.push(invalid(&field, path, &format!("is an invalid path: {why}"))),
+            Ok(Type::String | Type::Integer | Type::Boolean) => {}
+            Ok(_) => {
+                let why = "must point to a field of type string, boolean or integer. Enum string fields and strings \
+                           with formats are allowed.";
+                causes.push(invalid(&field, path, why));
             }
-            text if !is_selectable(schema, text) => {
-                causes.push(invalid(
-                    &field,
-                    path,
-                    "must be a field of type string, integer or boolean in the schema",
-                ));
-            }
-            _ => {}
         }
     }
 }
 
-fn is_selectable(schema: &Schema, path: &str) -> bool {
-    fn walk(schema: &Schema, mut steps: std::str::Split<'_, char>) -> bool {
-        match steps.next() {
-            None => matches!(schema.type_, Type::String | Type::Integer | Type::Boolean),
-            Some(step) => schema.properties.get(step).is_some_and(|field| walk(field, steps)),
-        }
+/// Finds the type of the field that a path selects.
+fn selected(schema: &SchemaRef, path: &str) -> Result<Type, String> {
+    if path.contains(['[', ']']) {
+        return Err("array notation is not allowed".to_owned());
     }
-    walk(schema, path.trim_start_matches('.').split('.'))
+    let Some(steps) = path.strip_prefix('.') else {
+        let end = path.find('.').unwrap_or(path.len());
+        return Err(format!("expected [ or . but got: {}", &path[..end]));
+    };
+    let mut node = schema.clone();
+    for (depth, step) in steps.split('.').enumerate() {
+        // Of the fields that every object has, none can be selected: labels and names are for that.
+        let is_shared = depth == 0 && ["apiVersion", "kind", "metadata"].contains(&step);
+        let below = node.properties.get(step).filter(|_| !is_shared).cloned();
+        node = below.ok_or("does not refer to a valid field")?;
+    }
+    Ok(node.type_)
 }
 
 fn check_conversion(crd: &Value, causes: &mut Vec<Cause>) {
     match crd["spec"]["conversion"]["strategy"].as_str().unwrap_or_default() {
         "" | "None" => {}
         // Conversion webhooks are not called, and to serve objects unconverted would be wrong.
-        other => causes.push(not_supported("spec.conversion.strategy", other, &["None"])),
+        "Webhook" => causes.push(not_supported("spec.conversion.strategy", "Webhook", &["None"])),
+        other => {
+            causes.push(not_supported("spec.conversion.strategy", other, &["None", "Webhook"]))
+        }
+    }
+}
+
+/// The storage version is among those that objects may be stored in, from the beginning.
+fn check_stored(crd: &Value, causes: &mut Vec<Cause>) {
+    let stored = versions(crd).filter(|version| version["storage"] == true);
+    match stored.last().and_then(|version| version["name"].as_str()) {
+        None => causes.push(Cause {
+            reason: "FieldValueInvalid".to_owned(),
+            message: "Invalid value: null: must have at least one stored version".to_owned(),
+            field: "status.storedVersions".to_owned(),
+        }),
+        Some(last) => {
+            let first = storage_version(crd).unwrap_or_default();
+            if first != last {
+                let why = format!("must have the storage version {last}");
+                causes.push(invalid("status.storedVersions", &json!([first]), &why));
+            }
+        }
     }
 }
 
@@ -283,9 +440,11 @@ fn check_change(crd: &Value, old: &Value, causes: &mut Vec<Cause>) {
 }
 
 const LABEL: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
-                     character, and end with an alphanumeric character";
+                     character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for \
+                     validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', \
-                         and must start and end with an alphanumeric character";
+                         and must start and end with an alphanumeric character (e.g. 'example.com', regex used for \
+                         validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 
 fn is_label_with_letter_first(text: &str) -> bool {
     text.as_bytes().first().is_some_and(u8::is_ascii_lowercase) && is_label(text)
@@ -302,15 +461,6 @@ fn is_label(text: &str) -> bool {
 
 fn is_subdomain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
-}
-
-/// `.a.b`, without lists, filters and wildcards.
-fn is_simple_path(path: &str) -> bool {
-    let is_name = |name: &str| {
-        !name.is_empty()
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
-    };
-    path.strip_prefix('.').is_some_and(|path| path.split('.').all(is_name))
 }
 
 fn required(field: &str, detail: &str) -> Cause {
@@ -377,7 +527,7 @@ mod tests {
         assert_eq!(wrong(|crd| crd["metadata"]["name"] = json!("other")), ["metadata.name"]);
         assert_eq!(
             wrong(|crd| crd["spec"]["group"] = json!("example")),
-            ["spec.group", "metadata.name"]
+            ["metadata.name", "spec.group"]
         );
         assert_eq!(wrong(|crd| crd["spec"]["names"]["kind"] = json!("")), ["spec.names.kind"]);
         assert_eq!(
@@ -408,11 +558,11 @@ mod tests {
             wrong(|crd| crd["spec"]["versions"].as_array_mut().unwrap().push(version))
         };
         assert_eq!(add(second(false, "v2")), Vec::<String>::new());
-        assert_eq!(add(second(true, "v2")), ["spec.versions"]);
+        assert_eq!(add(second(true, "v2")), ["spec.versions", "status.storedVersions"]);
         assert_eq!(add(second(false, "v1")), ["spec.versions"]);
         assert_eq!(
             wrong(|crd| crd["spec"]["versions"][0]["storage"] = json!(false)),
-            ["spec.versions"]
+            ["spec.versions", "status.storedVersions"]
         );
     }
 
@@ -436,7 +586,7 @@ mod tests {
             Vec::<String>::new()
         );
         assert_eq!(scale(".spec.replicas", ".status.replicas", ""), Vec::<String>::new());
-        let at = |name: &str| format!("spec.versions[0].subresources.scale.{name}");
+        let at = |name: &str| format!("spec.subresources.scale.{name}");
         assert_eq!(
             scale(".status.a", "", ".metadata.x"),
             [at("specReplicasPath"), at("statusReplicasPath"), at("labelSelectorPath"),]
@@ -450,11 +600,11 @@ mod tests {
         };
         let good = json!({"name": "Color", "type": "string", "jsonPath": ".spec.color"});
         assert_eq!(columns(good), Vec::<String>::new());
-        let at = |name: &str| format!("spec.versions[0].additionalPrinterColumns[0].{name}");
+        let at = |name: &str| format!("spec.additionalPrinterColumns[0].{name}");
         let odd = json!({"name": "Color", "type": "colour", "jsonPath": ".spec.color"});
         assert_eq!(columns(odd), [at("type")]);
         let broken = json!({"name": "Color", "type": "string", "jsonPath": ".spec[?("});
-        assert_eq!(columns(broken), [at("jsonPath")]);
+        assert_eq!(columns(broken), ["spec.versions[0].additionalPrinterColumns[0].jsonPath"]);
     }
 
     #[test]
@@ -482,22 +632,48 @@ mod tests {
 
     #[test]
     fn only_scalar_fields_of_the_schema_are_selectable() {
-        let schema = |type_| crate::schema::SchemaRef::new(Schema { type_, ..Schema::default() });
-        let spec = Schema {
-            properties: [
-                ("color".to_owned(), schema(Type::String)),
-                ("list".to_owned(), schema(Type::Array)),
-            ]
-            .into(),
-            ..Schema::default()
+        let schema = crate::schema::structural::compile(&json!({"type": "object", "properties": {
+            "spec": {"type": "object", "properties": {
+                "color": {"type": "string"},
+                "list": {"type": "array", "items": {"type": "string"}}}}}}))
+        .unwrap();
+        assert_eq!(selected(&schema, ".spec.color"), Ok(Type::String));
+        assert_eq!(selected(&schema, ".spec.list"), Ok(Type::Array));
+        assert!(selected(&schema, ".spec.missing").is_err());
+        assert!(selected(&schema, ".metadata.name").is_err());
+        assert!(selected(&schema, "spec.color").is_err());
+    }
+
+    #[test]
+    fn definitions_are_refused_as_kube_apiserver_refuses_them() {
+        let path = format!("{}/src/crd/testdata/definitions.json", env!("CARGO_MANIFEST_DIR"));
+        let cases: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        // Values that are written in another form than the client's are not compared.
+        let text = |field: &str, message: &str| {
+            let tail = message
+                .split_once("Invalid value: [{")
+                .and_then(|(_, rest)| rest.split_once("}]: "));
+            format!("{field}: {}", tail.map_or(message, |(_, tail)| tail))
         };
-        let root = Schema {
-            properties: [("spec".to_owned(), crate::schema::SchemaRef::new(spec))].into(),
-            ..Schema::default()
-        };
-        assert!(is_selectable(&root, ".spec.color"));
-        assert!(!is_selectable(&root, ".spec.list"));
-        assert!(!is_selectable(&root, ".spec.missing"));
-        assert!(!is_selectable(&root, ".spec"));
+        let mut differences = Vec::new();
+        for case in cases.as_array().unwrap() {
+            let mut crd = case["crd"].clone();
+            crate::crd::default(&mut crd);
+            let mut got: Vec<String> = validate(&crd, None)
+                .iter()
+                .map(|cause| text(&cause.field, &cause.message))
+                .collect();
+            let wants = case["wants"].as_array().unwrap();
+            let mut want: Vec<String> = wants
+                .iter()
+                .map(|want| text(want[0].as_str().unwrap(), want[2].as_str().unwrap()))
+                .collect();
+            got.sort();
+            want.sort();
+            if got != want {
+                differences.push(format!("{}\n  want {want:#?}\n  got  {got:#?}", case["name"]));
+            }
+        }
+        assert!(differences.is_empty(), "{}:\n{}", differences.len(), differences.join("\n"));
     }
 }

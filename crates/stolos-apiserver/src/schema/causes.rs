@@ -13,6 +13,11 @@ pub(crate) fn invalid(field: &str, value: &Value, why: &str) -> Cause {
     cause("FieldValueInvalid", field, with_value("Invalid value", value, why))
 }
 
+/// Like [`invalid`], for a value that is written in its own way.
+pub(crate) fn invalid_as(field: &str, written: &str, why: &str) -> Cause {
+    cause("FieldValueInvalid", field, format!("Invalid value: {written}: {why}"))
+}
+
 /// Like [`invalid`], for a value of the wrong type; `actual` is the name of its type.
 pub(crate) fn wrong_type(field: &str, expected: &str, actual: &str) -> Cause {
     let why = format!("{field} in body must be of type {expected}: \"{actual}\"");
@@ -54,11 +59,6 @@ pub(crate) fn not_found(field: &str, value: &Value) -> Cause {
 /// `Duplicate value: {"name":"a"}`.
 pub(crate) fn duplicate(field: &str, value: &Value) -> Cause {
     cause("FieldValueDuplicate", field, with_value("Duplicate value", value, ""))
-}
-
-/// `Duplicate value: "x": why`.
-pub(crate) fn duplicate_because(field: &str, value: &Value, why: &str) -> Cause {
-    cause("FieldValueDuplicate", field, with_value("Duplicate value", value, why))
 }
 
 /// `Too long: may not be more than 5 bytes`.

@@ -4,7 +4,7 @@
 
 pub mod builtin;
 mod causes;
-mod cel;
+pub mod cel;
 mod constraints;
 mod defaulting;
 pub mod parse;

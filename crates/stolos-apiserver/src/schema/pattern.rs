@@ -17,7 +17,31 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
     RegexBuilder::new(&translate(pattern))
         .size_limit(MAX_PROGRAM_BYTES)
         .build()
-        .map_err(|error| error.to_string().lines().last().unwrap_or_default().trim().to_owned())
+        .map_err(|error| in_words_of_go(pattern, &error.to_string()))
+}
+
+/// Words the usual mistakes as Go does.
+fn in_words_of_go(pattern: &str, error: &str) -> String {
+    let why = error.lines().last().unwrap_or_default().trim();
+    let why = why.strip_prefix("error: ").unwrap_or(why);
+    let from = |mark: &str| pattern.rfind(mark).map_or(pattern, |at| &pattern[at..]);
+    let (why, part) = match why {
+        "unclosed group" => ("missing closing )", pattern),
+        "unopened group" => ("unexpected )", pattern),
+        "unclosed character class" => ("missing closing ]", from("[")),
+        "repetition operator missing expression" => {
+            let at = pattern.find(['*', '+', '?']).unwrap_or(0);
+            ("missing argument to repetition operator", pattern.get(at..=at).unwrap_or(pattern))
+        }
+        _ if why.starts_with("look-around") => {
+            let at = ["(?=", "(?!", "(?<"].iter().find_map(|mark| pattern.find(mark)).unwrap_or(0);
+            let end =
+                pattern[at..].char_indices().nth(3).map_or(pattern.len(), |(end, _)| at + end);
+            ("invalid or unsupported Perl syntax", &pattern[at..end])
+        }
+        other => (other, pattern),
+    };
+    format!("error parsing regexp: {why}: `{part}`")
 }
 
 fn translate(pattern: &str) -> String {

@@ -2,6 +2,7 @@
 //!
 //! Every level has a type, value checks never introduce fields, defaults hold, rules compile.
 
+mod costs;
 mod read;
 mod rules;
 
@@ -9,13 +10,16 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::causes::{forbidden, invalid, required};
+use super::causes::{forbidden, invalid, invalid_as, not_supported, required};
 use super::parse::field_path;
 use super::{ListType, Schema, SchemaRef, Source, Type, builtin, cel, validate};
 use crate::status::Cause;
 
+/// What the root describes, for the text about a missing type.
+const ROOT_OF: &str = "the root";
 /// Where the fields of causes begin; the caller prefixes `spec.versions[<n>].schema.`.
 const ROOT: &str = "openAPIV3Schema";
+const METADATA_OF_ROOT: &str = "openAPIV3Schema.properties[metadata]";
 
 /// Compiles an `openAPIV3Schema`.
 ///
@@ -23,7 +27,7 @@ const ROOT: &str = "openAPIV3Schema";
 /// Returns everything that is wrong with it. Fields begin with `openAPIV3Schema`, so that a caller can prefix where in the
 /// CustomResourceDefinition the schema stands.
 pub fn compile(source: &Value) -> Result<SchemaRef, Vec<Cause>> {
-    let mut compiler = Compiler { causes: Vec::new() };
+    let mut compiler = Compiler::default();
     let mut schema = compiler.node(source, &Place::root());
     if schema.type_ != Type::Object && source["type"].is_string() {
         let field = field_path(ROOT, "type");
@@ -35,9 +39,10 @@ pub fn compile(source: &Value) -> Result<SchemaRef, Vec<Cause>> {
             .push(forbidden(&field_path(ROOT, "nullable"), "nullable cannot be true at the root"));
     }
     compiler.add_object_fields(&mut schema, source, ROOT);
-    compiler.add_rules(&mut schema, source, &Place::root());
+    compiler.add_rules(&mut schema, source, &Place::root(), 0);
     schema.source = Some(Arc::new(Source::new(source.clone())));
-    if compiler.causes.is_empty() { Ok(SchemaRef::new(schema)) } else { Err(compiler.causes) }
+    let causes = compiler.finish();
+    if causes.is_empty() { Ok(SchemaRef::new(schema)) } else { Err(causes) }
 }
 
 /// Returns the schema of a custom resource without a schema: everything is kept.
@@ -47,8 +52,15 @@ pub fn anything() -> SchemaRef {
         .expect("a schema without checks is structural")
 }
 
+#[derive(Default)]
 struct Compiler {
+    /// What keeps the schema from being structural.
     causes: Vec<Cause>,
+    /// What is wrong with rules apart from their expressions.
+    rule_causes: Vec<Cause>,
+    /// What is wrong with expressions; it counts only if the schema that they are about is sound.
+    expression_causes: Vec<Cause>,
+    costs: costs::Costs,
 }
 
 /// Where in the schema a node stands.
@@ -70,7 +82,7 @@ impl Place {
     fn root() -> Self {
         Self {
             path: ROOT.to_owned(),
-            of: "the root",
+            of: ROOT_OF,
             correlatable: Ok(()),
             occurrences: Some(1),
             checks_only: false,
@@ -90,6 +102,16 @@ impl Place {
 }
 
 impl Compiler {
+    fn finish(mut self) -> Vec<Cause> {
+        let is_structural = self.causes.is_empty();
+        self.causes.append(&mut self.rule_causes);
+        if is_structural {
+            self.causes.append(&mut self.expression_causes);
+            self.costs.check_total(&mut self.causes);
+        }
+        self.causes
+    }
+
     /// Compiles one node and all below it, except the rules of the node itself.
     fn node(&mut self, source: &Value, place: &Place) -> Schema {
         let path = &place.path;
@@ -130,14 +152,14 @@ impl Compiler {
                 let anything = Schema { preserve_unknown: true, ..Schema::default() };
                 schema.additional_properties = Some(SchemaRef::new(anything));
             }
-            Some(values @ Value::Object(_)) => {
+            Some(values @ Value::Object(_)) if !place.checks_only => {
                 let below = place.below(".additionalProperties", "specified object fields");
                 let below = below.each(fields.get("maxProperties"));
                 schema.additional_properties = Some(self.child(values, &below));
             }
             _ => {}
         }
-        if let Some(items) = fields.get("items") {
+        if let Some(items) = fields.get("items").filter(|items| items.is_object()) {
             let below = place.below(".items", "specified array items");
             let mut below = below.each(fields.get("maxItems"));
             if fields.get("x-kubernetes-list-type").is_none_or(|kind| kind != "map") {
@@ -148,11 +170,12 @@ impl Compiler {
     }
 
     fn child(&mut self, source: &Value, place: &Place) -> SchemaRef {
+        let known = self.rule_causes.len();
         let mut schema = self.node(source, place);
         if schema.embedded_resource {
             self.add_object_fields(&mut schema, source, &place.path);
         }
-        self.add_rules(&mut schema, source, place);
+        self.add_rules(&mut schema, source, place, known);
         SchemaRef::new(schema)
     }
 
@@ -173,7 +196,7 @@ impl Compiler {
         let narrows_more = declared.is_some_and(|fields| {
             fields.keys().any(|name| name != "name" && name != "generateName")
         });
-        if extra || narrows_more {
+        if path.len() == METADATA_OF_ROOT.len() && (extra || narrows_more) {
             let why = "must not specify anything other than name and generateName, \
                        but metadata is implicitly specified";
             self.causes.push(forbidden(&path, why));
@@ -197,7 +220,7 @@ impl Compiler {
         let keys = read::texts(source, "x-kubernetes-list-map-keys");
         match source["x-kubernetes-list-type"].as_str() {
             Some("set") => {
-                rules::check_set(schema, path, &mut self.causes);
+                rules::check_set(schema, source, path, &mut self.causes);
                 ListType::Set
             }
             Some("map") => {
@@ -216,9 +239,8 @@ impl Compiler {
         let Some(default) = fields.get("default") else { return };
         let path = field_path(path, "default");
         let mut filled = default.clone();
-        if let Some(field) = super::prune(schema, &mut filled).first() {
-            let why = format!("must not have fields not specified in schema: {field}");
-            self.causes.push(invalid(&path, default, &why));
+        if !super::prune(schema, &mut filled).is_empty() {
+            self.causes.push(invalid(&path, default, "must not have unknown fields"));
         }
         super::default(schema, &mut filled);
         for mut cause in validate::validate_shape(schema, &filled, None) {
@@ -229,39 +251,115 @@ impl Compiler {
         schema.default = Some(default.clone());
     }
 
-    /// Compiles the rules of a node whose fields are complete.
-    fn add_rules(&mut self, schema: &mut Schema, source: &Value, place: &Place) {
+    /// Compiles the rules of a node whose fields are complete. `known` is how much was known to be wrong with rules
+    /// before the node was looked at.
+    fn add_rules(&mut self, schema: &mut Schema, source: &Value, place: &Place, known: usize) {
         let below =
             schema.properties.values().chain(&schema.items).chain(&schema.additional_properties);
         schema.has_rules = below.into_iter().any(|node| node.has_rules);
-        let Some(rules) = source["x-kubernetes-validations"].as_array() else { return };
-        let path = field_path(&place.path, "x-kubernetes-validations");
-        let node = SchemaRef::new(schema.clone());
+        let rules = source["x-kubernetes-validations"].as_array().map_or(&[][..], Vec::as_slice);
+        if !rules.is_empty() {
+            let path = field_path(&place.path, "x-kubernetes-validations");
+            let node = SchemaRef::new(schema.clone());
+            for (index, rule) in rules.iter().enumerate() {
+                let problems = cel::Rule::check_texts(rule, &node);
+                self.report(&format!("{path}[{index}]"), problems, false);
+            }
+            // Expressions are about a sound schema only.
+            if self.rule_causes.len() == known {
+                schema.rules = self.compile_rules(rules, &node, &path, place).into();
+            }
+            schema.has_rules |= !schema.rules.is_empty();
+        }
+        self.check_default(schema, place);
+    }
+
+    fn compile_rules(
+        &mut self,
+        rules: &[Value],
+        node: &SchemaRef,
+        path: &str,
+        place: &Place,
+    ) -> Vec<cel::Rule> {
+        let is_resource = place.of == ROOT_OF || node.embedded_resource;
+        if !is_resource && cel::Type::named("self", node).is_none() {
+            let message = "Internal error: internal error: failed to construct type information for \
+                           x-kubernetes-validations rules: unable to convert structural schema to CEL declarations";
+            let (reason, field) = ("InternalError".to_owned(), path.to_owned());
+            self.expression_causes.push(Cause { reason, message: message.to_owned(), field });
+            return Vec::new();
+        }
+        let occurrences = place.occurrences.unwrap_or_else(|| cel::most_occurrences(node));
         let mut compiled = Vec::with_capacity(rules.len());
-        let occurrences = place.occurrences.unwrap_or_else(|| cel::most_occurrences(&node));
         for (index, rule) in rules.iter().enumerate() {
-            match cel::Rule::compile(rule, &node, occurrences) {
+            let path = format!("{path}[{index}]");
+            match cel::Rule::compile(rule, node, is_resource) {
                 Ok(rule) => {
-                    if let (true, Err(list)) = (rule.is_transition(), &place.correlatable) {
-                        let why = format!(
-                            "oldSelf cannot be used on the uncorrelatable portion of the schema within {list}"
-                        );
-                        let field = format!("{path}[{index}].rule");
-                        self.causes.push(invalid(&field, &rule.source().into(), &why));
-                    }
+                    self.add_costs(&rule, occurrences, &path);
+                    self.check_transition(&rule, place, &path);
                     compiled.push(rule);
                 }
-                Err(problem) => {
-                    let field = format!("{path}[{index}].{}", problem.field);
-                    self.causes.push(match &problem.value {
-                        Some(value) => invalid(&field, value, &problem.why),
-                        None => required(&field, &problem.why),
-                    });
-                }
+                Err(problems) => self.report(&path, problems, true),
             }
         }
-        schema.has_rules |= !compiled.is_empty();
-        schema.rules = compiled.into();
+        compiled
+    }
+
+    fn add_costs(&mut self, rule: &cel::Rule, occurrences: u64, path: &str) {
+        let (cost, message_cost) = rule.costs();
+        let cost = cost.saturating_mul(occurrences);
+        let causes = &mut self.expression_causes;
+        self.costs.add(&field_path(path, "rule"), "rule", cost, causes);
+        let message = field_path(path, "messageExpression");
+        self.costs.add(&message, "messageExpression", message_cost, causes);
+    }
+
+    fn check_transition(&mut self, rule: &cel::Rule, place: &Place, path: &str) {
+        if let (true, Err(list)) = (rule.is_transition(), &place.correlatable) {
+            let why = format!(
+                "oldSelf cannot be used on the uncorrelatable portion of the schema within {list}"
+            );
+            let field = field_path(path, "rule");
+            self.expression_causes.push(invalid(&field, &rule.source().into(), &why));
+        }
+    }
+
+    fn report(&mut self, path: &str, problems: Vec<cel::Problem>, about_expressions: bool) {
+        let causes = problems.into_iter().map(|problem| match problem {
+            cel::Problem::Required { field, why } => required(&field_path(path, field), why),
+            cel::Problem::Invalid { field, value, why } => {
+                invalid(&field_path(path, field), &value, &why)
+            }
+            cel::Problem::Expression { field, rule, why } => {
+                invalid_as(&field_path(path, field), &rule, &why)
+            }
+            cel::Problem::NotSupported { field, value, supported } => {
+                let supported: Vec<Value> = supported.iter().map(|text| json!(text)).collect();
+                not_supported(&field_path(path, field), &value.into(), &supported)
+            }
+        });
+        if about_expressions {
+            self.expression_causes.extend(causes);
+        } else {
+            self.rule_causes.extend(causes);
+        }
+    }
+
+    /// A default keeps the rules too.
+    fn check_default(&mut self, schema: &Schema, place: &Place) {
+        let (Some(default), true) = (&schema.default, schema.has_rules) else { return };
+        let mut filled = default.clone();
+        super::default(schema, &mut filled);
+        let mut causes = Vec::new();
+        cel::validate(schema, &filled, None, &mut causes);
+        let path = field_path(&place.path, "default");
+        for mut cause in causes {
+            cause.field = match cause.field.as_str() {
+                "<nil>" => path.clone(),
+                field => field_path(&path, field),
+            };
+            self.expression_causes.push(cause);
+        }
     }
 }
 

@@ -39,6 +39,15 @@ fn number(source: &Value, keyword: &str) -> Option<Number> {
     source[keyword].as_number().cloned()
 }
 
+/// Marks the first of `allOf` of an int-or-string.
+const FIRST_OF_ALL: &str = "first of int-or-string";
+
+fn names_both_types(source: &Value) -> bool {
+    let names = |index: usize| source["anyOf"][index]["type"].as_str();
+    source["anyOf"].as_array().is_some_and(|list| list.len() == 2)
+        && (names(0), names(1)) == (Some("integer"), Some("string"))
+}
+
 impl Compiler {
     /// Reads the value checks of a node; none if it has none.
     pub(super) fn constraints(&mut self, source: &Value, place: &Place) -> Option<Constraints> {
@@ -63,10 +72,16 @@ impl Compiler {
             return None;
         }
         let size = |keyword: &str| source[keyword].as_u64();
-        let place = &if flag(source, "x-kubernetes-int-or-string") {
-            Place { of: INT_OR_STRING, ..place.clone() }
+        let is_int_or_string = flag(source, "x-kubernetes-int-or-string");
+        let plain = Place { of: "value checks", ..place.clone() };
+        let typed = Place { of: INT_OR_STRING, ..place.clone() };
+        // Types may be named in just two places: `anyOf` itself, and `anyOf` in the first of `allOf`.
+        let may_name_types = is_int_or_string || place.of == FIRST_OF_ALL;
+        let any_of = if may_name_types && names_both_types(source) { &typed } else { &plain };
+        let first = if is_int_or_string {
+            Place { of: FIRST_OF_ALL, ..place.clone() }
         } else {
-            place.clone()
+            plain.clone()
         };
         Some(Constraints {
             enumeration: source["enum"].as_array().cloned().unwrap_or_default(),
@@ -82,10 +97,10 @@ impl Compiler {
             max_items: size("maxItems"),
             min_properties: size("minProperties"),
             max_properties: size("maxProperties"),
-            all_of: self.alternatives(source, "allOf", place),
-            any_of: self.alternatives(source, "anyOf", place),
-            one_of: self.alternatives(source, "oneOf", place),
-            not: source.get("not").map(|not| self.check_only(not, place, ".not")),
+            all_of: self.alternatives(source, "allOf", (&first, &plain)),
+            any_of: self.alternatives(source, "anyOf", (any_of, any_of)),
+            one_of: self.alternatives(source, "oneOf", (&plain, &plain)),
+            not: source.get("not").map(|not| self.check_only(not, &plain, ".not")),
         })
     }
 
@@ -101,10 +116,19 @@ impl Compiler {
         }
     }
 
-    fn alternatives(&mut self, source: &Value, keyword: &str, place: &Place) -> Vec<SchemaRef> {
+    /// Reads alternatives; the first one may stand in another place than the rest.
+    fn alternatives(
+        &mut self,
+        source: &Value,
+        keyword: &str,
+        (first, rest): (&Place, &Place),
+    ) -> Vec<SchemaRef> {
         let list = source[keyword].as_array().into_iter().flatten().enumerate();
-        list.map(|(index, node)| self.check_only(node, place, &format!(".{keyword}[{index}]")))
-            .collect()
+        list.map(|(index, node)| {
+            let place = if index == 0 { first } else { rest };
+            self.check_only(node, place, &format!(".{keyword}[{index}]"))
+        })
+        .collect()
     }
 
     fn check_only(&mut self, source: &Value, place: &Place, step: &str) -> SchemaRef {

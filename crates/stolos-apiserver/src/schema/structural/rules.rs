@@ -3,36 +3,29 @@
 use serde_json::{Map, Value, json};
 
 use super::Place;
-use crate::schema::causes::{forbidden, invalid, not_supported, required};
+use crate::schema::causes::{forbidden, invalid, invalid_as, not_supported, required};
 use crate::schema::parse::field_path;
 use crate::schema::{Schema, Type};
 use crate::status::Cause;
 
 /// Keywords of JSON schema that CustomResourceDefinitions may not use.
-const UNSUPPORTED: &[&str] = &[
-    "$ref",
-    "$schema",
-    "additionalItems",
-    "definitions",
-    "dependencies",
-    "id",
-    "patternProperties",
-];
+const UNSUPPORTED: &[&str] =
+    &["$ref", "additionalItems", "definitions", "dependencies", "id", "patternProperties"];
 
-/// Keywords that describe a value's shape, which value checks may not do.
-const SHAPE: &[&str] = &[
-    "additionalProperties",
-    "default",
-    "description",
-    "nullable",
-    "title",
-    "x-kubernetes-embedded-resource",
-    "x-kubernetes-int-or-string",
-    "x-kubernetes-list-map-keys",
-    "x-kubernetes-list-type",
-    "x-kubernetes-map-type",
-    "x-kubernetes-preserve-unknown-fields",
-    "x-kubernetes-validations",
+/// Keywords that describe a value's shape, which value checks may not do, and what they would have to be there.
+const SHAPE: &[(&str, &str)] = &[
+    ("additionalProperties", "undefined"),
+    ("default", "undefined"),
+    ("description", "empty"),
+    ("nullable", "false"),
+    ("title", "empty"),
+    ("x-kubernetes-embedded-resource", "false"),
+    ("x-kubernetes-int-or-string", "false"),
+    ("x-kubernetes-list-map-keys", "empty"),
+    ("x-kubernetes-list-type", "undefined"),
+    ("x-kubernetes-map-type", "undefined"),
+    ("x-kubernetes-preserve-unknown-fields", "false"),
+    ("x-kubernetes-validations", "empty"),
 ];
 
 /// Checks one node without those below it.
@@ -51,25 +44,17 @@ pub(super) fn check(fields: &Map<String, Value>, place: &Place, causes: &mut Vec
         let why = "additionalProperties and properties are mutual exclusive";
         causes.push(forbidden(&at("additionalProperties"), why));
     }
-    if fields.get("additionalProperties") == Some(&Value::Bool(false)) {
-        causes.push(forbidden(
-            &at("additionalProperties"),
-            "additionalProperties cannot be set to false",
-        ));
-    }
     if place.checks_only {
         check_value_checks(fields, place, causes);
         return;
     }
     check_type(fields, place, causes);
-    check_alternatives(fields, fields, path, causes);
     let is_object = fields.get("type").is_some_and(|kind| kind == "object");
     if is_set(fields, "x-kubernetes-embedded-resource") {
         if !is_object {
-            causes.push(required(
-                &at("type"),
-                "must be object if x-kubernetes-embedded-resource is true",
-            ));
+            let kind = fields.get("type").cloned().unwrap_or_else(|| "".into());
+            let why = "must be object if x-kubernetes-embedded-resource is true";
+            causes.push(invalid(&at("type"), &kind, why));
         }
         if !fields.contains_key("properties")
             && !is_set(fields, "x-kubernetes-preserve-unknown-fields")
@@ -78,6 +63,9 @@ pub(super) fn check(fields: &Map<String, Value>, place: &Place, causes: &mut Vec
                        x-kubernetes-preserve-unknown-fields";
             causes.push(required(&at("properties"), why));
         }
+    }
+    if place.of == super::ROOT_OF || is_set(fields, "x-kubernetes-embedded-resource") {
+        check_object_fields(fields, path, causes);
     }
     if fields.contains_key("x-kubernetes-map-type") && !is_object {
         let kind = fields.get("type").cloned().unwrap_or_else(|| "".into());
@@ -97,6 +85,15 @@ pub(super) fn check(fields: &Map<String, Value>, place: &Place, causes: &mut Vec
             "must be array if x-kubernetes-list-type is specified",
         ));
     }
+    let kind = fields.get("x-kubernetes-list-type");
+    if is_given(fields, "x-kubernetes-list-map-keys") && kind.is_none_or(|kind| kind != "map") {
+        let field = at("x-kubernetes-list-type");
+        let why = "must be map if x-kubernetes-list-map-keys is non-empty";
+        causes.push(match kind {
+            None => required(&field, why),
+            Some(kind) => invalid(&field, kind, why),
+        });
+    }
     check_enumerated(fields, "x-kubernetes-list-type", &["atomic", "set", "map"], path, causes);
     check_enumerated(fields, "x-kubernetes-map-type", &["atomic", "granular"], path, causes);
     if fields.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(false)) {
@@ -105,21 +102,36 @@ pub(super) fn check(fields: &Map<String, Value>, place: &Place, causes: &mut Vec
     }
 }
 
+/// The fields that every object has are of fixed types.
+fn check_object_fields(fields: &Map<String, Value>, path: &str, causes: &mut Vec<Cause>) {
+    for (name, wanted) in [("apiVersion", "string"), ("kind", "string"), ("metadata", "object")] {
+        let kind = fields
+            .get("properties")
+            .and_then(|properties| properties.get(name))
+            .and_then(|property| property.get("type"));
+        if let Some(kind) = kind
+            && kind != wanted
+        {
+            let field = format!("{path}.properties[{name}].type");
+            causes.push(invalid(&field, kind, &format!("must be {wanted}")));
+        }
+    }
+}
+
 fn check_type(fields: &Map<String, Value>, place: &Place, causes: &mut Vec<Cause>) {
     const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
     let field = field_path(&place.path, "type");
-    let int_or_string = is_set(fields, "x-kubernetes-int-or-string");
-    let preserved = is_set(fields, "x-kubernetes-preserve-unknown-fields");
+    let is_open = is_set(fields, "x-kubernetes-int-or-string")
+        || (is_set(fields, "x-kubernetes-preserve-unknown-fields") && place.of != super::ROOT_OF);
     match fields.get("type").and_then(Value::as_str).unwrap_or_default() {
-        "" if int_or_string => {}
-        "" if preserved && place.of != "the root" => {}
+        "" if is_open => {}
         "" => {
-            let preposition = if place.of == "the root" { "at" } else { "for" };
+            let preposition = if place.of == super::ROOT_OF { "at" } else { "for" };
             causes.push(required(&field, &format!("must not be empty {preposition} {}", place.of)));
         }
-        kind if int_or_string => {
-            let why = "must be empty if x-kubernetes-int-or-string is true";
-            causes.push(invalid(&field, &kind.into(), why));
+        "array" if fields.get("items").is_some_and(Value::is_array) => {
+            let why = "items must be a schema object and not an array";
+            causes.push(forbidden(&field_path(&place.path, "items"), why));
         }
         "array" if !fields.get("items").is_some_and(Value::is_object) => {
             causes.push(required(&field_path(&place.path, "items"), "must be specified"));
@@ -134,73 +146,22 @@ fn check_type(fields: &Map<String, Value>, place: &Place, causes: &mut Vec<Cause
 
 /// Below `allOf` and its siblings nothing may shape the value.
 fn check_value_checks(fields: &Map<String, Value>, place: &Place, causes: &mut Vec<Cause>) {
-    for keyword in SHAPE.iter().filter(|keyword| is_given(fields, keyword)) {
-        let why = match fields.get(*keyword) {
-            Some(Value::Bool(_)) => "must be false to be structural",
-            Some(Value::Object(_) | Value::Array(_)) => "must be undefined to be structural",
-            _ => "must be empty to be structural",
-        };
-        causes.push(forbidden(&field_path(&place.path, keyword), why));
+    for (keyword, wanted) in SHAPE.iter().filter(|(keyword, _)| is_given(fields, keyword)) {
+        let why = format!("must be {wanted} to be structural");
+        causes.push(forbidden(&field_path(&place.path, keyword), &why));
     }
-    let type_allowed = place.of == INT_OR_STRING;
-    if fields.contains_key("type") && !type_allowed {
-        causes.push(forbidden(&field_path(&place.path, "type"), "must be empty to be structural"));
+    let field = field_path(&place.path, "type");
+    if fields.contains_key("type") && place.of != INT_OR_STRING {
+        causes.push(forbidden(&field, "must be empty to be structural"));
+    }
+    if is_given(fields, "x-kubernetes-list-type") && !fields.contains_key("type") {
+        let why = "must be array if x-kubernetes-list-type is specified";
+        causes.push(required(&field, why));
     }
 }
 
 /// Marks the alternatives of an int-or-string, which alone may name types.
 pub(super) const INT_OR_STRING: &str = "int-or-string";
-
-/// Fields that value checks name must be declared outside of them.
-fn check_alternatives(
-    outer: &Map<String, Value>,
-    fields: &Map<String, Value>,
-    path: &str,
-    causes: &mut Vec<Cause>,
-) {
-    let lists = ["allOf", "anyOf", "oneOf"].into_iter().flat_map(|keyword| {
-        let list = fields.get(keyword).and_then(Value::as_array).into_iter().flatten().enumerate();
-        list.map(move |(index, node)| (format!(".{keyword}[{index}]"), node))
-    });
-    let not = fields.get("not").map(|node| (".not".to_owned(), node));
-    for (step, node) in lists.chain(not) {
-        if let Some(inner) = node.as_object() {
-            let path = format!("{path}{step}");
-            check_declared(outer, inner, &path, causes);
-            check_alternatives(outer, inner, &path, causes);
-        }
-    }
-}
-
-fn check_declared(
-    outer: &Map<String, Value>,
-    inner: &Map<String, Value>,
-    path: &str,
-    causes: &mut Vec<Cause>,
-) {
-    let properties = inner.get("properties").and_then(Value::as_object).into_iter().flatten();
-    for (name, node) in properties {
-        let path = format!("{path}.properties[{name}]");
-        let declared = outer.get("properties").and_then(|properties| properties.get(name));
-        check_pair(declared.or_else(|| outer.get("additionalProperties")), node, &path, causes);
-    }
-    if let Some(node) = inner.get("items") {
-        check_pair(outer.get("items"), node, &format!("{path}.items"), causes);
-    }
-}
-
-fn check_pair(declared: Option<&Value>, node: &Value, path: &str, causes: &mut Vec<Cause>) {
-    match (declared.and_then(Value::as_object), node.as_object()) {
-        (None, _) => {
-            causes.push(required(path, "must be declared outside of value checks to be structural"))
-        }
-        (Some(outer), Some(inner)) => {
-            check_declared(outer, inner, path, causes);
-            check_alternatives(outer, inner, path, causes);
-        }
-        (Some(_), None) => {}
-    }
-}
 
 fn check_enumerated(
     fields: &Map<String, Value>,
@@ -217,25 +178,23 @@ fn check_enumerated(
 }
 
 /// Elements of a set must be comparable as a whole.
-pub(super) fn check_set(schema: &Schema, path: &str, causes: &mut Vec<Cause>) {
+pub(super) fn check_set(schema: &Schema, source: &Value, path: &str, causes: &mut Vec<Cause>) {
+    check_items_not_null(schema, "set", path, causes);
     let Some(items) = &schema.items else { return };
-    let items_path = format!("{path}.items");
-    if items.nullable {
-        causes.push(forbidden(
-            &field_path(&items_path, "nullable"),
-            "cannot be nullable when x-kubernetes-list-type is set",
-        ));
+    if items.type_ == Type::Object && !items.atomic {
+        let why = "must be atomic as item of a list with x-kubernetes-list-type=set";
+        let field = format!("{path}.items.x-kubernetes-map-type");
+        causes.push(match &source["items"]["x-kubernetes-map-type"] {
+            Value::Null => invalid_as(&field, "null", why),
+            given => invalid(&field, given, why),
+        });
     }
-    match items.type_ {
-        Type::Object if !items.atomic => {
-            let why = "must be atomic as item of a list with x-kubernetes-list-type=set";
-            causes.push(invalid(
-                &field_path(&items_path, "x-kubernetes-map-type"),
-                &"granular".into(),
-                why,
-            ));
-        }
-        _ => {}
+}
+
+fn check_items_not_null(schema: &Schema, kind: &str, path: &str, causes: &mut Vec<Cause>) {
+    if schema.items.as_ref().is_some_and(|items| items.nullable) {
+        let why = format!("cannot be nullable when x-kubernetes-list-type is {kind}");
+        causes.push(forbidden(&format!("{path}.items.nullable"), &why));
     }
 }
 
@@ -245,6 +204,7 @@ pub(super) fn check_map(schema: &Schema, keys: &[String], path: &str, causes: &m
     if keys.is_empty() {
         causes.push(required(&keys_path, "must not be empty if x-kubernetes-list-type is map"));
     }
+    check_items_not_null(schema, "map", path, causes);
     let Some(items) = &schema.items else { return };
     if items.type_ != Type::Object {
         let why = "must be object if parent array's x-kubernetes-list-type is map";
@@ -253,9 +213,13 @@ pub(super) fn check_map(schema: &Schema, keys: &[String], path: &str, causes: &m
     }
     for (index, key) in keys.iter().enumerate() {
         let field = format!("{path}.items.properties[{key}]");
+        if keys[..index].contains(key) {
+            causes.push(invalid(&keys_path, &json!(keys), "must not contain duplicate entries"));
+            continue;
+        }
         let Some(node) = items.properties.get(key) else {
             let why = "entries must all be names of item properties";
-            causes.push(invalid(&format!("{keys_path}[{index}]"), &key.as_str().into(), why));
+            causes.push(invalid(&keys_path, &json!(keys), why));
             continue;
         };
         if matches!(node.type_, Type::Object | Type::Array | Type::Any) {
@@ -266,6 +230,10 @@ pub(super) fn check_map(schema: &Schema, keys: &[String], path: &str, causes: &m
             let why = "this property is in x-kubernetes-list-map-keys, so it must have a default or be \
                        a required property";
             causes.push(required(&field_path(&field, "default"), why));
+        }
+        if node.nullable {
+            let why = "this property is in x-kubernetes-list-map-keys, so it cannot be nullable";
+            causes.push(forbidden(&field_path(&field, "nullable"), why));
         }
     }
 }
@@ -288,5 +256,7 @@ fn is_set(fields: &Map<String, Value>, keyword: &str) -> bool {
 
 /// The keyword is there and says something.
 fn is_given(fields: &Map<String, Value>, keyword: &str) -> bool {
-    fields.get(keyword).is_some_and(|value| *value != Value::Bool(false) && *value != json!(""))
+    fields.get(keyword).is_some_and(|value| {
+        *value != Value::Bool(false) && *value != json!("") && *value != json!([])
+    })
 }
