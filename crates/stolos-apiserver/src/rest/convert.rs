@@ -43,11 +43,9 @@ pub(crate) fn served_bytes(resource: &Resource, version: &Version) -> Bytes {
     serde_json::to_vec(&served(resource, version)).expect("JSON values always serialise").into()
 }
 
-/// Tells whether clients of this resource see the stored bytes.
-pub(crate) fn is_served_as_stored(resource: &Resource, version: &Version) -> bool {
-    !renames_fields(resource)
-        && storage_version(resource) == resource.group_version
-        && has_defaults(resource, version)
+/// Tells whether clients of this resource see the stored bytes, if only they hold all defaults.
+pub(crate) fn is_storage_form(resource: &Resource) -> bool {
+    !renames_fields(resource) && storage_version(resource) == resource.group_version
 }
 
 /// Returns the object that clients of this resource see.
@@ -65,7 +63,7 @@ pub(crate) fn served(resource: &Resource, version: &Version) -> Value {
 
 /// Tells whether the body holds every default of the schema. A CRD may gain defaults after an object was stored; they
 /// appear when it is read. One look at the object is enough for all later readers.
-fn has_defaults(resource: &Resource, version: &Version) -> bool {
+pub(crate) fn has_defaults(resource: &Resource, version: &Version) -> bool {
     if !resource.custom || version.complete.is_for(resource.schema.id()) {
         return true;
     }

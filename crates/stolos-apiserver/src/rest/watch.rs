@@ -39,6 +39,8 @@ const DEFAULT_TIMEOUT_SECONDS: std::ops::Range<u64> = 1800..3600;
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Initial objects are read in pages of this many, as large as clients take them.
 const INITIAL_PAGE: NonZeroUsize = NonZeroUsize::new(500).expect("it is not zero");
+/// What a frame adds to an object, at most.
+const FRAME_BYTES: usize = 40;
 /// Marks the bookmark that ends the initial objects.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
@@ -77,6 +79,8 @@ pub(crate) async fn watch(
         deadline: opened + timeout,
         columns_sent: false,
         form: form_of(&call),
+        sends_stored_form: call.output.shape == Shape::Object
+            && convert::is_storage_form(&call.resource),
         stopping: core.stopping.clone(),
         core: Arc::clone(core),
         call,
@@ -110,6 +114,8 @@ struct Session {
     columns_sent: bool,
     /// Version and shape of the objects that this watch sends.
     form: Arc<str>,
+    /// That is the form in which they are stored.
+    sends_stored_form: bool,
     stopping: tokio::sync::watch::Receiver<bool>,
     ended: bool,
     _room: OwnedSemaphorePermit,
@@ -250,14 +256,15 @@ impl Session {
     /// Puts the frames of some events into one chunk. The frame of an event is made once and shared by all watches of the
     /// same form; only where it is the stored body with a few bytes around it, that is put together here.
     fn event_frames(&mut self, events: &[Arc<Event>]) -> Bytes {
-        let mut frames = Vec::new();
+        let bytes = events.iter().map(|event| event.current.body.len() + FRAME_BYTES).sum();
+        let mut frames = Vec::with_capacity(if self.sends_stored_form { bytes } else { 0 });
         for event in events {
             let Some(transition) = self.transition(event) else { continue };
             let kind = transition.event_type();
-            let changes_nothing = self.call.output.shape == Shape::Object
+            let is_stored_body = self.sends_stored_form
                 && transition != Transition::Left
-                && convert::is_served_as_stored(&self.call.resource, &event.current);
-            if changes_nothing {
+                && convert::has_defaults(&self.call.resource, &event.current);
+            if is_stored_body {
                 push_frame(&mut frames, kind, &event.current.body);
                 continue;
             }

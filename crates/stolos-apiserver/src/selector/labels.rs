@@ -283,10 +283,7 @@ impl<'a> Parser<'a> {
             "(" => {}
             token => return Err(format!("found '{token}' expected: '('")),
         }
-        if self.peek() == ")" {
-            self.next();
-            return Ok(Vec::new());
-        }
+        // `()` holds one value, the empty one, as in kube-apiserver.
         let mut values = Vec::new();
         loop {
             let token = self.peek();
@@ -410,7 +407,14 @@ mod tests {
         assert!(wrong.starts_with(
             "unable to parse requirement: values[0][a]: Invalid value: \"-b\": a valid label"
         ));
-        assert!(LabelSelector::parse("a in ()").is_err());
+        let empty = LabelSelector::parse("a in ()").unwrap();
+        assert_eq!(
+            LabelSelector::parse("a in (,)"),
+            Ok(empty.clone()),
+            "both hold the empty value"
+        );
+        assert!(empty.matches(&BTreeMap::from([("a".to_owned(), String::new())])));
+        assert!(!empty.matches(&BTreeMap::new()));
         assert!(LabelSelector::parse("x/y/z=1").is_err());
     }
 
