@@ -172,18 +172,19 @@ async fn a_body_that_never_ends_does_not_hold_the_server() {
 #[tokio::test]
 async fn bodies_and_objects_have_a_largest_size() {
     let cluster = Cluster::start().await;
-    let sized =
-        |bytes: usize| json!({ "metadata": { "name": "m" }, "data": { "k": "x".repeat(bytes) } });
+    // A kind without a limit of its own, as ConfigMaps have one.
+    let revisions = "/apis/apps/v1/namespaces/default/controllerrevisions";
+    let sized = |bytes: usize| json!({ "metadata": { "name": "m" }, "revision": 1, "data": { "k": "x".repeat(bytes) } });
     for (bytes, want) in [
         (3 << 20, "Request entity too large: limit is 3145728"),
         (2 << 20, "Request entity too large: etcdserver: request is too large"),
     ] {
-        let (status, body) = cluster.send(Method::POST, MAPS, Some(sized(bytes))).await;
+        let (status, body) = cluster.send(Method::POST, revisions, Some(sized(bytes))).await;
         assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(body["reason"], "RequestEntityTooLarge");
         assert_eq!(body["message"], want);
     }
-    cluster.ok(Method::POST, MAPS, Some(sized(1_000_000))).await;
+    cluster.ok(Method::POST, revisions, Some(sized(1_400_000))).await;
 }
 
 #[tokio::test]

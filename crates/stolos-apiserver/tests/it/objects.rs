@@ -324,7 +324,7 @@ async fn too_many_requests_at_once_are_sent_away_and_slow_bodies_time_out() {
     assert_eq!(body["details"]["retryAfterSeconds"], 1);
     assert_eq!(cluster.send(Method::GET, "/livez", None).await.0.as_u16(), 200);
     for request in slow {
-        assert_eq!(request.await.unwrap().unwrap().status().as_u16(), 408);
+        assert_eq!(request.await.unwrap().unwrap().status().as_u16(), 504);
     }
     assert_eq!(cluster.send(Method::GET, "/api/v1/namespaces", None).await.0.as_u16(), 200);
 }
