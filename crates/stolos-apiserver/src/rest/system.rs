@@ -32,8 +32,8 @@ pub(crate) fn health(core: &Core, method: &Method, uri: &Uri) -> Option<Response
         let text = "[+]ping ok\n[-]store failed: reason withheld\nhealth check failed\n";
         return Some(respond::text(StatusCode::INTERNAL_SERVER_ERROR, text));
     }
-    let asks = |what| uri.query().is_some_and(|query| query.split('&').any(|one| one == what));
-    let verbose = of_one.is_none() && (asks("verbose") || asks("verbose=true"));
+    let mut asked = uri.query().into_iter().flat_map(|query| query.split('&'));
+    let verbose = of_one.is_none() && asked.any(|one| one.split('=').next() == Some("verbose"));
     Some(match (known, matches!(*method, Method::GET | Method::HEAD)) {
         (true, true) if verbose => respond::text(StatusCode::OK, all_passed(check)),
         (true, true) => respond::text(StatusCode::OK, "ok"),
