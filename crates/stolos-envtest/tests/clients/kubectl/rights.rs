@@ -20,15 +20,16 @@ fn auth_asks_the_server() {
         assert_eq!(String::from_utf8_lossy(&output.stdout), "no\n");
         kubectl.feed(
             "auth reconcile -f -",
-            "---\n{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: r}, \
+            &"---\n{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: r, namespace: NS}, \
               rules: [{apiGroups: [''], resources: [secrets], verbs: [list, get]}]}\n\
-             ---\n{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: b}, \
+             ---\n{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: b, namespace: NS}, \
               roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: r}, \
-              subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: team}]}",
+              subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: team}]}"
+                .replace("NS", kubectl.namespace()),
         );
-        let narrower = "{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: r}, \
+        let narrower = "{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: r, namespace: NS}, \
                         rules: [{apiGroups: [''], resources: [configmaps], verbs: [get]}]}";
-        kubectl.feed("auth reconcile -f -", narrower);
+        kubectl.feed("auth reconcile -f -", &narrower.replace("NS", kubectl.namespace()));
         assert!(
             kubectl.value("role r", ".rules[*].resources").contains("secrets"),
             "rights are added, none are taken"
