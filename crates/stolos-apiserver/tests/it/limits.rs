@@ -261,8 +261,8 @@ async fn a_watch_that_is_not_read_holds_no_objects() {
     assert!(first.data_ref().unwrap().starts_with(br#"{"type":"ADDED""#));
 
     let resource = ResourceId::from("configmaps");
-    let last = cluster.store.get(&resource, &Key::namespaced("default", "m1110")).unwrap();
-    let last = Arc::downgrade(&last);
+    let find = |name| cluster.store.get(&resource, &Key::namespaced("default", name)).unwrap();
+    let last = Arc::downgrade(&find("m1110"));
     for n in 1100..1200 {
         cluster.ok(Method::DELETE, &format!("{MAPS}/m{n:04}"), None).await;
     }
