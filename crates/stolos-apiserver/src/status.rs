@@ -38,6 +38,8 @@ pub struct ApiError {
     pub retry_after_seconds: Option<u32>,
     /// Continue token for `410 Expired` lists.
     pub continue_token: Option<String>,
+    /// Details are sent even when there are none, as upstream does for most reasons.
+    pub details: bool,
 }
 
 impl ApiError {
@@ -55,7 +57,15 @@ impl ApiError {
             causes: Vec::new(),
             retry_after_seconds: None,
             continue_token: None,
+            details: has_details(reason),
         }
+    }
+
+    /// Sends details even when there are none.
+    #[must_use]
+    pub(crate) fn with_details(mut self) -> Self {
+        self.details = true;
+        self
     }
 
     /// Adds which object the request was about.
@@ -113,8 +123,14 @@ impl ApiError {
     /// 422: fields do not hold. `kind` is the kind; the text lists every cause as upstream does.
     #[must_use]
     pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Self {
-        let lines: Vec<String> =
-            causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+        let mut lines: Vec<String> = Vec::with_capacity(causes.len());
+        for cause in &causes {
+            let line = format!("{}: {}", cause.field, cause.message);
+            // Said once, also where two checks found the same.
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
         let list = match lines.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -129,7 +145,17 @@ impl ApiError {
     /// 500: our fault.
     #[must_use]
     pub fn internal(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
+        let message = message.into();
+        let text = format!("Internal error occurred: {message}");
+        let mut error = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", text);
+        error.causes = vec![Cause { reason: String::new(), message, field: String::new() }];
+        error
+    }
+
+    /// 500 without a reason: what upstream says of some mistakes of clients that it does not expect.
+    #[must_use]
+    pub fn unclassified(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "", message)
     }
 
     /// Renders the `v1 Status`.
@@ -152,24 +178,39 @@ impl ApiError {
         }
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code.as_u16(),
+            "message": self.message, "code": self.code.as_u16(),
         });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+        }
         if let Some(token) = &self.continue_token {
             status["metadata"] = json!({ "continue": token });
         }
-        if !details.is_empty() {
+        if !details.is_empty() || self.details {
             status["details"] = Value::Object(details);
         }
         status
     }
 }
 
+/// Tells whether upstream sends details for a reason even when there are none.
+fn has_details(reason: &str) -> bool {
+    const NONE: [&str; 7] = [
+        "",
+        "BadRequest",
+        "Expired",
+        "NotAcceptable",
+        "RequestEntityTooLarge",
+        "Unauthorized",
+        "UnsupportedMediaType",
+    ];
+    !NONE.contains(&reason)
+}
+
 fn cause_to_json(cause: &Cause) -> Value {
-    let mut json = json!({ "reason": cause.reason, "message": cause.message });
-    if !cause.field.is_empty() {
-        json["field"] = json!(cause.field);
-    }
-    json
+    let parts = [("reason", &cause.reason), ("message", &cause.message), ("field", &cause.field)];
+    let parts = parts.into_iter().filter(|(_, text)| !text.is_empty());
+    parts.map(|(key, text)| (key.to_owned(), Value::from(text.as_str()))).collect()
 }
 
 /// Writes `deployments.apps`, or `pods` in the core group.

@@ -149,7 +149,7 @@ impl Authorizer {
             return Ok(None);
         }
         let rules = self.with_index(|index| index.rules_of_role(&key).map(<[Rule]>::to_vec));
-        rules.map(Some).ok_or_else(|| ApiError::not_found(GROUP, resource, role))
+        rules.map(Some).ok_or_else(|| ApiError::not_found(GROUP, write.resource, role))
     }
 
     fn with_index<T>(&self, read: impl FnOnce(&Index) -> T) -> T {

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::rbac::Rule;
 use super::{Access, Authenticator, Authorizer, Decision, Target, UserInfo};
-use crate::status::{ApiError, Cause};
+use crate::schema::causes::invalid;
+use crate::status::ApiError;
 
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const AUTHORIZATION: &str = "authorization.k8s.io";
@@ -44,24 +45,24 @@ impl Reviews {
         let (group, status) = match kind {
             "SelfSubjectReview" => (AUTHENTICATION, json!({ "userInfo": user })),
             "TokenReview" => (AUTHENTICATION, self.token_review(spec)?),
-            "SelfSubjectAccessReview" => (AUTHORIZATION, self.access_status(kind, user, spec)?),
-            "SubjectAccessReview" => {
-                (AUTHORIZATION, self.access_status(kind, &subject(kind, spec)?, spec)?)
-            }
+            "SelfSubjectAccessReview" => (AUTHORIZATION, self.access_status(user, spec)?),
+            "SubjectAccessReview" => (AUTHORIZATION, self.access_status(&subject(spec)?, spec)?),
             "LocalSubjectAccessReview" => {
                 let namespace = namespace.unwrap_or_default();
                 if spec["resourceAttributes"]["namespace"] != namespace {
                     let field = "spec.resourceAttributes.namespace";
-                    return Err(unanswerable(
-                        AUTHORIZATION,
-                        kind,
-                        field,
-                        "must match metadata.namespace",
-                    ));
+                    let found =
+                        spec["resourceAttributes"]["namespace"].as_str().unwrap_or_default();
+                    let why = "must match metadata.namespace";
+                    return Err(unanswerable(field, &found.into(), why));
                 }
-                (AUTHORIZATION, self.access_status(kind, &subject(kind, spec)?, spec)?)
+                (AUTHORIZATION, self.access_status(&subject(spec)?, spec)?)
             }
-            "SelfSubjectRulesReview" => (AUTHORIZATION, self.rules_status(user, spec)?),
+            "SelfSubjectRulesReview" => {
+                let status = self.rules_status(user, spec)?;
+                body["spec"] = json!({});
+                (AUTHORIZATION, status)
+            }
             _ => return Err(ApiError::not_found("", kind, "")),
         };
         body["kind"] = json!(kind);
@@ -73,8 +74,8 @@ impl Reviews {
         Ok(body)
     }
 
-    fn access_status(&self, kind: &str, user: &UserInfo, spec: &Value) -> Result<Value, ApiError> {
-        let Decision { allowed, reason } = self.authorizer.decide(user, &access(kind, spec)?);
+    fn access_status(&self, user: &UserInfo, spec: &Value) -> Result<Value, ApiError> {
+        let Decision { allowed, reason } = self.authorizer.decide(user, &access(spec)?);
         let mut status = json!({ "allowed": allowed });
         if !reason.is_empty() {
             status["reason"] = json!(reason);
@@ -117,7 +118,7 @@ impl Reviews {
 }
 
 /// Reads the user that a question is about.
-fn subject(kind: &str, spec: &Value) -> Result<UserInfo, ApiError> {
+fn subject(spec: &Value) -> Result<UserInfo, ApiError> {
     let text = |field: &str| spec[field].as_str().unwrap_or_default().to_owned();
     let extra = spec["extra"].as_object().into_iter().flatten();
     let user = UserInfo {
@@ -127,18 +128,14 @@ fn subject(kind: &str, spec: &Value) -> Result<UserInfo, ApiError> {
         extra: extra.map(|(key, values)| (key.clone(), texts(values))).collect(),
     };
     if user.name.is_empty() && user.groups.is_empty() {
-        return Err(unanswerable(
-            AUTHORIZATION,
-            kind,
-            "spec.user",
-            "at least one of user or group must be specified",
-        ));
+        let why = "at least one of user or group must be specified";
+        return Err(unanswerable("spec.user", &"".into(), why));
     }
     Ok(user)
 }
 
 /// Reads the act that a question is about.
-fn access(kind: &str, spec: &Value) -> Result<Access, ApiError> {
+fn access(spec: &Value) -> Result<Access, ApiError> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     match (&spec["resourceAttributes"], &spec["nonResourceAttributes"]) {
         (on, Value::Null) if on.is_object() => {
@@ -154,10 +151,14 @@ fn access(kind: &str, spec: &Value) -> Result<Access, ApiError> {
         (Value::Null, on) if on.is_object() => {
             Ok(Access { verb: text(&on["verb"]), target: Target::Path(text(&on["path"])) })
         }
-        _ => {
+        (Value::Null, _) => {
             let what =
                 "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            Err(unanswerable(AUTHORIZATION, kind, "spec.resourceAttributes", what))
+            Err(unanswerable("spec.resourceAttributes", &Value::Null, what))
+        }
+        (_, both) => {
+            let what = "cannot be specified in combination with resourceAttributes";
+            Err(unanswerable("spec.nonResourceAttributes", both, what))
         }
     }
 }
@@ -166,13 +167,9 @@ fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-fn unanswerable(group: &str, kind: &str, field: &str, what: &str) -> ApiError {
-    let cause = Cause {
-        reason: "FieldValueInvalid".to_owned(),
-        message: format!("Invalid value: {what}"),
-        field: field.to_owned(),
-    };
-    ApiError::invalid(group, kind, "", vec![cause])
+/// 422, which upstream words without the kind.
+fn unanswerable(field: &str, value: &Value, what: &str) -> ApiError {
+    ApiError::invalid(AUTHORIZATION, "", "", vec![invalid(field, value, what)])
 }
 
 #[cfg(test)]

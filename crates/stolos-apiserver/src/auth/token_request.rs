@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::token::{PrivateClaims, Reference, TokenSigner};
 use crate::status::{ApiError, Cause};
@@ -50,10 +51,13 @@ pub fn issue_token(
             (Some("v1") | None, Some("Secret")) => ("secrets", namespace, &mut claims.secret),
             (Some("v1") | None, Some("Node")) => ("nodes", "", &mut claims.node),
             _ => {
-                return Err(invalid(
-                    "spec.boundObjectRef.kind",
-                    "must be Pod, Secret or Node of v1",
-                ));
+                let text = |field: &str| bound[field].as_str().unwrap_or_default();
+                let version = text("apiVersion");
+                let slash = if version.contains('/') { "" } else { "/" };
+                return Err(ApiError::bad_request(format!(
+                    "cannot bind token to object of type {slash}{version}, Kind={}",
+                    text("kind")
+                )));
             }
         };
         let found = find(resource, scope, target)?;
@@ -79,8 +83,14 @@ pub fn issue_token(
         expires.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
     request["apiVersion"] = json!(format!("{GROUP}/v1"));
     request["kind"] = json!("TokenRequest");
+    request["metadata"]["creationTimestamp"] =
+        json!(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    request["metadata"]["uid"] = json!(Uuid::new_v4().to_string());
     request["metadata"]["name"] = json!(name);
     request["metadata"]["namespace"] = json!(namespace);
+    if request["spec"].get("boundObjectRef").is_none() {
+        request["spec"]["boundObjectRef"] = Value::Null;
+    }
     request["spec"]["audiences"] = json!(audiences);
     request["spec"]["expirationSeconds"] = json!(seconds);
     request["status"] = json!({ "token": token, "expirationTimestamp": expires.to_string() });
@@ -164,7 +174,7 @@ mod tests {
         let answer = issue_token(&store, &signer, ("ns", "robot"), json!({}), NOW).unwrap();
         assert_eq!(
             answer["spec"],
-            json!({"audiences": ["https://test"], "expirationSeconds": 3600})
+            json!({"audiences": ["https://test"], "boundObjectRef": null, "expirationSeconds": 3600})
         );
     }
 
@@ -178,7 +188,7 @@ mod tests {
             ("robot", json!({"expirationSeconds": 5_000_000_000_i64}), 422),
             ("robot", json!({"boundObjectRef": pod("none", "")}), 404),
             ("robot", json!({"boundObjectRef": pod("web", "other")}), 409),
-            ("robot", json!({"boundObjectRef": {"kind": "ConfigMap", "name": "web"}}), 422),
+            ("robot", json!({"boundObjectRef": {"kind": "ConfigMap", "name": "web"}}), 400),
         ] {
             let answer =
                 issue_token(&store, &signer, ("ns", account), json!({ "spec": spec }), NOW);

@@ -49,7 +49,7 @@ fn versions(crd: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// Returns the name of the version that objects are stored in.
-fn storage_version(crd: &Value) -> Option<&str> {
+pub(crate) fn storage_version(crd: &Value) -> Option<&str> {
     versions(crd).find(|version| version["storage"] == true)?["name"].as_str()
 }
 

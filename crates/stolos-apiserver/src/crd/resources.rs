@@ -5,11 +5,14 @@ use serde_json::Value;
 use super::names::Names;
 use super::{deprecation, storage_version, versions};
 use crate::names::GroupVersion;
-use crate::registry::{Resource, STORED, Scale, resource_id};
+use crate::registry::{Resource, Scale, resource_id};
 use crate::schema::structural;
 use crate::status::Cause;
 use crate::table;
 
+/// Verbs of custom resources, in the order in which kube-apiserver names them.
+const ALL: &[&str] =
+    &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 /// Verbs while a definition is being deleted: its objects can go, and no new ones come.
 const WITHOUT_CREATE: &[&str] =
     &["delete", "deletecollection", "get", "list", "patch", "update", "watch"];
@@ -20,12 +23,12 @@ const WITHOUT_CREATE: &[&str] =
 ///
 /// What is wrong with its schemas or columns, located in the definition. [`super::validate`] finds the same.
 pub fn resources(crd: &Value) -> Result<Vec<Resource>, Vec<Cause>> {
-    rows(crd, &Names::parse(&crd["spec"]["names"]), STORED, |version| version["served"] == true)
+    rows(crd, &Names::parse(&crd["spec"]["names"]), ALL, |version| version["served"] == true)
 }
 
 /// Turns a definition into resources under the names that were accepted.
 pub(super) fn established(crd: &Value, names: &Names) -> Result<Vec<Resource>, Vec<Cause>> {
-    rows(crd, names, STORED, |version| version["served"] == true)
+    rows(crd, names, ALL, |version| version["served"] == true)
 }
 
 /// As [`established`], for the time of the deletion: the stored version must be there to be emptied.

@@ -1,11 +1,15 @@
 //! The documents themselves, rendered from a registry snapshot.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::Form;
 use super::version::compare_versions;
 use crate::names::GroupVersion;
 use crate::registry::{Resource, Snapshot, Subresource};
+use crate::rest::convert::storage_version;
 
 /// Renders the document of a path; nothing when no group or version is there.
 pub(super) fn render(snapshot: &Snapshot, path: &str, form: Form) -> Option<Value> {
@@ -51,10 +55,36 @@ fn named_groups(snapshot: &Snapshot) -> Vec<Group<'_>> {
     groups.retain(|group| !group.name.is_empty());
     groups.sort_by_key(|group| {
         let mut resources = group.versions.iter().flat_map(|(_, resources)| resources);
-        resources.all(|resource| resource.custom)
+        let custom = resources.all(|resource| resource.custom);
+        let place = ORDER.iter().position(|known| *known == group.name);
+        (custom, place.unwrap_or(ORDER.len()))
     });
     groups
 }
+
+/// The built-in groups in the order in which kube-apiserver names them; others follow by name.
+const ORDER: [&str; 20] = [
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "resource.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+];
 
 fn groups(snapshot: &Snapshot) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
@@ -105,12 +135,16 @@ fn resource_list(snapshot: &Snapshot, group: &str, version: &str) -> Option<Valu
         return None;
     }
     let resources: Vec<Value> = rows.into_iter().flat_map(api_resources).collect();
-    Some(json!({
+    let mut list = json!({
         "kind": "APIResourceList",
-        "apiVersion": "v1",
         "groupVersion": group_version.to_string(),
         "resources": resources,
-    }))
+    });
+    // The list of the core group is older than the field.
+    if !group.is_empty() {
+        list["apiVersion"] = "v1".into();
+    }
+    Some(list)
 }
 
 /// Renders a resource and its subresources, which the legacy form lists side by side.
@@ -123,6 +157,9 @@ fn api_resources(resource: &Resource) -> Vec<Value> {
         "verbs": resource.verbs,
     });
     add_names(&mut own, resource);
+    if resource.verbs.contains(&"list") {
+        own["storageVersionHash"] = storage_version_hash(resource).into();
+    }
     let subresources = resource.subresources().into_iter().map(|subresource| {
         let mut json = json!({
             "name": format!("{}/{}", resource.plural, subresource.name),
@@ -131,8 +168,9 @@ fn api_resources(resource: &Resource) -> Vec<Value> {
             "kind": subresource.kind.unwrap_or(&resource.kind),
             "verbs": subresource.verbs,
         });
-        if let Some(api_version) = subresource.api_version {
-            let GroupVersion { group, version } = GroupVersion::parse(api_version);
+        let of_other = subresource.api_version.map(GroupVersion::parse);
+        if let Some(other) = of_other.filter(|other| *other != resource.group_version) {
+            let GroupVersion { group, version } = other;
             if !group.is_empty() {
                 json["group"] = json!(group);
             }
@@ -141,6 +179,13 @@ fn api_resources(resource: &Resource) -> Vec<Value> {
         json
     });
     std::iter::once(own).chain(subresources).collect()
+}
+
+/// Names the version that objects are stored in, for clients that migrate stored objects.
+fn storage_version_hash(resource: &Resource) -> String {
+    let GroupVersion { group, version } = storage_version(resource);
+    let digest = Sha256::digest(format!("{group}/{version}/{}", resource.kind));
+    STANDARD.encode(&digest[..8])
 }
 
 fn aggregated(groups: &[Group<'_>], version: &str) -> Value {
@@ -170,7 +215,7 @@ fn discovered_group(group: &Group<'_>) -> Value {
 }
 
 fn discovered(resource: &Resource) -> Value {
-    let GroupVersion { group, version } = &resource.group_version;
+    let GroupVersion { group, version } = own_kind(resource);
     let mut json = json!({
         "resource": resource.plural,
         "responseKind": { "group": group, "version": version, "kind": resource.kind },
@@ -190,9 +235,15 @@ fn discovered(resource: &Resource) -> Value {
     json
 }
 
+/// Built-in resources leave out the group and version of their own kind, as kube-apiserver does.
+fn own_kind(resource: &Resource) -> GroupVersion {
+    if resource.custom { resource.group_version.clone() } else { GroupVersion::new("", "") }
+}
+
 fn discovered_subresource(parent: &Resource, subresource: &Subresource) -> Value {
-    let GroupVersion { group, version } =
-        subresource.api_version.map_or_else(|| parent.group_version.clone(), GroupVersion::parse);
+    let of_other = subresource.api_version.map(GroupVersion::parse);
+    let of_other = of_other.filter(|other| *other != parent.group_version || parent.custom);
+    let GroupVersion { group, version } = of_other.unwrap_or_else(|| own_kind(parent));
     let kind = subresource.kind.unwrap_or(&parent.kind);
     json!({
         "subresource": subresource.name,

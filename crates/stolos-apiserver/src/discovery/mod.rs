@@ -89,18 +89,25 @@ fn document(snapshot: &Snapshot, path: &str, form: Form) -> Option<Document> {
     Some(document)
 }
 
+/// Clients can keep the aggregated form alone, as upstream has it.
 fn answer(document: &Document, form: Form, headers: &HeaderMap) -> Response<Bytes> {
-    let unchanged = headers.get_all(IF_NONE_MATCH).iter().any(|known| knows(known, &document.etag));
+    let kept = matches!(form, Form::Aggregated(_));
+    let known = |tag| knows(tag, &document.etag);
+    let unchanged = kept && headers.get_all(IF_NONE_MATCH).iter().any(known);
     let mut response = Response::new(if unchanged { Bytes::new() } else { document.body.clone() });
     if unchanged {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
     let out = response.headers_mut();
-    out.insert(CONTENT_TYPE, form.content_type());
-    out.insert(ETAG, document.etag.clone());
-    out.insert(VARY, HeaderValue::from_static("Accept"));
-    // Clients may keep it but ask every time whether it is still current.
-    out.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    if !unchanged {
+        out.insert(CONTENT_TYPE, form.content_type());
+    }
+    if kept {
+        out.insert(ETAG, document.etag.clone());
+        out.insert(VARY, HeaderValue::from_static("Accept"));
+        // Clients may keep it but ask every time whether it is still current.
+        out.insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+    }
     response
 }
 

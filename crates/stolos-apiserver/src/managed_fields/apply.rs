@@ -116,7 +116,14 @@ fn change(
         {
             own
         }
-        _ => Entry::new(manager, Operation::Apply, fields),
+        own => {
+            let mut entry = Entry::new(manager, Operation::Apply, fields);
+            if same_object {
+                // Upstream notes the time of a change to the object, not of a change of owners alone.
+                entry.time = own.map(|own| own.time).unwrap_or_default();
+            }
+            entry
+        }
     });
     entry::write(&mut object, others);
     Ok((object != *live).then_some(object))

@@ -96,16 +96,18 @@ fn has_parts(view: View<'_>, value: &Value) -> bool {
     }
 }
 
-fn compare_maps(view: View<'_>, old: &Map<String, Value>, new: &Map<String, Value>) -> Diff {
+fn compare_maps(whole: View<'_>, old: &Map<String, Value>, new: &Map<String, Value>) -> Diff {
     let mut parts = Parts::default();
     for (name, value) in old {
-        if let Field::Owned { view, .. } = view.field(name) {
-            parts.push(|| element::of_field(name), view, compare(view, Some(value), new.get(name)));
+        if let Field::Owned { view, .. } = whole.field(name) {
+            let after = new.get(name).or_else(|| whole.unset(name));
+            parts.push(|| element::of_field(name), view, compare(view, Some(value), after));
         }
     }
     for (name, value) in new.iter().filter(|(name, _)| !old.contains_key(*name)) {
-        if let Field::Owned { view, .. } = view.field(name) {
-            parts.push(|| element::of_field(name), view, compare(view, None, Some(value)));
+        if let Field::Owned { view, .. } = whole.field(name) {
+            let before = whole.unset(name);
+            parts.push(|| element::of_field(name), view, compare(view, before, Some(value)));
         }
     }
     parts.into_diff()

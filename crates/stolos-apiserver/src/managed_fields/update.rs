@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::diff::Diff;
 use super::entry::{self, Entry, Operation};
 use super::reshape::reshape;
-use super::view::View;
+use super::view::{EMPTY, View};
 use super::{Manager, ResetFields, managed_fields_of, take_managed_fields};
 use crate::schema::SchemaRef;
 
@@ -24,7 +24,7 @@ pub fn update(
 ) {
     let view = View::Object(schema, reset);
     let given = take_managed_fields(new);
-    let diff = Diff::between(view, live, Some(new));
+    let diff = Diff::between(view, Some(live.unwrap_or(&EMPTY)), Some(new));
     let recorded = live.and_then(managed_fields_of);
     if diff.is_empty() && given.as_ref() == recorded {
         if let Some(given) = given {

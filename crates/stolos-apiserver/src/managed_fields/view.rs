@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::ResetFields;
 use crate::schema::{ListType, Schema, SchemaRef, Type};
@@ -48,6 +48,9 @@ static METADATA: LazyLock<Schema> = LazyLock::new(|| {
         properties.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
     Schema { type_: Type::Object, properties, preserve_unknown: true, ..Schema::default() }
 });
+
+/// A structure with nothing in it.
+pub(super) static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
 
 /// How to look at a value.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +130,12 @@ impl<'a> View<'a> {
             Self::Typed(schema) => typed_field(schema, name),
             Self::Deduced => Field::Owned { view: View::Deduced, named: false },
         }
+    }
+
+    /// Returns what a field holds that nobody has set, where it is there nevertheless.
+    pub(super) fn unset(self, name: &str) -> Option<&'static Value> {
+        let (Self::Object(schema, _) | Self::Typed(schema)) = self else { return None };
+        schema.presence.get(name)?.unset()
     }
 
     /// Returns how to look at the items of a list.

@@ -25,7 +25,7 @@ pub fn json(object: &mut Value, patch: &Value) -> Result<(), PatchError> {
             "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {n_operations}"
         )));
     }
-    let operations = Vec::<PatchOperation>::deserialize(patch)
+    let operations = Vec::<PatchOperation>::deserialize(&with_values(patch))
         .map_err(|error| PatchError::Malformed(format!("error decoding patch: {error}")))?;
     let mut copied = 0;
     for (i, operation) in operations.iter().enumerate() {
@@ -38,6 +38,18 @@ pub fn json(object: &mut Value, patch: &Value) -> Result<(), PatchError> {
             .map_err(|error| PatchError::Unprocessable(format!("operation {i}: {error}")))?;
     }
     Ok(())
+}
+
+/// An operation without a value sets null, as in kube-apiserver.
+fn with_values(patch: &Value) -> Value {
+    let mut patch = patch.clone();
+    for operation in patch.as_array_mut().into_iter().flatten() {
+        let sets = matches!(operation["op"].as_str(), Some("add" | "replace"));
+        if let Some(fields) = operation.as_object_mut().filter(|_| sets) {
+            fields.entry("value").or_insert(Value::Null);
+        }
+    }
+    patch
 }
 
 fn apply(object: &mut Value, operation: &PatchOperation) -> Result<(), String> {

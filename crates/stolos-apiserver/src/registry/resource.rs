@@ -95,7 +95,10 @@ impl Resource {
         if self.scale.is_some() {
             all.push(Subresource::of_kind("scale", "autoscaling/v1", "Scale", READ_WRITE));
         }
-        all.sort_by_key(|subresource| subresource.name);
+        // Those of custom resources come in the order in which definitions name them.
+        if !self.custom {
+            all.sort_by_key(|subresource| subresource.name);
+        }
         all
     }
 

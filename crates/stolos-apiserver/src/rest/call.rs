@@ -62,11 +62,7 @@ impl Call {
     #[must_use]
     pub(crate) fn method_not_allowed(&self) -> ApiError {
         let text = "the server does not allow this method on the requested resource";
-        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", text).about(
-            self.group(),
-            &self.resource.plural,
-            &self.name,
-        )
+        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", text)
     }
 
     /// Returns who writes, for field ownership: the parameter, else the program's name in `User-Agent`.

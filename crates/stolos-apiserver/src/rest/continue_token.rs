@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use crate::status::{ApiError, Cause};
+use crate::status::ApiError;
 use crate::store::Key;
 
 /// Where a paged list goes on.
@@ -62,13 +62,7 @@ impl ContinueToken {
 }
 
 fn malformed(why: &str) -> ApiError {
-    let mut error = ApiError::bad_request(why);
-    error.causes = vec![Cause {
-        reason: "FieldValueInvalid".into(),
-        message: why.to_owned(),
-        field: "continue".into(),
-    }];
-    error
+    ApiError::bad_request(format!("invalid continue token: {why}"))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 
 use super::continue_token::ContinueToken;
-use super::negotiate;
+use super::negotiate::{self, Returns};
 use super::path;
 use super::query::{DeleteOptions, ListOptions, Query, WriteOptions, resource_version};
 
@@ -18,16 +18,17 @@ pub(crate) fn path_and_query(path: &str, query: &str) {
             assert!(!legacy || options.watch);
         }
     }
-    let _ = WriteOptions::parse(&query);
+    let _ = WriteOptions::parse(&query, "CreateOptions");
     let _ = DeleteOptions::parse(&query, None);
     let _ = query.get("resourceVersion").map(resource_version);
 }
 
 /// Negotiates content types.
 pub(crate) fn negotiation(headers: &HeaderMap) {
-    for shapes in [false, true] {
-        let _ = negotiate::output(headers, shapes);
+    for returns in [Returns::Object, Returns::List, Returns::Events, Returns::Plain] {
+        let _ = negotiate::output(headers, returns, String::new);
     }
+    let _ = negotiate::error_format(headers);
     let _ = negotiate::input(headers);
     let _ = negotiate::patch_type(headers, true);
 }

@@ -15,6 +15,7 @@ use super::convert;
 use super::negotiate::{Format, Shape};
 use super::query::{ListOptions, Match};
 use super::respond::{self, Response};
+use crate::registry::Resource;
 use crate::selector::Selectors;
 use crate::status::{ApiError, Cause};
 use crate::store::{self, At, Page, Version};
@@ -78,13 +79,20 @@ pub(crate) fn render_table(
     let include = call.query.get("includeObject").unwrap_or_default();
     let include = IncludeObject::parse(include).ok_or_else(|| {
         ApiError::bad_request(format!(
-            "includeObject must be None, Metadata or Object, not `{include}`"
+            "Unable to convert to Table as requested: includeObject: Invalid value: {include:?}: must be 'Metadata', \
+             'Object', 'None', or empty"
         ))
     })?;
     let mut table =
         table::render(&call.resource, objects, core.clock.now(), include, meta, with_columns);
     if version != "v1" {
-        table["apiVersion"] = format!("meta.k8s.io/{version}").into();
+        let api_version = format!("meta.k8s.io/{version}");
+        for row in table["rows"].as_array_mut().into_iter().flatten() {
+            if row["object"]["kind"] == "PartialObjectMetadata" {
+                row["object"]["apiVersion"] = api_version.as_str().into();
+            }
+        }
+        table["apiVersion"] = api_version.into();
     }
     Ok(table)
 }
@@ -142,7 +150,18 @@ pub(crate) fn selectors(call: &Call, options: &ListOptions) -> Result<Selectors,
         options.field_selector.as_deref(),
         &call.resource.selectable_fields,
     )
-    .map_err(|error| ApiError::bad_request(error.to_string()))
+    .map_err(|error| ApiError::bad_request(selector_error(&call.resource, error.to_string())))
+}
+
+/// Kinds that can be selected by nothing but name and namespace say so.
+fn selector_error(resource: &Resource, text: String) -> String {
+    let plain = !resource.custom && resource.selectable_fields.is_empty();
+    match text.strip_prefix("field label not supported: ").filter(|_| plain) {
+        Some(field) => format!(
+            "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+        ),
+        None => text,
+    }
 }
 
 /// Reads the page that the options ask for.
@@ -158,6 +177,10 @@ pub(crate) async fn page(
         .as_deref()
         .map(|token| ContinueToken::decode(token, &of))
         .transpose()?;
+    if token.is_some() && options.resource_version.is_some_and(|revision| revision != 0) {
+        let why = "specifying resource version is not allowed when using continue";
+        return Err(ApiError::bad_request(why));
+    }
     let at = match (&token, options.resource_version) {
         (Some(ContinueToken { revision: Some(revision), .. }), _) => At::Exact(*revision),
         (Some(ContinueToken { revision: None, .. }), _) | (None, None | Some(0)) => At::Latest,

@@ -15,6 +15,9 @@ use crate::status::ApiError;
 /// Name under which the server itself writes.
 const SELF: &str = "system:apiserver";
 
+/// Program that owns the fields which the server itself sets, as clients know it.
+const PROGRAM: &str = "kube-apiserver";
+
 /// Calls the API from inside, as the server itself. Clones are cheap.
 #[derive(Clone)]
 pub struct LocalClient {
@@ -65,7 +68,7 @@ impl LocalClient {
             .method(method)
             .uri(path_and_query)
             .header(CONTENT_TYPE, content_type)
-            .header(USER_AGENT, SELF)
+            .header(USER_AGENT, PROGRAM)
             .body(Full::new(bytes).map_err(|never| match never {}).boxed_unsync())
             .map_err(|error| {
                 ApiError::internal(format!("cannot call `{path_and_query}`: {error}"))

@@ -8,7 +8,7 @@ pub mod admission;
 mod body;
 mod call;
 mod continue_token;
-mod convert;
+pub(crate) mod convert;
 mod decode;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;

@@ -1,10 +1,11 @@
 //! Query parameters of requests, read once into typed options.
 
-use std::num::NonZeroUsize;
+use std::num::{IntErrorKind, NonZeroUsize, ParseIntError};
 
 use serde_json::Value;
 
 use super::path::percent_decode;
+use crate::schema::causes::{forbidden, invalid, not_supported, too_long};
 use crate::status::{ApiError, Cause};
 
 /// The decoded pairs of a query string, in order.
@@ -50,15 +51,19 @@ impl Query {
 
     /// Reads a whole number.
     pub(crate) fn number(&self, key: &str) -> Result<Option<i64>, ApiError> {
-        self.get(key)
-            .map(|text| {
-                text.parse().map_err(|_| {
-                    ApiError::bad_request(format!(
-                        "query parameter `{key}` must be a whole number, not `{text}`"
-                    ))
-                })
-            })
-            .transpose()
+        let Some(text) = self.get(key) else { return Ok(None) };
+        text.parse().map(Some).map_err(|error: ParseIntError| {
+            let why = go_parse_error(&error);
+            ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: {why}"))
+        })
+    }
+}
+
+/// What upstream's language says about a text that is no number.
+fn go_parse_error(error: &ParseIntError) -> &'static str {
+    match error.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
     }
 }
 
@@ -96,8 +101,8 @@ impl ListOptions {
             field_selector: query.get("fieldSelector").map(str::to_owned),
             watch: legacy_watch || query.flag("watch").unwrap_or(false),
             allow_bookmarks: query.flag("allowWatchBookmarks").unwrap_or(false),
-            resource_version: query.get("resourceVersion").map(resource_version).transpose()?,
-            version_match: query.get("resourceVersionMatch").map(version_match).transpose()?,
+            resource_version: None,
+            version_match: query.get("resourceVersionMatch").and_then(version_match),
             send_initial_events: query.flag("sendInitialEvents"),
             timeout_seconds: query
                 .number("timeoutSeconds")?
@@ -108,60 +113,74 @@ impl ListOptions {
             continue_token: query.get("continue").map(str::to_owned),
         };
         let causes = if options.watch {
-            options.watch_contradictions()
+            options.watch_contradictions(query)
         } else {
-            options.list_contradictions()
+            options.list_contradictions(query)
         };
-        if causes.is_empty() {
-            Ok(options)
-        } else {
-            Err(invalid_options("meta.k8s.io", "ListOptions", causes))
+        if !causes.is_empty() {
+            return Err(invalid_options("ListOptions", causes));
         }
+        let read = if options.watch { resource_version } else { listed_version };
+        let version = query.get("resourceVersion").map(read).transpose()?;
+        Ok(Self { resource_version: version, ..options })
     }
 
-    fn list_contradictions(&self) -> Vec<Cause> {
+    fn list_contradictions(&self, query: &Query) -> Vec<Cause> {
         let mut causes = Vec::new();
+        let field = "resourceVersionMatch";
+        if let Some(wanted) = query.get(field) {
+            if query.get("resourceVersion").is_none() {
+                let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+                causes.push(forbidden(field, why));
+            }
+            if self.continue_token.is_some() {
+                let why = "resourceVersionMatch is forbidden when continue is provided";
+                causes.push(forbidden(field, why));
+            }
+            if self.version_match.is_none() {
+                let supported = ["Exact", "NotOlderThan", ""].map(Value::from);
+                causes.push(not_supported(field, &wanted.into(), &supported));
+            }
+            if self.version_match == Some(Match::Exact) && query.get("resourceVersion") == Some("0")
+            {
+                let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+                causes.push(forbidden(field, why));
+            }
+        }
         if self.send_initial_events.is_some() {
             causes.push(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
-        }
-        let Some(version_match) = self.version_match else { return causes };
-        if self.resource_version.is_none() {
-            causes.push(forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden unless resourceVersion is provided",
-            ));
-        }
-        if self.continue_token.is_some() {
-            causes.push(forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden when continue is provided",
-            ));
-        }
-        if version_match == Match::Exact && self.resource_version == Some(0) {
-            causes.push(forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-            ));
         }
         causes
     }
 
-    fn watch_contradictions(&self) -> Vec<Cause> {
+    fn watch_contradictions(&self, query: &Query) -> Vec<Cause> {
         let mut causes = Vec::new();
-        if self.send_initial_events.is_some() && self.version_match != Some(Match::NotOlderThan) {
-            causes.push(forbidden(
-                "resourceVersionMatch",
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            ));
+        let field = "resourceVersionMatch";
+        let fits = self.version_match == Some(Match::NotOlderThan);
+        if self.send_initial_events.is_some() && !fits {
+            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+            causes.push(forbidden(field, why));
         }
-        if self.send_initial_events.is_none() && self.version_match.is_some() {
-            causes.push(forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            ));
+        let continues = self.continue_token.is_some();
+        let Some(wanted) = query.get(field) else {
+            // A watch from any version asks for initial events, which needs a match.
+            if continues && matches!(query.get("resourceVersion"), None | Some("0")) {
+                let why = "resourceVersionMatch is forbidden when continue is provided";
+                causes.push(forbidden(field, why));
+            }
+            return causes;
+        };
+        if self.send_initial_events.is_none() {
+            let why =
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            causes.push(forbidden(field, why));
         }
-        if self.continue_token.is_some() {
-            causes.push(forbidden("continue", "continue is forbidden for watch"));
+        if !fits {
+            causes.push(not_supported(field, &wanted.into(), &["NotOlderThan".into()]));
+        }
+        if continues {
+            let why = "resourceVersionMatch is forbidden when continue is provided";
+            causes.push(forbidden(field, why));
         }
         causes
     }
@@ -185,35 +204,29 @@ pub(crate) struct WriteOptions {
 }
 
 impl WriteOptions {
-    /// Reads the options of a write.
-    pub(crate) fn parse(query: &Query) -> Result<Self, ApiError> {
+    /// Reads the options of a write; `kind` is what errors call them, such as `PatchOptions`.
+    pub(crate) fn parse(query: &Query, kind: &str) -> Result<Self, ApiError> {
+        let field_manager = query.get("fieldManager").map(str::to_owned);
+        let dry_run = dry_run(query.all("dryRun"));
+        let mut causes: Vec<Cause> = dry_run.as_ref().err().into_iter().cloned().collect();
+        if field_manager.as_ref().is_some_and(|manager| manager.len() > MAX_MANAGER_LENGTH) {
+            causes.push(too_long("fieldManager", MAX_MANAGER_LENGTH as u64));
+        }
         let field_validation = match query.get("fieldValidation") {
             None | Some("Warn") => FieldValidation::Warn,
             Some("Ignore") => FieldValidation::Ignore,
             Some("Strict") => FieldValidation::Strict,
             Some(other) => {
-                let detail = r#"supported values: "", "Ignore", "Strict", "Warn""#;
-                return Err(invalid_options(
-                    "meta.k8s.io",
-                    "CreateOptions",
-                    vec![not_supported("fieldValidation", other, detail)],
-                ));
+                let supported = ["", "Ignore", "Strict", "Warn"].map(Value::from);
+                causes.push(not_supported("fieldValidation", &other.into(), &supported));
+                FieldValidation::Warn
             }
         };
-        let field_manager = query.get("fieldManager").map(str::to_owned);
-        if let Some(manager) =
-            field_manager.as_deref().filter(|manager| manager.len() > MAX_MANAGER_LENGTH)
-        {
-            let message = format!(
-                "Too long: may not be more than {MAX_MANAGER_LENGTH} bytes, got {}",
-                manager.len()
-            );
-            let cause =
-                Cause { reason: "FieldValueTooLong".into(), message, field: "fieldManager".into() };
-            return Err(invalid_options("meta.k8s.io", "CreateOptions", vec![cause]));
+        if !causes.is_empty() {
+            return Err(invalid_options(kind, causes));
         }
         Ok(Self {
-            dry_run: dry_run(query.all("dryRun"))?,
+            dry_run: dry_run.unwrap_or_default(),
             field_manager,
             field_validation,
             force: query.flag("force").unwrap_or(false),
@@ -247,108 +260,97 @@ pub(crate) struct DeleteOptions {
 impl DeleteOptions {
     /// Reads the options of a deletion.
     pub(crate) fn parse(query: &Query, body: Option<&Value>) -> Result<Self, ApiError> {
-        let options = match body.filter(|body| !body.is_null()) {
-            Some(body) => Self::from_body(query, body)?,
-            None => Self {
-                dry_run: dry_run(query.all("dryRun"))?,
-                grace_period_seconds: query.number("gracePeriodSeconds")?,
-                propagation: query.get("propagationPolicy").map(propagation).transpose()?,
-                orphan_dependents: query.flag("orphanDependents"),
-                uid: None,
-                resource_version: None,
-            },
+        let body = body.filter(|body| !body.is_null());
+        let policy = match body {
+            Some(body) => body["propagationPolicy"].as_str(),
+            None => query.get("propagationPolicy"),
         };
-        if options.propagation.is_some() && options.orphan_dependents.is_some() {
-            let text = "Invalid value: \"object\": orphanDependents and deletionPropagation cannot be both set";
-            let cause = Cause {
-                reason: "FieldValueInvalid".into(),
-                message: text.into(),
-                field: "propagationPolicy".into(),
-            };
-            return Err(invalid_options("meta.k8s.io", "DeleteOptions", vec![cause]));
+        let orphan_dependents = match body {
+            Some(body) => body["orphanDependents"].as_bool(),
+            None => query.flag("orphanDependents"),
+        };
+        let in_body = body.and_then(|body| body["dryRun"].as_array()).into_iter().flatten();
+        let dry_run = dry_run(in_body.filter_map(Value::as_str).chain(query.all("dryRun")));
+        let mut causes = Vec::new();
+        if let (Some(policy), Some(_)) = (policy, orphan_dependents) {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            causes.push(invalid("propagationPolicy", &policy.into(), why));
         }
-        Ok(options)
-    }
-
-    fn from_body(query: &Query, body: &Value) -> Result<Self, ApiError> {
-        let dry_runs = body["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        if policy.is_some_and(|policy| propagation(policy).is_none()) {
+            let supported = ["Foreground", "Background", "Orphan", "nil"].map(Value::from);
+            causes.push(not_supported("propagationPolicy", &policy.into(), &supported));
+        }
+        causes.extend(dry_run.as_ref().err().cloned());
+        if !causes.is_empty() {
+            return Err(invalid_options("DeleteOptions", causes));
+        }
+        let precondition =
+            |field: &str| Some(body?["preconditions"].get(field)?.as_str()?.to_owned());
         Ok(Self {
-            dry_run: dry_run(dry_runs.chain(query.all("dryRun")))?,
-            grace_period_seconds: body["gracePeriodSeconds"].as_i64(),
-            propagation: body["propagationPolicy"].as_str().map(propagation).transpose()?,
-            orphan_dependents: body["orphanDependents"].as_bool(),
-            uid: body["preconditions"]["uid"].as_str().map(str::to_owned),
-            resource_version: body["preconditions"]["resourceVersion"].as_str().map(str::to_owned),
+            dry_run: dry_run.unwrap_or_default(),
+            grace_period_seconds: match body {
+                Some(body) => body["gracePeriodSeconds"].as_i64(),
+                None => query.number("gracePeriodSeconds")?,
+            },
+            propagation: policy.and_then(propagation),
+            orphan_dependents,
+            uid: precondition("uid"),
+            resource_version: precondition("resourceVersion"),
         })
     }
 }
 
-fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool, ApiError> {
-    let mut dry = false;
-    for value in values.filter(|value| !value.is_empty()) {
-        if value != "All" {
-            let detail = r#"supported values: "All""#;
-            return Err(invalid_options(
-                "meta.k8s.io",
-                "CreateOptions",
-                vec![not_supported("dryRun", value, detail)],
-            ));
-        }
-        dry = true;
+/// Tells whether nothing is to be stored; `All` is the only value there is.
+fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool, Cause> {
+    let values: Vec<&str> = values.filter(|value| !value.is_empty()).collect();
+    if values.iter().any(|value| *value != "All") {
+        return Err(not_supported("dryRun", &values.into(), &["All".into()]));
     }
-    Ok(dry)
+    Ok(!values.is_empty())
 }
 
-fn propagation(text: &str) -> Result<Propagation, ApiError> {
+fn propagation(text: &str) -> Option<Propagation> {
     match text {
-        "Orphan" => Ok(Propagation::Orphan),
-        "Background" => Ok(Propagation::Background),
-        "Foreground" => Ok(Propagation::Foreground),
-        other => {
-            let detail = r#"supported values: "Background", "Foreground", "Orphan""#;
-            let cause = not_supported("propagationPolicy", other, detail);
-            Err(invalid_options("meta.k8s.io", "DeleteOptions", vec![cause]))
-        }
+        "Orphan" => Some(Propagation::Orphan),
+        "Background" => Some(Propagation::Background),
+        "Foreground" => Some(Propagation::Foreground),
+        _ => None,
     }
 }
 
 /// Reads a resource version: a decimal number that fits u64.
 pub(crate) fn resource_version(text: &str) -> Result<u64, ApiError> {
-    text.parse().map_err(|_| {
-        let message = format!("Invalid value: \"{text}\": must be a decimal resource version");
-        let cause =
-            Cause { reason: "FieldValueInvalid".into(), message, field: "resourceVersion".into() };
-        invalid_options("meta.k8s.io", "ListOptions", vec![cause])
-    })
+    text.parse().map_err(|_| ApiError::unclassified(no_version(text)))
 }
 
-fn version_match(text: &str) -> Result<Match, ApiError> {
+/// As [`resource_version`], for lists, where upstream says whose mistake it is.
+fn listed_version(text: &str) -> Result<u64, ApiError> {
+    let refuse =
+        |_| ApiError::bad_request(format!("invalid resource version: {}", no_version(text)));
+    text.parse().map_err(refuse)
+}
+
+fn no_version(text: &str) -> String {
+    format!("resourceVersion: Invalid value: {text:?}: {}", unreadable_number(text))
+}
+
+/// Says why a text is no decimal number that fits u64.
+pub(crate) fn unreadable_number(text: &str) -> String {
+    let why = text.parse::<u64>().err().map_or("invalid syntax", |error| go_parse_error(&error));
+    format!("strconv.ParseUint: parsing {text:?}: {why}")
+}
+
+fn version_match(text: &str) -> Option<Match> {
     match text {
-        "Exact" => Ok(Match::Exact),
-        "NotOlderThan" => Ok(Match::NotOlderThan),
-        other => {
-            let detail = r#"supported values: "Exact", "NotOlderThan""#;
-            let cause = not_supported("resourceVersionMatch", other, detail);
-            Err(invalid_options("meta.k8s.io", "ListOptions", vec![cause]))
-        }
+        "Exact" => Some(Match::Exact),
+        "NotOlderThan" => Some(Match::NotOlderThan),
+        _ => None,
     }
 }
 
-fn forbidden(field: &str, why: &str) -> Cause {
-    Cause {
-        reason: "FieldValueForbidden".into(),
-        message: format!("Forbidden: {why}"),
-        field: field.into(),
-    }
-}
-
-fn not_supported(field: &str, value: &str, detail: &str) -> Cause {
-    let message = format!("Unsupported value: \"{value}\": {detail}");
-    Cause { reason: "FieldValueNotSupported".into(), message, field: field.into() }
-}
-
-fn invalid_options(group: &str, kind: &str, causes: Vec<Cause>) -> ApiError {
-    ApiError::invalid(group, kind, "", causes)
+/// 422: options that contradict each other or do not exist.
+pub(crate) fn invalid_options(kind: &str, causes: Vec<Cause>) -> ApiError {
+    ApiError::invalid("meta.k8s.io", kind, "", causes)
 }
 
 #[cfg(test)]
@@ -379,9 +381,11 @@ mod tests {
             "watch=1&sendInitialEvents=true",
             "watch=1&sendInitialEvents=true&resourceVersionMatch=Exact&resourceVersion=4",
             "watch=1&resourceVersionMatch=NotOlderThan&resourceVersion=4",
-            "resourceVersion=abc",
         ] {
             assert_eq!(list(query).unwrap_err().reason, "Invalid", "{query}");
+        }
+        for query in ["resourceVersion=abc", "limit=many", "limit=99999999999999999999"] {
+            assert_eq!(list(query).unwrap_err().reason, "BadRequest", "{query}");
         }
     }
 
@@ -415,7 +419,11 @@ mod tests {
 
     #[test]
     fn unknown_dry_run_values_are_refused() {
-        assert!(WriteOptions::parse(&Query::parse(Some("dryRun=All"))).unwrap().dry_run);
-        assert!(WriteOptions::parse(&Query::parse(Some("dryRun=Some"))).is_err());
+        assert!(
+            WriteOptions::parse(&Query::parse(Some("dryRun=All")), "CreateOptions")
+                .unwrap()
+                .dry_run
+        );
+        assert!(WriteOptions::parse(&Query::parse(Some("dryRun=Some")), "CreateOptions").is_err());
     }
 }

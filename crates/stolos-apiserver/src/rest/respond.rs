@@ -42,7 +42,12 @@ pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response {
 
 /// Answers with a failed `v1 Status`.
 pub(crate) fn error(error: &ApiError) -> Response {
-    let mut response = document(error.code, Format::Json, &error.to_status());
+    error_in(Format::Json, error)
+}
+
+/// Answers with a failed `v1 Status` in the format that the client takes.
+pub(crate) fn error_in(format: Format, error: &ApiError) -> Response {
+    let mut response = document(error.code, format, &error.to_status());
     if let Some(seconds) = error.retry_after_seconds {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }

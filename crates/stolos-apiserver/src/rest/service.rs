@@ -8,15 +8,18 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::{Method, Request};
+use http::header::{CACHE_CONTROL, HeaderName};
+use http::{HeaderValue, Method, Request};
 use http_body_util::BodyExt;
 use tracing::{debug, error};
+use uuid::Uuid;
 
 use super::decode::{BoxError, RequestBody};
 use super::query::Query;
 use super::respond::{self, Response};
-use super::{Core, limits, path, route, system};
+use super::{Core, limits, negotiate, path, route, system};
 use crate::auth::{Access, Peer, UserInfo};
+use crate::selector::FieldSelector;
 use crate::status::ApiError;
 
 /// What the paths of a cluster begin with on a port that it shares with others; an extension of the request.
@@ -68,14 +71,38 @@ async fn answer(
     user: Option<Arc<UserInfo>>,
     request: Request<RequestBody>,
 ) -> Response {
+    let audit_id = audit_id(&request);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = respond_to(core, user, request).await;
+    let headers = response.headers_mut();
+    headers.insert(AUDIT_ID, audit_id);
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+    debug!(%method, path, status = response.status().as_u16(), "answered");
+    response
+}
+
+/// Names the request in logs of clients and servers; a client may bring a name.
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+fn audit_id(request: &Request<RequestBody>) -> HeaderValue {
+    let brought = request.headers().get(AUDIT_ID).filter(|id| !id.is_empty());
+    brought.cloned().unwrap_or_else(|| {
+        let fresh = Uuid::new_v4().to_string();
+        HeaderValue::try_from(fresh).expect("a UUID is ASCII")
+    })
+}
+
+async fn respond_to(
+    core: &Arc<Core>,
+    user: Option<Arc<UserInfo>>,
+    request: Request<RequestBody>,
+) -> Response {
     if let Some(health) = system::health(core, request.method(), request.uri()) {
         return health;
     }
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response =
-        within_limits(core, user, request).await.unwrap_or_else(|error| respond::error(&error));
-    debug!(%method, path, status = response.status().as_u16(), "answered");
-    response
+    let format = negotiate::error_format(request.headers());
+    let answered = within_limits(core, user, request).await;
+    answered.unwrap_or_else(|error| respond::error_in(format, &error))
 }
 
 /// Handles a request if there is room for it, and in the time it has. Watches have bounds of their own.
@@ -97,7 +124,9 @@ async fn within_limits(
 fn is_watch(request: &Request<RequestBody>) -> bool {
     request.method() == Method::GET
         && path::parse(request.uri().path()).is_some_and(|path| {
-            path.legacy_watch || Query::parse(request.uri().query()).flag("watch") == Some(true)
+            path.legacy_watch
+                || (path.name.is_none()
+                    && Query::parse(request.uri().query()).flag("watch") == Some(true))
         })
 }
 
@@ -152,7 +181,7 @@ async fn identify_and_route(
 /// Says in the words of authorisation what a request for a resource does.
 fn resource_access(method: &Method, path: &path::ResourcePath, query: &Query) -> Access {
     let one = path.name.is_some();
-    let watch = path.legacy_watch || query.flag("watch").unwrap_or(false);
+    let watch = path.legacy_watch || (!one && query.flag("watch").unwrap_or(false));
     let verb = match method.as_str() {
         "GET" | "HEAD" if watch => "watch",
         "GET" | "HEAD" if one => "get",
@@ -164,9 +193,11 @@ fn resource_access(method: &Method, path: &path::ResourcePath, query: &Query) ->
         "DELETE" => "deletecollection",
         other => other,
     };
-    let name = path.name.as_deref().unwrap_or_default();
+    let selected = if one { None } else { selected_name(query) };
+    let name = path.name.as_deref().or(selected.as_deref()).unwrap_or_default();
     let is_namespace = path.plural == "namespaces" && path.group_version.group.is_empty();
-    let namespace = if is_namespace { name } else { path.namespace.as_deref().unwrap_or_default() };
+    let in_itself = path.name.as_deref().filter(|_| is_namespace);
+    let namespace = in_itself.or(path.namespace.as_deref()).unwrap_or_default();
     let access = Access::resource(verb, &path.group_version.group, &path.plural, namespace, name);
     match &path.subresource {
         Some(subresource) => {
@@ -174,6 +205,12 @@ fn resource_access(method: &Method, path: &path::ResourcePath, query: &Query) ->
         }
         None => access,
     }
+}
+
+/// Returns the name that a collection is narrowed to: whoever may see one object may list and watch just it.
+fn selected_name(query: &Query) -> Option<String> {
+    let selector = FieldSelector::parse(query.get("fieldSelector")?).ok()?;
+    selector.name().filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -197,6 +234,16 @@ mod tests {
         ] {
             assert_eq!(access(&method, uri).verb, verb, "{uri}");
         }
+    }
+
+    #[test]
+    fn a_collection_narrowed_to_one_name_is_about_that_object() {
+        let want = Access::resource("watch", "", "secrets", "a", "s");
+        let uri = "/api/v1/namespaces/a/secrets?watch=1&fieldSelector=metadata.name%3Ds";
+        assert_eq!(access(&Method::GET, uri), want);
+        let other = "/api/v1/namespaces/a/secrets?fieldSelector=metadata.name!%3Ds";
+        assert_eq!(access(&Method::GET, other).verb, "list");
+        assert_eq!(access(&Method::GET, other), Access::resource("list", "", "secrets", "a", ""));
     }
 
     #[test]

@@ -14,6 +14,8 @@ use crate::{discovery, openapi};
 
 /// Kubernetes minor version that the server announces.
 const MINOR: &str = "34";
+/// Minor version whose clients and objects are still understood.
+const MIN_COMPATIBILITY_MINOR: &str = "33";
 
 /// What is checked; each can be asked for by its name behind the path.
 const CHECKS: [&str; 2] = ["ping", "store"];
@@ -52,6 +54,11 @@ fn all_passed(check: &str) -> String {
 pub(crate) fn respond(core: &Core, parts: &Parts) -> Result<Response, ApiError> {
     let path = parts.uri.path();
     if path == "/version" || path == "/version/" {
+        if parts.method != Method::GET {
+            let text = "the server does not allow this method on the requested resource";
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            return Err(ApiError::new(status, "MethodNotAllowed", text));
+        }
         return Ok(respond::document(StatusCode::OK, Format::Json, &version()));
     }
     if path == "/" {
@@ -64,10 +71,19 @@ pub(crate) fn respond(core: &Core, parts: &Parts) -> Result<Response, ApiError> 
     if let Some(document) = openapi::respond(&core.registry, prefix, &parts.uri, &parts.headers) {
         return Ok(document.map(Body::full));
     }
-    if path.starts_with("/apis/") || path.starts_with("/api/") {
-        return Err(no_such_resource());
+    let mut segments = path.trim_start_matches('/').split('/');
+    match (segments.next(), segments.next()) {
+        (Some("api"), Some(_)) => nothing_at(core, ""),
+        (Some("apis"), Some(group)) => nothing_at(core, group),
+        _ => Ok(page_not_found()),
     }
-    Ok(page_not_found())
+}
+
+/// 404 for a path below a group: a Status where the group is built in, plain text elsewhere, as upstream.
+pub(crate) fn nothing_at(core: &Core, group: &str) -> Result<Response, ApiError> {
+    let snapshot = core.registry.snapshot();
+    let built_in = snapshot.all().iter().any(|row| !row.custom && row.group_version.group == group);
+    if built_in { Err(no_such_resource()) } else { Ok(page_not_found()) }
 }
 
 /// 404 for a path that is outside the API.
@@ -82,6 +98,10 @@ fn version() -> serde_json::Value {
     json!({
         "major": "1",
         "minor": MINOR,
+        "emulationMajor": "1",
+        "emulationMinor": MINOR,
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": MIN_COMPATIBILITY_MINOR,
         "gitVersion": format!("v1.{MINOR}.0+stolos.{}", env!("CARGO_PKG_VERSION")),
         "gitCommit": "",
         "gitTreeState": "",

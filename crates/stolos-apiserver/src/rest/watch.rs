@@ -350,15 +350,25 @@ impl Session {
     fn bookmark(&self, revision: u64, ends_initial_events: bool) -> Bytes {
         let resource = &self.call.resource;
         let (api_version, kind) = match &self.call.output.shape {
-            Shape::Object => (resource.group_version.to_string(), resource.kind.as_str()),
+            Shape::Object | Shape::Table { .. } => {
+                (resource.group_version.to_string(), resource.kind.as_str())
+            }
             Shape::Metadata => ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadata"),
-            Shape::Table { version } => (format!("meta.k8s.io/{version}"), "Table"),
         };
         let mut metadata = json!({ "resourceVersion": revision.to_string() });
         if ends_initial_events {
             metadata["annotations"] = json!({ INITIAL_EVENTS_END: "true" });
         }
         let object = json!({ "apiVersion": api_version, "kind": kind, "metadata": metadata });
+        let object = match &self.call.output.shape {
+            // The row of an object that has nothing but the metadata.
+            Shape::Table { version } => {
+                let meta = json!({ "resourceVersion": revision.to_string() });
+                list::render_table(&self.core, &self.call, version, &[object], meta, false)
+                    .unwrap_or_else(|error| error.to_status())
+            }
+            Shape::Object | Shape::Metadata => object,
+        };
         let mut frame = Vec::new();
         push_frame(&mut frame, "BOOKMARK", object.to_string().as_bytes());
         frame.into()

@@ -80,7 +80,6 @@ fn without_value(what: &str, why: &str) -> String {
 
 fn with_value(what: &str, value: &Value, why: &str) -> String {
     let value = match value {
-        Value::Null => "\"null\"".to_owned(),
         Value::String(text) => format!("{text:?}"),
         other => other.to_string(),
     };
@@ -122,7 +121,7 @@ mod tests {
             (too_many("a", 5, 3), "Too many: 5: must have at most 3 items"),
             (too_long("a", 7), "Too long: may not be more than 7 bytes"),
             (duplicate("a", &json!({"name": "a"})), r#"Duplicate value: {"name":"a"}"#),
-            (invalid("a", &json!(null), "why"), r#"Invalid value: "null": why"#),
+            (invalid("a", &json!(null), "why"), "Invalid value: null: why"),
             (forbidden("a", "no"), "Forbidden: no"),
         ] {
             assert_eq!(cause.message, want);

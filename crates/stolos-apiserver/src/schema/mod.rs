@@ -3,7 +3,7 @@
 //! It drives strict decoding, pruning, defaulting, validation, strategic merge, server-side apply, OpenAPI and `explain`.
 
 pub mod builtin;
-mod causes;
+pub(crate) mod causes;
 pub mod cel;
 mod constraints;
 mod defaulting;
@@ -154,6 +154,8 @@ pub struct Schema {
     pub items: Option<SchemaRef>,
     /// Fields that must be present.
     pub required: Vec<String>,
+    /// What becomes of fields that hold nothing; for the models of built-in kinds.
+    pub presence: BTreeMap<String, builtin::Presence>,
     /// Value taken when the field is absent.
     pub default: Option<Value>,
     /// Null is a value of its own.

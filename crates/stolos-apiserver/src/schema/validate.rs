@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::builtin::Presence;
 use super::causes::{duplicate, invalid, required, type_name, wrong_type};
 use super::constraints::{Constraints, broken_format};
 use super::parse::{field_path, index_path};
@@ -128,18 +129,39 @@ fn walk_object(
     old: Option<&Value>,
     causes: &mut Vec<Cause>,
 ) {
-    for name in schema.required.iter().filter(|name| !fields.contains_key(*name)) {
+    for name in schema.required.iter().filter(|name| is_missing(schema, fields, name)) {
         causes.push(required(&field_path(path, name), ""));
     }
     if schema.embedded_resource {
         check_embedded(path, fields, causes);
     }
     for (name, child) in fields {
+        if is_unset(schema, name, child) {
+            continue;
+        }
         if let Some(known) = schema.properties.get(name).or(schema.additional_properties.as_ref()) {
             let old = old.and_then(|old| old.get(name));
             walk(known, &field_path(path, name), child, old, causes);
         }
     }
+}
+
+/// Nobody has set a field of a built-in kind that holds the null or the empty text that always stands there.
+pub(super) fn is_unset(schema: &Schema, name: &str, value: &Value) -> bool {
+    match schema.presence.get(name) {
+        Some(Presence::Null) => value.is_null(),
+        Some(Presence::Text) => value == "",
+        Some(Presence::Structure | Presence::Zero | Presence::False | Presence::Dropped) | None => {
+            false
+        }
+    }
+}
+
+/// A field of a built-in kind that cannot be absent is missing when it holds nothing.
+fn is_missing(schema: &Schema, fields: &Map<String, Value>, name: &str) -> bool {
+    let Some(value) = fields.get(name) else { return true };
+    // Lists that nobody has set are the business of the rules of a kind.
+    is_unset(schema, name, value) && !value.is_null()
 }
 
 fn check_embedded(path: &str, fields: &Map<String, Value>, causes: &mut Vec<Cause>) {

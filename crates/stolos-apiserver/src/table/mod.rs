@@ -91,6 +91,7 @@ pub fn render(
         fields(row.chain(conditions.map(|conditions| ("conditions", conditions))))
     };
     let columns = resource.columns.iter().map(definition).collect::<Vec<_>>();
+    let list_meta = if list_meta["resourceVersion"].is_null() { json!({}) } else { list_meta };
     fields([
         ("kind", "Table".into()),
         ("apiVersion", "meta.k8s.io/v1".into()),

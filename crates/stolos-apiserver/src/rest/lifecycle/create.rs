@@ -38,7 +38,17 @@ pub(crate) fn prepare_create(resource: &Resource, object: &mut Value, uid: &str,
     }
     initial_status::reset(resource, object);
     if !resource.custom && resource.storage.as_ref() == "namespaces" {
-        prepare_namespace(object);
+        label_namespace(object);
+    }
+}
+
+/// Adds what the server alone decides about, after the fields of the client have got their owner: nobody owns it.
+pub(crate) fn complete_create(resource: &Resource, object: &mut Value) {
+    match resource.storage.as_ref() {
+        _ if resource.custom => {}
+        "namespaces" => finalize_namespace(object),
+        "jobs.batch" => select_pods_of_job(object),
+        _ => {}
     }
 }
 
@@ -52,13 +62,42 @@ pub(super) fn label_namespace(namespace: &mut Value) {
     labels["kubernetes.io/metadata.name"] = name.into();
 }
 
-/// A namespace carries its own name as a label, and the finalizer that empties it.
-fn prepare_namespace(namespace: &mut Value) {
-    label_namespace(namespace);
-    let spec = &mut namespace["spec"];
-    if !spec.is_object() {
-        *spec = json!({});
+/// Pods of a job carry its uid, so that jobs of the same name never share pods.
+fn select_pods_of_job(job: &mut Value) {
+    let uid = meta::text(job, "uid").to_owned();
+    let name = meta::text(job, "name").to_owned();
+    let manual = job["spec"]["manualSelector"] == true || job["spec"].get("selector").is_some();
+    if manual || !job["spec"]["template"].is_object() {
+        return;
     }
+    let template = object_at(object_at(job, "spec"), "template");
+    let labels = object_at(object_at(template, "metadata"), "labels");
+    for prefix in ["", "batch.kubernetes.io/"] {
+        for (label, value) in [("controller-uid", &uid), ("job-name", &name)] {
+            let label = format!("{prefix}{label}");
+            if labels[&label].is_null() {
+                labels[&label] = value.as_str().into();
+            }
+        }
+    }
+    // Jobs without labels take those of their pods.
+    let labels = labels.clone();
+    meta::of(job).entry("labels").or_insert(labels);
+    job["spec"]["selector"] = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}});
+}
+
+/// Returns a field as the object that it is, or is to be.
+fn object_at<'a>(parent: &'a mut Value, field: &str) -> &'a mut Value {
+    let value = &mut parent[field];
+    if !value.is_object() {
+        *value = json!({});
+    }
+    value
+}
+
+/// The finalizer that empties a namespace.
+fn finalize_namespace(namespace: &mut Value) {
+    let spec = object_at(namespace, "spec");
     let finalizers = &mut spec["finalizers"];
     let mut list: Vec<Value> = finalizers.as_array().cloned().unwrap_or_default();
     if !list.iter().any(|finalizer| finalizer == "kubernetes") {
@@ -91,6 +130,7 @@ mod tests {
     fn created(group: &str, plural: &str, mut object: Value) -> Value {
         let resource = Registry::builtin().resource(group, "v1", plural).unwrap();
         prepare_create(&resource, &mut object, "u-1", now());
+        complete_create(&resource, &mut object);
         object
     }
 
@@ -121,6 +161,23 @@ mod tests {
         assert_eq!(object["metadata"]["labels"]["kubernetes.io/metadata.name"], "a");
         assert_eq!(object["spec"]["finalizers"], json!(["kubernetes"]));
         assert_eq!(object["status"]["phase"], "Active");
+    }
+
+    #[test]
+    fn jobs_select_their_pods_by_uid_unless_told_otherwise() {
+        let job = |spec: Value| {
+            created("batch", "jobs", json!({"metadata": {"name": "j"}, "spec": spec}))["spec"]
+                .take()
+        };
+        let spec =
+            job(json!({"template": {"metadata": {"labels": {"job-name": "mine"}}, "spec": {}}}));
+        let selected = json!({"batch.kubernetes.io/controller-uid": "u-1"});
+        assert_eq!(spec["selector"]["matchLabels"], selected);
+        let labels = json!({"controller-uid": "u-1", "job-name": "mine",
+            "batch.kubernetes.io/controller-uid": "u-1", "batch.kubernetes.io/job-name": "j"});
+        assert_eq!(spec["template"]["metadata"]["labels"], labels);
+        let manual = json!({"manualSelector": true, "template": {"spec": {}}});
+        assert_eq!(job(manual.clone()), manual);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(crate) fn decide_delete(
     if meta::is_deleting(current) {
         return again(builtin, current, grace, now);
     }
-    let mut finalizers = next_finalizers(current, options);
+    let mut finalizers = next_finalizers(current, propagation(resource, current, options));
     // The objects of a definition go before it does.
     if builtin == Some(crd::STORAGE) && !finalizers.contains(&crd::CLEANUP_FINALIZER) {
         finalizers.push(crd::CLEANUP_FINALIZER);
@@ -50,6 +50,8 @@ pub(crate) fn decide_delete(
     mark(&mut next, grace, now);
     if builtin == Some("namespaces") {
         next["status"]["phase"] = json!("Terminating");
+        // Namespaces are deleted in a way of their own, which knows no grace.
+        meta::of(&mut next).remove("deletionGracePeriodSeconds");
     }
     Deletion::Mark(next)
 }
@@ -57,7 +59,9 @@ pub(crate) fn decide_delete(
 /// Tells whether deleting answers with the object where upstream does, instead of a bare Status.
 #[must_use]
 pub(crate) fn returns_deleted_object(resource: &Resource) -> bool {
-    const KINDS: [&str; 7] = [
+    const KINDS: [&str; 11] = [
+        "csidrivers.storage.k8s.io",
+        "csinodes.storage.k8s.io",
         "persistentvolumeclaims",
         "persistentvolumes",
         "pods",
@@ -65,8 +69,26 @@ pub(crate) fn returns_deleted_object(resource: &Resource) -> bool {
         "resourcequotas",
         "serviceaccounts",
         "services",
+        "storageclasses.storage.k8s.io",
+        "volumeattachments.storage.k8s.io",
     ];
     !resource.custom && KINDS.contains(&resource.storage.as_ref())
+}
+
+/// Returns what is shown of an object that goes now. Pods go with no grace left, which their last state says.
+#[must_use]
+pub(crate) fn last_state(resource: &Resource, mut object: Value, now: Timestamp) -> Value {
+    if resource.custom || resource.storage.as_ref() != "pods" {
+        return object;
+    }
+    if meta::is_deleting(&object) {
+        let metadata = meta::of(&mut object);
+        metadata.insert("deletionTimestamp".to_owned(), due(0, now));
+        metadata.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
+    } else {
+        mark(&mut object, 0, now);
+    }
+    object
 }
 
 /// A repeated deletion cannot change finalizers; it can only shorten the grace.
@@ -122,13 +144,33 @@ fn holds_namespace(namespace: &Value) -> bool {
 }
 
 /// An explicit policy wins over the garbage collector's finalizers that are there; without one they stay.
-fn next_finalizers<'a>(current: &'a Value, options: &DeleteOptions) -> Vec<&'a str> {
-    let present = meta::finalizers(current);
-    let policy = match (options.orphan_dependents, options.propagation) {
+/// Tells whether dependents stay behind when the client does not say, as these two kinds have always had it.
+fn orphans_by_default(resource: &Resource) -> bool {
+    !resource.custom
+        && ["jobs.batch", "replicationcontrollers"].contains(&resource.storage.as_ref())
+}
+
+/// The policy that the client asks for, or else the one that the object's finalizers ask for by themselves, or else
+/// the one of its kind.
+fn propagation(
+    resource: &Resource,
+    current: &Value,
+    options: &DeleteOptions,
+) -> Option<Propagation> {
+    match (options.orphan_dependents, options.propagation) {
         (Some(true), _) => Some(Propagation::Orphan),
         (Some(false), _) => Some(Propagation::Background),
+        (None, None) => {
+            let present = meta::finalizers(current);
+            let decided = present.contains(&ORPHAN) || present.contains(&FOREGROUND);
+            (!decided && orphans_by_default(resource)).then_some(Propagation::Orphan)
+        }
         (None, policy) => policy,
-    };
+    }
+}
+
+fn next_finalizers(current: &Value, policy: Option<Propagation>) -> Vec<&str> {
+    let present = meta::finalizers(current);
     let Some(policy) = policy else { return present };
     let own =
         present.into_iter().filter(|finalizer| *finalizer != ORPHAN && *finalizer != FOREGROUND);
@@ -221,5 +263,32 @@ mod tests {
         let next = marked("namespaces", &namespace, &DeleteOptions::default());
         assert_eq!(next["status"]["phase"], "Terminating");
         assert_eq!(decide("namespaces", &next, &DeleteOptions::default()), Deletion::Pending);
+    }
+
+    #[test]
+    fn jobs_orphan_their_pods_unless_told_otherwise() {
+        let jobs = Registry::builtin().resource("batch", "v1", "jobs").unwrap();
+        let job = json!({"metadata": {"name": "j"}});
+        let decide =
+            |job: &Value, options: &DeleteOptions| decide_delete(&jobs, job, options, now());
+        let Deletion::Mark(next) = decide(&job, &DeleteOptions::default()) else { panic!() };
+        assert_eq!(next["metadata"]["finalizers"], json!(["orphan"]));
+        let background = DeleteOptions {
+            propagation: Some(Propagation::Background),
+            ..DeleteOptions::default()
+        };
+        assert_eq!(decide(&job, &background), Deletion::Remove);
+        let waiting = json!({"metadata": {"name": "j", "finalizers": ["foregroundDeletion"]}});
+        let Deletion::Mark(next) = decide(&waiting, &DeleteOptions::default()) else { panic!() };
+        assert_eq!(next["metadata"]["finalizers"], json!(["foregroundDeletion"]));
+        assert_eq!(
+            decide_delete(
+                &Registry::builtin().resource("batch", "v1", "cronjobs").unwrap(),
+                &job,
+                &DeleteOptions::default(),
+                now()
+            ),
+            Deletion::Remove
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::crd;
 use crate::registry::Resource;
 
 /// Sets the status of a new object.
@@ -30,6 +31,10 @@ pub(super) fn reset(resource: &Resource, object: &mut Value) {
             object["status"] = json!({
                 "currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0,
             });
+        }
+        crd::STORAGE => {
+            let stored = crd::storage_version(object).map(Value::from);
+            object["status"] = json!({ "storedVersions": stored.as_slice() });
         }
         "replicasets.apps" | "replicationcontrollers" => {
             object["status"] = json!({ "replicas": 0 })

@@ -6,11 +6,13 @@ mod create;
 mod delete;
 mod initial_status;
 mod owners;
+mod pod;
 mod update;
 mod validate;
 
-pub(crate) use create::{generate_name, prepare_create};
-pub(crate) use delete::{Deletion, decide_delete, returns_deleted_object};
+pub(crate) use create::{complete_create, generate_name, prepare_create};
+pub(crate) use delete::{Deletion, decide_delete, last_state, returns_deleted_object};
 pub(crate) use owners::without_duplicate_owners;
+pub(crate) use pod::admit_pod;
 pub(crate) use update::{Part, ends_deletion, prepare_update};
 pub(crate) use validate::{validate_metadata, validate_metadata_update};

@@ -21,7 +21,10 @@ pub(crate) fn without_duplicate_owners(object: &mut Value) -> Option<String> {
     repeated.dedup();
     (!repeated.is_empty()).then(|| {
         let uids = repeated.join(", ");
-        format!(".metadata.ownerReferences contains duplicate entries, which are dropped; duplicate UID(s): {uids}")
+        format!(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may \
+             reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
+        )
     })
 }
 

@@ -44,10 +44,7 @@ pub(crate) fn prepare_update(resource: &Resource, part: Part, current: &Value, n
         Part::Status => *new = with_status_of(resource, current, new),
         Part::Finalize => *new = with_finalizers_of(current, new),
     }
-    if resource.generation
-        && matches!(part, Part::Main | Part::Whole)
-        && desired_state_differs(resource, current, new)
-    {
+    if resource.generation && part == Part::Main && desired_state_differs(resource, current, new) {
         let generation = current["metadata"]["generation"].as_i64().unwrap_or(0);
         meta::of(new).insert("generation".to_owned(), (generation + 1).into());
     }

@@ -4,12 +4,15 @@ use serde_json::Value;
 
 use crate::registry::Resource;
 use crate::rest::meta;
+use crate::schema::causes::{self, forbidden, required};
 use crate::status::Cause;
 
 /// Bytes of all annotations of an object together, as upstream.
 const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
 /// Longest name of an object.
 const MAX_NAME: usize = 253;
+/// Finalizers that need no domain.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", meta::ORPHAN, meta::FOREGROUND];
 /// Longest DNS label and longest label value.
 const MAX_LABEL: usize = 63;
 
@@ -19,6 +22,9 @@ const SUBDOMAIN_TEXT: &str = "a lowercase RFC 1123 subdomain must consist of low
 const LABEL_TEXT: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and \
      must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
      '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const SERVICE_TEXT: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an \
+     alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for \
+     validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const VALUE_TEXT: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or \
      '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex \
      used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
@@ -26,69 +32,107 @@ const QUALIFIED_TEXT: &str = "name part must consist of alphanumeric characters,
      end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
      '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 
-/// Checks the metadata of an object that is about to be stored.
+/// Checks the metadata of an object that is about to be created.
 #[must_use]
 pub(crate) fn validate_metadata(resource: &Resource, object: &Value) -> Vec<Cause> {
-    let metadata = &object["metadata"];
     let mut causes = Vec::new();
+    let base = meta::text(object, "generateName");
+    if !base.is_empty() {
+        let problems = name_problems(resource, &without_trailing_dash(base));
+        causes.extend(problems.iter().map(|why| invalid("metadata.generateName", base, why)));
+    }
     let name = meta::text(object, "name");
     if name.is_empty() {
-        causes.push(Cause {
-            reason: "FieldValueRequired".into(),
-            message: "Required value: name or generateName is required".into(),
-            field: "metadata.name".into(),
-        });
+        causes.push(required("metadata.name", "name or generateName is required"));
     } else {
         let problems = name_problems(resource, name);
-        causes.extend(problems.into_iter().map(|why| invalid("metadata.name", name, &why)));
+        causes.extend(problems.iter().map(|why| invalid("metadata.name", name, why)));
     }
-    validate_labels(&metadata["labels"], &mut causes);
-    validate_annotations(&metadata["annotations"], &mut causes);
-    for finalizer in meta::finalizers(object) {
-        causes.extend(
-            qualified_problems(finalizer)
-                .into_iter()
-                .map(|why| invalid("metadata.finalizers", finalizer, &why)),
-        );
-    }
-    validate_owners(&metadata["ownerReferences"], &mut causes);
+    validate_parts(resource, object, &mut causes);
     causes
 }
 
-/// Checks what an update may do to metadata.
+/// Checks what an update does to metadata. Upstream looks twice, so every cause is there twice.
 #[must_use]
-pub(crate) fn validate_metadata_update(current: &Value, new: &Value) -> Vec<Cause> {
+pub(crate) fn validate_metadata_update(
+    resource: &Resource,
+    current: &Value,
+    new: &Value,
+) -> Vec<Cause> {
     let mut causes = Vec::new();
     if meta::is_deleting(current) {
         let before = meta::finalizers(current);
-        let added: Vec<_> =
-            meta::finalizers(new).into_iter().filter(|name| !before.contains(name)).collect();
+        let mut added = meta::finalizers(new);
+        added.retain(|name| !before.contains(name));
+        added.sort_unstable();
         if !added.is_empty() {
-            let list =
-                added.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
-            causes.push(Cause {
-                reason: "FieldValueForbidden".into(),
-                message: format!(
-                    "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers \
-                     []string{{{list}}}"
-                ),
-                field: "metadata.finalizers".into(),
-            });
+            let list: Vec<_> = added.iter().map(|name| format!("{name:?}")).collect();
+            let why = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                list.join(", ")
+            );
+            causes.push(forbidden("metadata.finalizers", &why));
         }
     }
+    validate_parts(resource, new, &mut causes);
+    let again = causes.clone();
+    causes.extend(again);
     causes
 }
 
+/// Checks what creation and update have in common.
+fn validate_parts(resource: &Resource, object: &Value, causes: &mut Vec<Cause>) {
+    let metadata = &object["metadata"];
+    validate_labels(&metadata["labels"], causes);
+    validate_annotations(&metadata["annotations"], causes);
+    validate_owners(&metadata["ownerReferences"], causes);
+    validate_finalizers(resource, &meta::finalizers(object), causes);
+}
+
+/// Finalizers have qualified names; those of most built-in kinds also need a domain, but for three old ones.
+fn validate_finalizers(resource: &Resource, finalizers: &[&str], causes: &mut Vec<Cause>) {
+    for finalizer in finalizers {
+        let problems = qualified_problems(finalizer);
+        causes.extend(problems.iter().map(|why| invalid("metadata.finalizers", finalizer, why)));
+    }
+    if finalizers.contains(&meta::ORPHAN) && finalizers.contains(&meta::FOREGROUND) {
+        let why = format!("finalizer {} and {} cannot be both set", meta::ORPHAN, meta::FOREGROUND);
+        let list: Vec<Value> = finalizers.iter().map(|finalizer| (*finalizer).into()).collect();
+        causes.push(causes::invalid("metadata.finalizers", &list.into(), &why));
+    }
+    let lenient = ["admissionregistration.k8s.io", "apiextensions.k8s.io", "coordination.k8s.io"];
+    if resource.custom || lenient.contains(&resource.group_version.group.as_str()) {
+        return;
+    }
+    for (index, finalizer) in finalizers.iter().enumerate() {
+        if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(finalizer) {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            causes.push(invalid(&format!("metadata.finalizers[{index}]"), finalizer, why));
+        }
+    }
+}
+
 fn name_problems(resource: &Resource, name: &str) -> Vec<String> {
-    let rbac = resource.group_version.group == "rbac.authorization.k8s.io";
-    if !resource.custom && rbac {
-        return path_segment_problems(name);
+    if resource.custom {
+        return subdomain_problems(name);
     }
-    let labels = ["namespaces", "services"];
-    if !resource.custom && labels.contains(&resource.storage.as_ref()) {
-        return label_problems(name);
+    match (resource.group_version.group.as_str(), resource.storage.as_ref()) {
+        ("", "namespaces") => label_problems(name),
+        ("", "services") => service_problems(name),
+        ("apps", "statefulsets.apps") => label_problems(name),
+        ("certificates.k8s.io" | "policy" | "rbac.authorization.k8s.io", _) => {
+            path_segment_problems(name)
+        }
+        _ => subdomain_problems(name),
     }
-    subdomain_problems(name)
+}
+
+/// A base may end in a dash, because something follows.
+fn without_trailing_dash(base: &str) -> String {
+    match base.strip_suffix('-') {
+        Some(rest) if rest.len() > 1 => format!("{}a", &rest[..rest.len() - 1]),
+        _ => base.to_owned(),
+    }
 }
 
 fn path_segment_problems(name: &str) -> Vec<String> {
@@ -105,7 +149,17 @@ fn path_segment_problems(name: &str) -> Vec<String> {
 fn label_problems(name: &str) -> Vec<String> {
     let mut problems = too_long(name, MAX_LABEL);
     if !is_dns_label(name) {
-        problems.push(LABEL_TEXT.to_owned());
+        let has_dots = name.split('.').all(is_dns_label);
+        problems.push(if has_dots { "must not contain dots" } else { LABEL_TEXT }.to_owned());
+    }
+    problems
+}
+
+/// Names of services are older than the rule of the others: they begin with a letter.
+fn service_problems(name: &str) -> Vec<String> {
+    let mut problems = too_long(name, MAX_LABEL);
+    if !is_dns_label(name) || !name.starts_with(|first: char| first.is_ascii_lowercase()) {
+        problems.push(SERVICE_TEXT.to_owned());
     }
     problems
 }
@@ -210,34 +264,36 @@ fn validate_annotations(annotations: &Value, causes: &mut Vec<Cause>) {
 }
 
 fn validate_owners(owners: &Value, causes: &mut Vec<Cause>) {
-    let mut controllers = Vec::new();
-    for (index, owner) in owners.as_array().into_iter().flatten().enumerate() {
-        for field in ["apiVersion", "kind", "name", "uid"] {
-            if owner[field].as_str().is_none_or(str::is_empty) {
-                causes.push(Cause {
-                    reason: "FieldValueInvalid".into(),
-                    message: format!("Invalid value: \"\": {field} must not be empty"),
-                    field: format!("metadata.ownerReferences[{index}].{field}"),
-                });
+    let mut first: Option<String> = None;
+    for owner in owners.as_array().into_iter().flatten() {
+        let text = |field: &str| owner[field].as_str().unwrap_or_default();
+        for (field, why) in [
+            ("apiVersion", "version must not be empty"),
+            ("kind", "must not be empty"),
+            ("name", "must not be empty"),
+            ("uid", "must not be empty"),
+        ] {
+            if text(field).is_empty() {
+                causes.push(invalid(&format!("metadata.ownerReferences.{field}"), "", why));
             }
         }
-        if owner["controller"] == true {
-            controllers.push(format!(
-                "{}/{}",
-                owner["kind"].as_str().unwrap_or(""),
-                owner["name"].as_str().unwrap_or("")
-            ));
+        if (text("apiVersion"), text("kind")) == ("v1", "Event") {
+            let why = "/v1, Kind=Event is disallowed from being an owner";
+            causes.push(causes::invalid("metadata.ownerReferences", owner, why));
         }
-    }
-    if let [first, second, ..] = controllers.as_slice() {
-        causes.push(Cause {
-            reason: "FieldValueInvalid".into(),
-            message: format!(
-                "Invalid value: {owners}: Only one reference can have Controller set to true. Found \"true\" in \
-                 references for {first} and {second}"
-            ),
-            field: "metadata.ownerReferences".into(),
-        });
+        if owner["controller"] == true {
+            let name = format!("{}/{}", text("kind"), text("name"));
+            match &first {
+                None => first = Some(name),
+                Some(first) => {
+                    let why = format!(
+                        "Only one reference can have Controller set to true. Found \"true\" in references for {first} \
+                         and {name}"
+                    );
+                    causes.push(causes::invalid("metadata.ownerReferences", owners, &why));
+                }
+            }
+        }
     }
 }
 
@@ -301,6 +357,8 @@ mod tests {
             "metadata.annotations",
             "metadata.annotations",
             "metadata.finalizers",
+            "metadata.finalizers[0]",
+            "metadata.finalizers[1]",
         ];
         assert_eq!(fields("", "configmaps", &metadata), want);
     }
@@ -314,10 +372,21 @@ mod tests {
     }
 
     #[test]
+    fn services_begin_with_a_letter_and_bases_may_end_in_a_dash() {
+        assert_eq!(fields("", "services", &json!({"name": "1a"})), ["metadata.name"]);
+        let none: [String; 0] = [];
+        assert_eq!(fields("", "configmaps", &json!({"name": "a", "generateName": "ab-"})), none);
+        let bad = json!({"name": "a", "generateName": "A-"});
+        assert_eq!(fields("", "configmaps", &bad), ["metadata.generateName"]);
+    }
+
+    #[test]
     fn a_deleting_object_gains_no_finalizers() {
-        let current = json!({"metadata": {"deletionTimestamp": "t", "finalizers": ["a"]}});
-        let new = json!({"metadata": {"finalizers": ["a", "b"]}});
-        assert_eq!(validate_metadata_update(&current, &new)[0].reason, "FieldValueForbidden");
-        assert_eq!(validate_metadata_update(&current, &current), []);
+        let resource = Registry::builtin().resource("", "v1", "configmaps").unwrap();
+        let current = json!({"metadata": {"deletionTimestamp": "t", "finalizers": ["x.io/a"]}});
+        let new = json!({"metadata": {"finalizers": ["x.io/a", "x.io/b"]}});
+        let causes = validate_metadata_update(&resource, &current, &new);
+        assert_eq!(causes[0].reason, "FieldValueForbidden");
+        assert_eq!(validate_metadata_update(&resource, &current, &current), []);
     }
 }

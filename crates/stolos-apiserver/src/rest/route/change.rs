@@ -9,12 +9,13 @@ use crate::rest::call::Call;
 use crate::rest::decode::{self, Origin, RequestBody};
 use crate::rest::lifecycle::Part;
 use crate::rest::negotiate::{self, Input, PatchType};
-use crate::rest::query::WriteOptions;
+use crate::rest::query::{WriteOptions, invalid_options};
 use crate::rest::respond::{self, Response};
 use crate::rest::subresource::scale::{self, ScaleEdit};
 use crate::rest::write::{Edit, Writer};
 use crate::schema;
-use crate::status::{ApiError, Cause};
+use crate::schema::causes::{forbidden, required, type_name};
+use crate::status::ApiError;
 
 /// Returns the part that PUT and PATCH on a path write; nothing where the path takes neither.
 fn part_of(call: &Call) -> Option<Part> {
@@ -31,7 +32,8 @@ fn part_of(call: &Call) -> Option<Part> {
 
 /// Answers a PUT.
 pub(super) async fn put(core: &Core, call: &Call, body: RequestBody) -> Result<Response, ApiError> {
-    let writer = Writer::new(core, call, WriteOptions::parse(&call.query)?);
+    let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
+    let writer = Writer::new(core, call, options);
     if call.subresource == "scale" {
         let input = negotiate::input(&call.headers)?;
         let value = decode::parse(input, &decode::read(body).await?)?.value;
@@ -51,8 +53,8 @@ pub(super) async fn patch(
     call: &Call,
     body: RequestBody,
 ) -> Result<Response, ApiError> {
-    let options = WriteOptions::parse(&call.query)?;
     let patch_type = negotiate::patch_type(&call.headers, call.resource.custom)?;
+    let options = patch_options(call, patch_type)?;
     let writer = Writer::new(core, call, options);
     let bytes = decode::read(body).await?;
     // Apply bodies are YAML, of which JSON is a subset; the other patches are JSON, and clients send YAML there too.
@@ -64,11 +66,17 @@ pub(super) async fn patch(
     };
     let decode::Parsed { value, duplicates } = decode::parse(input, &bytes)?;
     writer.check_fields(Origin::Body, &duplicates, &[])?;
+    if patch_type == PatchType::Merge && !value.is_object() {
+        let found = if value.is_array() { "array" } else { type_name(&value) };
+        return Err(ApiError::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+        )));
+    }
     if call.subresource == "scale" {
         let edit = match patch_type {
             PatchType::Json => ScaleEdit::JsonPatch(value),
             PatchType::Merge | PatchType::Strategic => ScaleEdit::MergePatch(value),
-            PatchType::Apply => return Err(call.method_not_allowed()),
+            PatchType::Apply => return apply_scale(call, writer, value).await,
         };
         return write_scale(call, writer, edit).await;
     }
@@ -84,20 +92,52 @@ pub(super) async fn patch(
     written_response(core, call, status, &written, &writer.into_warnings())
 }
 
-fn apply_edit(writer: &Writer<'_>, call: &Call, mut config: Value) -> Result<Edit, ApiError> {
-    if writer.options.field_manager.is_none() {
-        let cause = Cause {
-            reason: "FieldValueRequired".into(),
-            message: "Required value: is required for apply patch".into(),
-            field: "fieldManager".into(),
-        };
-        return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
+/// Reads the options of a PATCH; some are only for apply, and apply needs one.
+fn patch_options(call: &Call, patch_type: PatchType) -> Result<WriteOptions, ApiError> {
+    let options = WriteOptions::parse(&call.query, "PatchOptions")?;
+    let applies = patch_type == PatchType::Apply;
+    let mut causes = Vec::new();
+    if applies && options.field_manager.is_none() {
+        causes.push(required("fieldManager", "is required for apply patch"));
     }
-    decode::expect_kind(&call.resource, &mut config)?;
-    writer.check_place(&mut config)?;
+    if !applies && call.query.flag("force").is_some() {
+        causes.push(forbidden("force", "may not be specified for non-apply patch"));
+    }
+    if causes.is_empty() { Ok(options) } else { Err(invalid_options("PatchOptions", causes)) }
+}
+
+fn apply_edit(writer: &Writer<'_>, call: &Call, mut config: Value) -> Result<Edit, ApiError> {
+    expect_applied_kind(call, &config)?;
+    // The place is only checked: what was applied is kept as it came.
+    writer.check_place(&mut config.clone())?;
     let unknown = schema::prune(&call.resource.schema, &mut config);
     writer.check_fields(Origin::Body, &[], &unknown)?;
     Ok(Edit::Apply { config, force: writer.options.force })
+}
+
+/// What is applied must say what it is.
+fn expect_applied_kind(call: &Call, config: &Value) -> Result<(), ApiError> {
+    let text = |field: &str| config[field].as_str().unwrap_or_default();
+    let (version, kind) = (text("apiVersion"), text("kind"));
+    if version == call.resource.group_version.to_string() && kind == call.resource.kind {
+        return Ok(());
+    }
+    let slash = if version.contains('/') { "" } else { "/" };
+    Err(ApiError::bad_request(format!("invalid object type: {slash}{version}, Kind={kind}")))
+}
+
+/// Applies a Scale: the manager owns the number of replicas of the object through the subresource.
+async fn apply_scale(
+    call: &Call,
+    writer: Writer<'_>,
+    mut config: Value,
+) -> Result<Response, ApiError> {
+    decode::expect_type("autoscaling/v1", "Scale", &mut config)?;
+    writer.check_place(&mut config)?;
+    let paths = scale_paths(call)?;
+    let config = scale::config_of(paths, &call.resource, &config);
+    let edit = Edit::Apply { config, force: writer.options.force };
+    respond_with_scale(call, writer, &edit).await
 }
 
 async fn write_scale(
@@ -106,10 +146,17 @@ async fn write_scale(
     edit: ScaleEdit,
 ) -> Result<Response, ApiError> {
     let paths = scale_paths(call)?.clone();
-    let shown = paths.clone();
     let edit = Edit::With(Box::new(move |live| edit.apply(&paths, live)));
-    let (written, _) = writer.update(Part::Main, &edit).await?;
-    let scale = scale::scale_of(&shown, &written.served(&call.resource));
+    respond_with_scale(call, writer, &edit).await
+}
+
+async fn respond_with_scale(
+    call: &Call,
+    writer: Writer<'_>,
+    edit: &Edit,
+) -> Result<Response, ApiError> {
+    let (written, _) = writer.update(Part::Main, edit).await?;
+    let scale = scale::scale_of(scale_paths(call)?, &written.served(&call.resource));
     let mut response = respond::document(StatusCode::OK, call.output.format, &scale);
     respond::add_warnings(&mut response, &writer.into_warnings());
     Ok(response)

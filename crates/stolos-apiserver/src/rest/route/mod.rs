@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::call::Call;
 use super::decode::{self, Origin, RequestBody};
-use super::negotiate;
+use super::negotiate::{self, Returns};
 use super::path::ResourcePath;
 use super::query::{ListOptions, Query};
 use super::respond::{self, Response};
@@ -45,13 +45,30 @@ pub(crate) async fn resource(
     incoming: Incoming,
     body: RequestBody,
 ) -> Result<Response, ApiError> {
-    let Incoming { method, path, query, headers, user } = incoming;
+    let path = &incoming.path;
     let group_version = &path.group_version;
     let resource =
         core.registry.resource(&group_version.group, &group_version.version, &path.plural);
-    let resource = resource
-        .filter(|resource| fits_scope(resource, &path))
-        .ok_or_else(system::no_such_resource)?;
+    let Some(resource) = resource.filter(|resource| fits_scope(resource, path)) else {
+        return system::nothing_at(core, &group_version.group);
+    };
+    let Some(warning) = resource.deprecation.clone() else {
+        return served(core, resource, incoming, body).await;
+    };
+    let format = negotiate::error_format(&incoming.headers);
+    let answered = served(core, resource, incoming, body).await;
+    let mut response = answered.unwrap_or_else(|error| respond::error_in(format, &error));
+    respond::add_warnings(&mut response, &[warning]);
+    Ok(response)
+}
+
+async fn served(
+    core: &Arc<Core>,
+    resource: Arc<Resource>,
+    incoming: Incoming,
+    body: RequestBody,
+) -> Result<Response, ApiError> {
+    let Incoming { method, path, query, headers, user } = incoming;
     let subresource = path.subresource.unwrap_or_default();
     if let Some(kubelet) = kubelet_subresource(&resource, &subresource) {
         return Err(kubelet);
@@ -59,10 +76,19 @@ pub(crate) async fn resource(
     if !subresource.is_empty() && resource.subresource(&subresource).is_none() {
         return Err(no_such_subresource(&resource, path.name.as_deref().unwrap_or_default()));
     }
-    let deprecation = resource.deprecation.clone();
-    let shapes = resource.is_stored() && matches!(subresource.as_str(), "" | "status");
+    let watches = path.legacy_watch || (path.name.is_none() && query.flag("watch") == Some(true));
+    let is_read = method == Method::GET;
+    let returns = if !resource.is_stored() || !matches!(subresource.as_str(), "" | "status") {
+        Returns::Plain
+    } else if is_read && watches {
+        Returns::Events
+    } else if is_read && path.name.is_none() {
+        Returns::List
+    } else {
+        Returns::Object
+    };
     let call = Call {
-        output: negotiate::output(&headers, shapes)?,
+        output: negotiate::output(&headers, returns, || upstream_type(&resource))?,
         resource,
         namespace: path.namespace,
         name: path.name.unwrap_or_default(),
@@ -71,13 +97,13 @@ pub(crate) async fn resource(
         headers,
         user,
     };
-    let answered = match method {
-        Method::GET | Method::HEAD
-            if path.legacy_watch || call.query.flag("watch") == Some(true) =>
-        {
-            watch_route(core, call, path.legacy_watch).await
+    match method {
+        Method::GET => {
+            if watches {
+                return watch_route(core, call, path.legacy_watch).await;
+            }
+            read(core, &call).await
         }
-        Method::GET | Method::HEAD => read(core, &call).await,
         Method::POST => post::post(core, &call, body).await,
         Method::PUT => change::put(core, &call, body).await,
         Method::PATCH => change::patch(core, &call, body).await,
@@ -86,11 +112,7 @@ pub(crate) async fn resource(
         }
         Method::DELETE => remove::delete(core, &call, body).await,
         _ => Err(call.method_not_allowed()),
-    };
-    answered.map(|mut response| {
-        respond::add_warnings(&mut response, deprecation.as_slice());
-        response
-    })
+    }
 }
 
 /// 404: for custom resources upstream names the object, for others nothing.
@@ -100,6 +122,16 @@ fn no_such_subresource(resource: &Resource, name: &str) -> ApiError {
     } else {
         system::no_such_resource()
     }
+}
+
+/// Names a kind as error texts of upstream do, by its type there.
+fn upstream_type(resource: &Resource) -> String {
+    if resource.custom {
+        return "*unstructured.Unstructured".to_owned();
+    }
+    let group = resource.group_version.group.split('.').next().unwrap_or_default();
+    let package = if group.is_empty() { "core" } else { group };
+    format!("*{package}.{}", resource.kind)
 }
 
 /// Cluster-scoped resources have no namespace in their path; single namespaced objects have one.
@@ -175,7 +207,24 @@ async fn read_object(
     decode::expect_kind(&call.resource, &mut value)?;
     let unknown = schema::prune(&call.resource.schema, &mut value);
     writer.check_fields(Origin::Body, &duplicates, &unknown)?;
+    check_types(&call.resource, &value)?;
     Ok(value)
+}
+
+/// 400: a built-in kind has no room for a value of this type.
+fn check_types(resource: &Resource, object: &Value) -> Result<(), ApiError> {
+    let (group_version, kind) = (&resource.group_version, &resource.kind);
+    let wrong = if resource.custom {
+        None
+    } else {
+        schema::builtin::wrong_type(group_version, kind, object)
+    };
+    wrong.map_or(Ok(()), |cause| {
+        Err(ApiError::bad_request(format!(
+            "{kind} in version {:?} cannot be handled as a {kind}: {}: {}",
+            group_version.version, cause.field, cause.message
+        )))
+    })
 }
 
 fn written_response(

@@ -23,7 +23,7 @@ pub(super) async fn post(
     call: &Call,
     body: RequestBody,
 ) -> Result<Response, ApiError> {
-    let options = WriteOptions::parse(&call.query)?;
+    let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     if !call.resource.offers("create") || (call.resource.namespaced && call.namespace.is_none()) {
         return Err(call.method_not_allowed());
     }
@@ -53,8 +53,12 @@ async fn virtual_resource(
         let name = meta::text(&object, "name").to_owned();
         return bind(core, &Call { name, ..pod_call(core, call)? }, &object).await;
     }
-    let review =
+    let mut review =
         core.auth.review(&call.resource.kind, call.namespace.as_deref(), &call.user, object)?;
+    // The only review that says when it was answered.
+    if call.resource.kind == "SelfSubjectReview" {
+        review["metadata"]["creationTimestamp"] = meta::seconds(core.clock.now()).into();
+    }
     Ok(respond::document(StatusCode::CREATED, call.output.format, &review))
 }
 
@@ -91,12 +95,15 @@ async fn post_subresource(
 async fn bind(core: &Core, call: &Call, object: &Value) -> Result<Response, ApiError> {
     let node = binding::node_of(object)?;
     let now = core.clock.now();
-    let edit = Edit::With(Box::new(move |pod| binding::bound(pod, &node, now)));
-    let writer = Writer::new(core, call, WriteOptions::parse(&call.query)?);
+    let edit = Edit::Unowned(Box::new(move |pod| binding::bound(pod, &node, now)));
+    let writer = Writer::new(core, call, WriteOptions::parse(&call.query, "CreateOptions")?);
     writer.update(Part::Whole, &edit).await?;
     let success = binding::success(StatusCode::CREATED);
     Ok(respond::document(StatusCode::CREATED, call.output.format, &success))
 }
+
+/// Owns the count of disruptions that evictions write into budgets.
+const PAYER: &str = "kube-apiserver";
 
 async fn evict(
     core: &Core,
@@ -127,9 +134,15 @@ async fn evict(
             subresource: "status".to_owned(),
             ..call.clone()
         };
-        Writer::new(core, &payer, options.clone()).update(Part::Status, &edit).await?;
+        let own = WriteOptions { field_manager: Some(PAYER.to_owned()), ..options.clone() };
+        Writer::new(core, &payer, own).update(Part::Status, &edit).await?;
     }
     let victim = Call { subresource: String::new(), ..call.clone() };
+    if !delete_options.dry_run {
+        let now = core.clock.now();
+        let edit = Edit::Unowned(Box::new(move |pod| Ok(eviction::announced(pod, now))));
+        Writer::new(core, &victim, options.clone()).update(Part::Status, &edit).await?;
+    }
     Writer::new(core, &victim, options).delete(&delete_options).await?;
     let success = binding::success(StatusCode::CREATED);
     Ok(respond::document(StatusCode::CREATED, call.output.format, &success))

@@ -16,6 +16,17 @@ use crate::status::ApiError;
 /// Deletions of a collection that run at once; enough to fill a group commit.
 const PARALLEL_DELETIONS: usize = 32;
 
+/// Says so when jobs go whose pods would stay behind, because that surprises.
+fn warn_of_orphans(call: &Call, options: &DeleteOptions, warnings: &mut Vec<String>) {
+    let unsaid = options.propagation.is_none() && options.orphan_dependents.is_none();
+    if unsaid && *call.resource.storage == *"jobs.batch" && !call.resource.custom {
+        warnings.push(ORPHANED_PODS.to_owned());
+    }
+}
+
+const ORPHANED_PODS: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background \
+    to remove them or set propagationPolicy=Orphan to suppress this warning";
+
 /// Answers a DELETE of one object.
 pub(super) async fn delete(
     core: &Core,
@@ -28,7 +39,8 @@ pub(super) async fn delete(
     let options = delete_options(call, body).await?;
     let writer = Writer::new(core, call, write_options_of(call, &options)?);
     let deleted = writer.delete(&options).await?;
-    let warnings = writer.into_warnings();
+    let mut warnings = writer.into_warnings();
+    warn_of_orphans(call, &options, &mut warnings);
     match deleted {
         Deleted::Pending(written) => {
             // Only the legacy way to ask tells the client to wait.
@@ -55,11 +67,21 @@ async fn delete_options(call: &Call, body: RequestBody) -> Result<DeleteOptions,
         return DeleteOptions::parse(&call.query, None);
     }
     let parsed = decode::parse(negotiate::input(&call.headers)?, &bytes)?;
+    let kind = parsed.value["kind"].as_str().unwrap_or("DeleteOptions");
+    if kind != "DeleteOptions" {
+        let version = parsed.value["apiVersion"].as_str().unwrap_or_default();
+        return Err(ApiError::unclassified(format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:110\""
+        )));
+    }
     DeleteOptions::parse(&call.query, Some(&parsed.value))
 }
 
 fn write_options_of(call: &Call, options: &DeleteOptions) -> Result<WriteOptions, ApiError> {
-    Ok(WriteOptions { dry_run: options.dry_run, ..WriteOptions::parse(&call.query)? })
+    Ok(WriteOptions {
+        dry_run: options.dry_run,
+        ..WriteOptions::parse(&call.query, "DeleteOptions")?
+    })
 }
 
 fn gone(call: &Call, last: &Value) -> Value {
@@ -103,13 +125,17 @@ pub(super) async fn delete_collection(
             Err(error) => return Err(error),
         }
     }
+    let mut warnings = Vec::new();
+    warn_of_orphans(call, &options, &mut warnings);
     let list = json!({
         "apiVersion": call.resource.group_version.to_string(),
         "kind": call.resource.list_kind,
         "metadata": { "resourceVersion": core.store.revision().to_string() },
         "items": items,
     });
-    Ok(respond::document(StatusCode::OK, call.output.format, &list))
+    let mut response = respond::document(StatusCode::OK, call.output.format, &list);
+    respond::add_warnings(&mut response, &warnings);
+    Ok(response)
 }
 
 async fn delete_one(

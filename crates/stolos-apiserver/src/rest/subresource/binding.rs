@@ -11,8 +11,14 @@ use crate::status::ApiError;
 pub(crate) fn node_of(binding: &Value) -> Result<String, ApiError> {
     let target = &binding["target"];
     let name = target["name"].as_str().unwrap_or_default();
-    if name.is_empty() || !matches!(target["kind"].as_str().unwrap_or_default(), "" | "Node") {
-        return Err(ApiError::bad_request("the target of a Binding must name a Node"));
+    if name.is_empty() {
+        return Err(ApiError::unclassified("target.name: Required value"));
+    }
+    let kind = target["kind"].as_str().unwrap_or_default();
+    if !matches!(kind, "" | "Node") {
+        return Err(ApiError::unclassified(format!(
+            "target.kind: Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\""
+        )));
     }
     Ok(name.to_owned())
 }

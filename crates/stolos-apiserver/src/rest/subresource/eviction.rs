@@ -4,6 +4,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::conditions;
 use crate::rest::meta;
 use crate::selector::LabelSelector;
 use crate::status::{ApiError, Cause};
@@ -50,7 +51,29 @@ pub(crate) fn charged(budget: &Value, pod: &str, now: Timestamp) -> Result<Value
         status["disruptedPods"] = json!({});
     }
     status["disruptedPods"][pod] = meta::seconds(now).into();
+    if status["disruptionsAllowed"] == 0 {
+        let (type_, reason) = ("DisruptionAllowed", "InsufficientPods");
+        conditions::set(&mut budget, type_, "False", reason, "", now);
+        observed(&mut budget, type_);
+    }
     Ok(budget)
+}
+
+/// Notes which generation of the budget a condition speaks of.
+fn observed(budget: &mut Value, type_: &str) {
+    let generation = budget["metadata"]["generation"].clone();
+    let conditions = budget["status"]["conditions"].as_array_mut().into_iter().flatten();
+    for condition in conditions.filter(|condition| condition["type"] == type_) {
+        condition["observedGeneration"] = generation.clone();
+    }
+}
+
+/// Returns the pod with the reason of its end, for whoever counts failures.
+pub(crate) fn announced(pod: &Value, now: Timestamp) -> Value {
+    let mut pod = pod.clone();
+    let reason = "EvictionByEvictionAPI";
+    conditions::set(&mut pod, "DisruptionTarget", "True", reason, "Eviction API: evicting", now);
+    pod
 }
 
 fn covers(budget: &Value, pod: &Value) -> bool {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::patch::{self, PatchError};
-use crate::registry::Scale;
+use crate::registry::{Resource, Scale};
 use crate::rest::decode;
 use crate::rest::meta;
 use crate::selector::LabelSelector;
@@ -48,6 +48,19 @@ pub(crate) fn scale_of(paths: &Scale, object: &Value) -> Value {
 pub(crate) fn edit_of_put(mut body: Value) -> Result<ScaleEdit, ApiError> {
     decode::expect_type(API_VERSION, "Scale", &mut body)?;
     Ok(ScaleEdit::Replace(body))
+}
+
+/// Returns what applying a Scale says about the object itself.
+pub(crate) fn config_of(paths: &Scale, resource: &Resource, scale: &Value) -> Value {
+    let mut config = json!({
+        "apiVersion": resource.group_version.to_string(),
+        "kind": resource.kind,
+        "metadata": scale["metadata"],
+    });
+    if let Some(replicas) = scale["spec"].get("replicas") {
+        set(&mut config, &paths.spec_replicas, replicas.clone());
+    }
+    config
 }
 
 impl ScaleEdit {

@@ -31,7 +31,7 @@ impl Writer<'_> {
         ownership: Ownership,
     ) -> Result<Written, ApiError> {
         if !matches!(meta::text(&object, "resourceVersion"), "" | "0") {
-            return Err(ApiError::bad_request(
+            return Err(ApiError::unclassified(
                 "resourceVersion should not be set on objects to be created",
             ));
         }
@@ -74,6 +74,9 @@ impl Writer<'_> {
             let reset = reset_fields(resource, Part::Main);
             managed_fields::update(&resource.schema, None, &mut object, &self.manager(), &reset);
         }
+        lifecycle::complete_create(resource, &mut object);
+        // Upstream's admission does this, so nobody owns what it fills in.
+        lifecycle::admit_pod(resource, &mut object);
         self.admit(Operation::Create, None, &mut object).await?;
         let name = meta::text(&object, "name").to_owned();
         if self.options.dry_run {

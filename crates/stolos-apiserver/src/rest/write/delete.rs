@@ -53,7 +53,8 @@ impl Writer<'_> {
         match lifecycle::decide_delete(self.resource(), &live, options, self.core.clock.now()) {
             Deletion::Remove if self.options.dry_run => Ok(Deleted::Gone(live)),
             Deletion::Remove => {
-                let last = self.remove(name, current.revision, live).await?;
+                let last = lifecycle::last_state(self.resource(), live, self.core.clock.now());
+                let last = self.remove(name, current.revision, last).await?;
                 Ok(Deleted::Gone(convert::served(self.resource(), &last)))
             }
             Deletion::Mark(next) if self.options.dry_run => {
@@ -67,20 +68,27 @@ impl Writer<'_> {
         }
     }
 
+    /// 409, which upstream words with the kind.
+    fn precondition_failed(&self, why: &str) -> ApiError {
+        let resource = self.resource();
+        ApiError::conflict(&resource.group_version.group, &resource.kind, &self.call.name, why)
+    }
+
     fn check_preconditions(&self, live: &Value, options: &DeleteOptions) -> Result<(), ApiError> {
         let uid = meta::text(live, "uid");
         if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
-            return Err(self.call.conflict(&format!(
-                "Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}"
+            return Err(self.precondition_failed(&format!(
+                "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have \
+                 been deleted and then recreated"
             )));
         }
         let version = meta::text(live, "resourceVersion");
         if let Some(wanted) =
             options.resource_version.as_deref().filter(|wanted| *wanted != version)
         {
-            return Err(self.call.conflict(&format!(
-                "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: \
-                 {version}"
+            return Err(self.precondition_failed(&format!(
+                "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record \
+                 ({version}). The object might have been modified"
             )));
         }
         Ok(())

@@ -32,6 +32,8 @@ pub(crate) enum Edit {
     },
     /// A change that a subresource computes.
     With(Compute),
+    /// A change that the server makes for a subresource, which leaves the owners of fields as they are.
+    Unowned(Compute),
 }
 
 /// What an edit made.
@@ -58,6 +60,7 @@ impl Edit {
         match self {
             Self::Replace(object) => Ok(Edited::Object(object.clone())),
             Self::With(compute) => compute(live).map(Edited::Object),
+            Self::Unowned(compute) => compute(live).map(Edited::Applied),
             Self::JsonPatch(operations) => {
                 check_operation_count(operations)?;
                 let mut object = live.clone();
@@ -89,10 +92,20 @@ impl Edit {
         }
     }
 
+    /// Tells whether this is a change to the stored object and not a whole new one.
+    pub(crate) fn is_patch(&self) -> bool {
+        match self {
+            Self::Replace(_) | Self::With(_) | Self::Unowned(_) | Self::Apply { .. } => false,
+            Self::JsonPatch(_) | Self::MergePatch(_) | Self::StrategicMergePatch(_) => true,
+        }
+    }
+
     /// Returns where strict decoding of the result looks for the blame.
     pub(crate) fn origin(&self) -> Origin {
         match self {
-            Self::Replace(_) | Self::With(_) | Self::Apply { .. } => Origin::Body,
+            Self::Replace(_) | Self::With(_) | Self::Unowned(_) | Self::Apply { .. } => {
+                Origin::Body
+            }
             Self::JsonPatch(_) | Self::MergePatch(_) | Self::StrategicMergePatch(_) => {
                 Origin::Patch
             }

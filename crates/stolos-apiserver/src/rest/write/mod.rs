@@ -147,10 +147,10 @@ impl<'a> Writer<'a> {
 
     fn invalid_fields(&self, old: Option<&Value>, object: &Value) -> Vec<Cause> {
         let resource = self.resource();
-        let mut causes = lifecycle::validate_metadata(resource, object);
-        if let Some(old) = old {
-            causes.extend(lifecycle::validate_metadata_update(old, object));
-        }
+        let mut causes = match old {
+            Some(old) => lifecycle::validate_metadata_update(resource, old, object),
+            None => lifecycle::validate_metadata(resource, object),
+        };
         let group_version = &resource.group_version;
         causes.extend(if resource.custom {
             schema::validate(&resource.schema, object, old)
@@ -170,7 +170,7 @@ impl<'a> Writer<'a> {
         if resource.custom {
             schema::default(&resource.schema, object);
         } else {
-            schema::builtin::default_object(&resource.group_version, &resource.kind, object);
+            schema::builtin::complete_object(&resource.group_version, &resource.kind, object);
         }
         if &*resource.storage == crd::STORAGE {
             crd::default(object);

@@ -10,8 +10,10 @@ use crate::managed_fields;
 use crate::rest::admission::Operation;
 use crate::rest::decode::{self, Origin};
 use crate::rest::lifecycle::{self, Part};
+use crate::rest::query::unreadable_number;
 use crate::rest::{convert, meta};
 use crate::schema;
+use crate::schema::causes;
 use crate::status::{ApiError, Cause};
 use crate::store::{CommitError, Expect, Version};
 
@@ -62,6 +64,12 @@ impl Writer<'_> {
                 let applied =
                     managed_fields::apply(&resource.schema, None, config, &manager, *force, &reset);
                 let object = applied?.unwrap_or_else(|| config.clone());
+                let uid = meta::text(&object, "uid");
+                if !uid.is_empty() {
+                    return Err(self.call.conflict(&format!(
+                        "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                    )));
+                }
                 if !meta::text(&object, "resourceVersion").is_empty() {
                     return Err(self.call.not_found());
                 }
@@ -92,12 +100,18 @@ impl Writer<'_> {
         let live = convert::served(resource, current);
         let reset = reset_fields(resource, part);
         let manager = self.manager();
+        if let Edit::Apply { config, .. } = edit {
+            let wanted = meta::text(config, "resourceVersion");
+            if !wanted.is_empty() && wanted != meta::text(&live, "resourceVersion") {
+                return Err(Failure::Final(self.call.conflict(MODIFIED)));
+            }
+        }
         let (new, ownership) = match edit.apply(resource, &live, &manager, reset)? {
             Edited::Object(object) => (object, Ownership::Manager),
             Edited::Applied(object) => (object, Ownership::Settled),
             Edited::Unchanged => return Ok(Written::Stored(Arc::clone(current))),
         };
-        self.check_identity(&live, &new)?;
+        self.check_identity(&live, &new, edit)?;
         let mut new = self.checked(new, edit)?;
         self.complete(&mut new);
         lifecycle::prepare_update(resource, part, &live, &mut new);
@@ -115,15 +129,23 @@ impl Writer<'_> {
         }
         let name = &self.call.name;
         let committed = if removes {
-            self.remove(name, current.revision, new).await
+            // Watchers see the last state that was stored; the client sees what its request made of it.
+            self.remove(name, current.revision, live).await.map(|_| Written::Dry(new))
         } else {
-            self.put(name, Expect::Revision(current.revision), new).await
+            let put = self.put(name, Expect::Revision(current.revision), new).await;
+            put.map(Written::Stored)
         };
         match committed {
-            Ok(version) => Ok(Written::Stored(version)),
+            Ok(written) => Ok(written),
             Err(CommitError::Conflict { .. } | CommitError::NotFound) => Err(Failure::Raced),
             Err(error) => Err(Failure::Final(self.commit_failed(name, &error))),
         }
+    }
+
+    fn invalid(&self, causes: Vec<Cause>) -> ApiError {
+        let resource = self.resource();
+        let group = &resource.group_version.group;
+        ApiError::invalid(group, &resource.kind, &self.call.name, causes)
     }
 
     /// Removes unknown fields and treats them as the request wishes; checks kind, name and namespace.
@@ -169,9 +191,14 @@ impl Writer<'_> {
     }
 
     /// Checks that the client means this very object in this very state, as far as it says.
-    fn check_identity(&self, live: &Value, new: &Value) -> Result<(), ApiError> {
+    fn check_identity(&self, live: &Value, new: &Value, edit: &Edit) -> Result<(), ApiError> {
         let uid = meta::text(new, "uid");
-        if !uid.is_empty() && uid != meta::text(live, "uid") {
+        let differs = uid != meta::text(live, "uid");
+        if differs && edit.is_patch() {
+            let cause = causes::invalid("metadata.uid", &uid.into(), "field is immutable");
+            return Err(self.invalid(vec![cause.clone(), cause]));
+        }
+        if !uid.is_empty() && differs {
             return Err(self.call.conflict(&format!(
                 "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
                 meta::text(live, "uid")
@@ -180,18 +207,15 @@ impl Writer<'_> {
         match meta::text(new, "resourceVersion") {
             "" | "0" if self.resource().unconditional_update => Ok(()),
             "" | "0" => {
+                let why = "must be specified for an update";
+                let cause = causes::invalid("metadata.resourceVersion", &0.into(), why);
+                // Upstream names the resource here, not the kind.
                 let resource = self.resource();
-                let cause = Cause {
-                    reason: "FieldValueInvalid".into(),
-                    message: "Invalid value: 0: must be specified for an update".into(),
-                    field: "metadata.resourceVersion".into(),
-                };
-                Err(ApiError::invalid(
-                    &resource.group_version.group,
-                    &resource.kind,
-                    &self.call.name,
-                    vec![cause],
-                ))
+                let (group, plural) = (&resource.group_version.group, &resource.plural);
+                Err(ApiError::invalid(group, plural, &self.call.name, vec![cause]))
+            }
+            version if version.parse::<u64>().is_err() => {
+                Err(ApiError::unclassified(unreadable_number(version)))
             }
             version if version != meta::text(live, "resourceVersion") => {
                 Err(self.call.conflict(MODIFIED))

@@ -7,6 +7,7 @@ mod defaults;
 mod immutable;
 mod models;
 mod normal;
+mod presence;
 mod topology;
 mod validation;
 
@@ -15,9 +16,10 @@ use schemars::{JsonSchema, SchemaGenerator};
 
 use super::SchemaRef;
 
-pub use defaults::default_object;
+pub use defaults::{complete_object, default_object};
 pub use models::model;
-pub use validation::validate;
+pub use presence::Presence;
+pub use validation::{validate, wrong_type};
 
 /// One built-in kind in one version.
 struct Kind {

@@ -7,7 +7,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use super::topology;
+use super::{presence, topology};
 use crate::schema::{Schema, SchemaRef, Type};
 
 /// Models generated so far, and the nodes handed out for them. Never locked while a node is read.
@@ -63,6 +63,7 @@ impl Models {
         let mut schema = self.convert(&definition, name);
         schema.model = Some(name.into());
         schema.atomic |= topology::is_atomic_model(name);
+        schema.presence = presence::of(name);
         specialise(&mut schema, name);
         schema
     }

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
+use super::presence::is_dropped;
 use crate::schema::quantity::Quantity;
 use crate::schema::{Schema, Type};
 
-/// Drops nulls, which mean the same as absence, and writes quantities in canonical form.
+/// Drops nulls and those zeros that mean the same as absence, and writes quantities in canonical form.
 pub(super) fn normalise(schema: &Schema, value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -24,7 +25,7 @@ pub(super) fn normalise(schema: &Schema, value: &mut Value) {
             for child in fields.values_mut().filter(|child| is_text_map && child.is_null()) {
                 *child = "".into();
             }
-            fields.retain(|_, child| !child.is_null());
+            fields.retain(|name, child| !is_dropped(schema, name, child));
         }
         Value::Array(items) => {
             let Some(schema) = &schema.items else { return };

@@ -76,7 +76,7 @@ pub(super) fn is_optional(model: &str, field: &str) -> bool {
 }
 
 /// Drops the part of a model's name that all API types share: `core.v1.PodSpec`, `meta.v1.ObjectMeta`.
-fn short(model: &str) -> &str {
+pub(super) fn short(model: &str) -> &str {
     for prefix in ["io.k8s.api.", "io.k8s.apimachinery.pkg.apis."] {
         if let Some(rest) = model.strip_prefix(prefix) {
             return rest;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::immutable;
 use crate::names::GroupVersion;
 use crate::schema::causes::{duplicate, invalid, not_found, not_supported, required};
-use crate::schema::validate::walk;
+use crate::schema::validate::{is_unset, walk};
 use crate::status::Cause;
 
 /// Checks a defaulted object of a built-in kind; `old` is the state that an update replaces.
@@ -23,15 +23,41 @@ pub fn validate(
     old: Option<&Value>,
 ) -> Vec<Cause> {
     let group = group_version.group.as_str();
-    let mut causes = check_shape(group_version, kind, new, old);
-    if !causes.is_empty() {
-        return causes; // What follows assumes values of the right types.
+    let shape = check_shape(group_version, kind, new, old);
+    if shape.iter().any(|cause| cause.reason == WRONG_TYPE) {
+        return shape; // What follows assumes values of the right types.
     }
+    if kind == "CustomResourceDefinition" {
+        return Vec::new(); // They have validation of their own.
+    }
+    let mut causes = Vec::new();
     check_meaning(group, kind, new, &mut causes);
+    // Where both find something, the rule of the kind says it better than its schema.
+    let said: BTreeSet<String> = causes.iter().map(|cause| cause.field.clone()).collect();
+    causes.extend(shape.into_iter().filter(|cause| !said.contains(&cause.field)));
     if let Some(old) = old {
         immutable::check(group, kind, new, old, &mut causes);
     }
     causes
+}
+
+/// Reason of values whose type does not fit the field.
+const WRONG_TYPE: &str = "FieldValueTypeInvalid";
+
+/// Finds a value whose type does not fit its field. Decoders of upstream stumble over such a value, so it is an error
+/// of the request and not one of the object.
+#[must_use]
+pub fn wrong_type(group_version: &GroupVersion, kind: &str, object: &Value) -> Option<Cause> {
+    let find = |object: &Value| {
+        let causes = check_shape(group_version, kind, object, None);
+        causes.into_iter().find(|cause| cause.reason == WRONG_TYPE)
+    };
+    find(object)?;
+    // Nulls fit every field; only objects that look wrong are worth a copy without them.
+    let schema = super::kind(&group_version.group, &group_version.version, kind)?;
+    let mut object = object.clone();
+    super::normal::normalise(&schema, &mut object);
+    find(&object)
 }
 
 fn check_shape(
@@ -45,15 +71,17 @@ fn check_shape(
         return causes;
     };
     let Some(fields) = new.as_object() else { return causes };
-    for field in schema.required.iter().filter(|field| !fields.contains_key(*field)) {
-        causes.push(required(field, ""));
-    }
+    let missing = |field: &&String| fields.get(*field).is_some_and(|value| value == "");
+    causes.extend(schema.required.iter().filter(missing).map(|field| required(field, "")));
     for (name, value) in fields.iter().filter(|(name, _)| *name != "metadata") {
         let Some(known) = schema.properties.get(name) else { continue };
+        if is_unset(&schema, name, value) {
+            continue;
+        }
         let mut found = Vec::new();
         walk(known, name, value, old.and_then(|old| old.get(name)), &mut found);
         // Controllers report what they know; only the shape of a status matters.
-        found.retain(|cause| name != "status" || cause.reason == "FieldValueTypeInvalid");
+        found.retain(|cause| name != "status" || cause.reason == WRONG_TYPE);
         causes.extend(found);
     }
     causes
@@ -64,25 +92,42 @@ fn check_meaning(group: &str, kind: &str, new: &Value, causes: &mut Vec<Cause>) 
     match (group, kind) {
         ("", "Pod") => check_pod(spec, "spec", BTreeSet::new(), causes),
         ("", "ReplicationController") => {
+            if spec["selector"].as_object().is_none_or(Map::is_empty) {
+                causes.push(required("spec.selector", ""));
+            }
             check_replicas(spec, causes);
             if spec["template"].is_object() {
-                check_template(spec, &["Always"], causes);
+                check_template(spec, "spec", causes);
+            } else {
+                causes.push(required("spec.template", ""));
             }
         }
         ("apps", "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet") => {
             check_replicas(spec, causes);
             check_selector(kind, spec, causes);
-            check_template(spec, &["Always"], causes);
+            check_template(spec, "spec", causes);
         }
-        ("batch", "Job") => check_template(spec, &["Never", "OnFailure"], causes),
+        ("batch", "Job") => check_job(spec, "spec", causes),
         ("batch", "CronJob") => {
-            let before = causes.len();
-            check_template(&spec["jobTemplate"]["spec"], &["Never", "OnFailure"], causes);
-            for cause in &mut causes[before..] {
-                cause.field = format!("spec.jobTemplate.{}", cause.field);
-            }
             check_text(spec, "schedule", "spec.schedule", causes);
+            check_job(&spec["jobTemplate"]["spec"], "spec.jobTemplate.spec", causes);
         }
+        ("apps", "ControllerRevision") if new["data"].is_null() => {
+            causes.push(required("data", "data is mandatory"));
+        }
+        ("", "PodTemplate") => {
+            check_pod(&new["template"]["spec"], "template.spec", BTreeSet::new(), causes);
+        }
+        ("networking.k8s.io", "Ingress") => {
+            if spec["defaultBackend"].is_null() && list(spec, "rules").next().is_none() {
+                let why = "either `defaultBackend` or `rules` must be specified";
+                causes.push(invalid("spec", &Value::Null, why));
+            }
+        }
+        ("networking.k8s.io", "IngressClass") => {
+            check_text(spec, "controller", "spec.controller", causes);
+        }
+        ("node.k8s.io", "RuntimeClass") => check_handler(new, causes),
         ("", "Service") => check_service(spec, causes),
         ("", "ConfigMap") => check_data(new, &["data", "binaryData"], causes),
         ("", "Secret") => check_secret(new, causes),
@@ -91,14 +136,30 @@ fn check_meaning(group: &str, kind: &str, new: &Value, causes: &mut Vec<Cause>) 
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => check_rules(kind, new, causes),
         ("rbac.authorization.k8s.io", _) => check_binding(kind, new, causes),
         ("coordination.k8s.io", "Lease") => check_lease(spec, causes),
-        ("autoscaling", "HorizontalPodAutoscaler") => {
-            let (least, most) = (&spec["minReplicas"], &spec["maxReplicas"]);
-            if most.as_i64() < least.as_i64() {
-                let why = "must be greater than or equal to `minReplicas`";
-                causes.push(invalid("spec.maxReplicas", most, why));
-            }
-        }
+        ("autoscaling", "HorizontalPodAutoscaler") => check_autoscaler(spec, causes),
         _ => {}
+    }
+}
+
+fn check_autoscaler(spec: &Value, causes: &mut Vec<Cause>) {
+    let most = spec["maxReplicas"].as_i64().unwrap_or(0);
+    if most < 1 {
+        causes.push(invalid("spec.maxReplicas", &most.into(), "must be greater than 0"));
+    }
+    if spec["minReplicas"].as_i64().is_some_and(|least| most < least) {
+        let why = "must be greater than or equal to `minReplicas`";
+        causes.push(invalid("spec.maxReplicas", &most.into(), why));
+    }
+    for field in ["kind", "name"] {
+        let path = format!("spec.scaleTargetRef.{field}");
+        check_text(&spec["scaleTargetRef"], field, &path, causes);
+    }
+}
+
+fn check_handler(class: &Value, causes: &mut Vec<Cause>) {
+    let handler = class["handler"].as_str().unwrap_or_default();
+    if !is_label(handler) {
+        causes.push(invalid("handler", &handler.into(), LABEL_TEXT));
     }
 }
 
@@ -129,10 +190,17 @@ fn check_replicas(spec: &Value, causes: &mut Vec<Cause>) {
 fn check_selector(kind: &str, spec: &Value, causes: &mut Vec<Cause>) {
     let selector = &spec["selector"];
     let empty = |field: &str| selector[field].as_object().is_none_or(Map::is_empty);
-    if empty("matchLabels") && selector["matchExpressions"].as_array().is_none_or(Vec::is_empty) {
+    let absent = selector.is_null();
+    if absent && kind != "DaemonSet" {
+        causes.push(required("spec.selector", ""));
+    }
+    if !absent
+        && empty("matchLabels")
+        && selector["matchExpressions"].as_array().is_none_or(Vec::is_empty)
+    {
         let why = format!("empty selector is invalid for {}", kind.to_lowercase());
         causes.push(invalid("spec.selector", selector, &why));
-    } else if !selects(selector, &spec["template"]["metadata"]["labels"]) {
+    } else if absent || !selects(selector, &spec["template"]["metadata"]["labels"]) {
         let labels = &spec["template"]["metadata"]["labels"];
         let why = "`selector` does not match template `labels`";
         causes.push(invalid("spec.template.metadata.labels", labels, why));
@@ -160,17 +228,35 @@ fn selects(selector: &Value, labels: &Value) -> bool {
         })
 }
 
+/// Checks the spec of a Job; its pods end, so they cannot always be started again.
+fn check_job(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
+    let pod = &spec["template"]["spec"];
+    check_pod(pod, &format!("{path}.template.spec"), BTreeSet::new(), causes);
+    let policy = pod["restartPolicy"].as_str().unwrap_or("Always");
+    let field = format!("{path}.template.spec.restartPolicy");
+    match policy {
+        "OnFailure" | "Never" => {}
+        "Always" => {
+            causes.push(required(&field, "valid values: \"OnFailure\", \"Never\""));
+        }
+        other => {
+            let allowed = ["OnFailure", "Never"].map(Value::from);
+            causes.push(not_supported(&field, &other.into(), &allowed));
+        }
+    }
+}
+
 /// Checks `template` of a workload's spec.
-fn check_template(spec: &Value, restart_policies: &[&str], causes: &mut Vec<Cause>) {
+fn check_template(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
     let pod = &spec["template"]["spec"];
     // Pods of a StatefulSet get a volume for each of its claims.
     let claims = list(spec, "volumeClaimTemplates");
     let claims = claims.filter_map(|claim| claim["metadata"]["name"].as_str()).collect();
-    check_pod(pod, "spec.template.spec", claims, causes);
+    check_pod(pod, &format!("{path}.template.spec"), claims, causes);
     let policy = &pod["restartPolicy"];
-    if policy.is_string() && !restart_policies.iter().any(|allowed| policy == allowed) {
-        let allowed: Vec<Value> = restart_policies.iter().map(|allowed| json!(allowed)).collect();
-        causes.push(not_supported("spec.template.spec.restartPolicy", policy, &allowed));
+    if policy.is_string() && policy != "Always" {
+        let field = format!("{path}.template.spec.restartPolicy");
+        causes.push(not_supported(&field, policy, &["Always".into()]));
     }
 }
 
@@ -259,6 +345,15 @@ fn check_secret(secret: &Value, causes: &mut Vec<Cause>) {
         "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
         "kubernetes.io/dockercfg" => &[".dockercfg"],
         "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
+        "kubernetes.io/basic-auth" => {
+            // Either will do.
+            let keys = ["username", "password"];
+            if keys.iter().any(|key| secret["data"].get(key).is_some()) {
+                &[]
+            } else {
+                &["username", "password"]
+            }
+        }
         "kubernetes.io/service-account-token" => {
             const ACCOUNT: &str = "kubernetes.io/service-account.name";
             if secret["metadata"]["annotations"][ACCOUNT].as_str().is_none_or(str::is_empty) {
@@ -276,13 +371,23 @@ fn check_secret(secret: &Value, causes: &mut Vec<Cause>) {
 /// Checks the keys and the total size of ConfigMap and Secret data.
 fn check_data(object: &Value, fields: &[&str], causes: &mut Vec<Cause>) {
     const MAX_BYTES: usize = 1 << 20;
+    const MAX_KEY: usize = 253;
     static KEY: LazyLock<Regex> =
         LazyLock::new(|| Regex::new("^[-._a-zA-Z0-9]+$").expect("a fixed pattern compiles"));
     let mut n_bytes = 0;
     for field in fields {
         for (key, value) in object[field].as_object().into_iter().flatten() {
             n_bytes += value.as_str().map_or(0, str::len);
-            if !KEY.is_match(key) {
+            if key == "." || key == ".." {
+                let why = format!("must not be '{key}'");
+                causes.push(invalid(&format!("{field}[{key}]"), &key.as_str().into(), &why));
+            } else if key.len() > MAX_KEY {
+                let why = format!("must be no more than {MAX_KEY} characters");
+                causes.push(invalid(&format!("{field}[{key}]"), &key.as_str().into(), &why));
+            } else if *field == "data" && object["binaryData"].get(key).is_some() {
+                let why = "duplicate of key present in binaryData";
+                causes.push(invalid(&format!("{field}[{key}]"), &key.as_str().into(), why));
+            } else if !KEY.is_match(key) {
                 let why = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. \
                            'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
                 causes.push(invalid(&format!("{field}[{key}]"), &key.as_str().into(), why));
@@ -290,9 +395,13 @@ fn check_data(object: &Value, fields: &[&str], causes: &mut Vec<Cause>) {
         }
     }
     // Base64 makes four characters of three bytes.
-    let most = if fields.contains(&"binaryData") { MAX_BYTES } else { MAX_BYTES / 3 * 4 + 4 };
+    let (most, field) = if fields.contains(&"binaryData") {
+        (MAX_BYTES, "[]") // Upstream has no name for the whole of a ConfigMap.
+    } else {
+        (MAX_BYTES / 3 * 4 + 4, "data")
+    };
     if n_bytes > most {
-        causes.push(crate::schema::causes::too_long(fields[0], MAX_BYTES as u64));
+        causes.push(crate::schema::causes::too_long(field, MAX_BYTES as u64));
     }
 }
 
@@ -346,21 +455,42 @@ fn check_binding(kind: &str, binding: &Value, causes: &mut Vec<Cause>) {
     let allowed: &[&str] =
         if kind == "RoleBinding" { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
     let role = &binding["roleRef"];
-    if !allowed.iter().any(|allowed| role["kind"] == *allowed) {
-        let allowed: Vec<Value> = allowed.iter().map(|allowed| json!(allowed)).collect();
-        causes.push(not_supported("roleRef.kind", &role["kind"], &allowed));
-    }
+    check_choice(role, "apiGroup", "roleRef", &[RBAC], causes);
+    check_choice(role, "kind", "roleRef", allowed, causes);
     check_text(role, "name", "roleRef.name", causes);
     for (index, subject) in list(binding, "subjects").enumerate() {
-        check_text(subject, "name", &format!("subjects[{index}].name"), causes);
-        let is_account = subject["kind"] == "ServiceAccount";
-        if is_account && kind == "ClusterRoleBinding" {
-            check_text(subject, "namespace", &format!("subjects[{index}].namespace"), causes);
+        let path = format!("subjects[{index}]");
+        check_text(subject, "name", &format!("{path}.name"), causes);
+        match subject["kind"].as_str().unwrap_or_default() {
+            "ServiceAccount" => {
+                check_choice(subject, "apiGroup", &path, &[""], causes);
+                if kind == "ClusterRoleBinding" {
+                    check_text(subject, "namespace", &format!("{path}.namespace"), causes);
+                }
+            }
+            "User" | "Group" => check_choice(subject, "apiGroup", &path, &[RBAC], causes),
+            _ => {
+                let kinds = ["ServiceAccount", "User", "Group"];
+                check_choice(subject, "kind", &path, &kinds, causes);
+            }
         }
-        if is_account && subject["apiGroup"].as_str().is_some_and(|group| !group.is_empty()) {
-            let field = format!("subjects[{index}].apiGroup");
-            causes.push(not_supported(&field, &subject["apiGroup"], &[json!("")]));
-        }
+    }
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// Asks for one of several texts.
+fn check_choice(
+    object: &Value,
+    field: &str,
+    path: &str,
+    choices: &[&str],
+    causes: &mut Vec<Cause>,
+) {
+    let found = object[field].as_str().unwrap_or_default();
+    if !choices.contains(&found) {
+        let choices: Vec<Value> = choices.iter().map(|choice| (*choice).into()).collect();
+        causes.push(not_supported(&format!("{path}.{field}"), &found.into(), &choices));
     }
 }
 
@@ -375,20 +505,25 @@ fn check_text(object: &Value, field: &str, path: &str, causes: &mut Vec<Cause>) 
     }
 }
 
-fn check_label(name: &Value, path: &str, causes: &mut Vec<Cause>) {
+const LABEL_TEXT: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and \
+     must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
+     '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+
+fn is_label(text: &str) -> bool {
     static LABEL: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new("^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$").expect("a fixed pattern compiles")
     });
+    LABEL.is_match(text)
+}
+
+fn check_label(name: &Value, path: &str, causes: &mut Vec<Cause>) {
     let text = name.as_str().unwrap_or_default();
     if text.is_empty() {
         causes.push(required(path, ""));
     } else if text.len() > 63 {
         causes.push(invalid(path, name, "must be no more than 63 bytes"));
-    } else if !LABEL.is_match(text) {
-        let why = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must \
-                   start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for \
-                   validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
-        causes.push(invalid(path, name, why));
+    } else if !is_label(text) {
+        causes.push(invalid(path, name, LABEL_TEXT));
     }
 }
 

@@ -70,8 +70,7 @@ pub(super) const PRINTERS: &[Printer] = &[
             Heading::integer("Value", "Priority of pods of this class."),
             Heading::boolean("Global-Default", "Pods without a class belong to this one."),
             AGE,
-            Heading::string("PreemptionPolicy", "Whether pods of this class displace others.")
-                .wide(),
+            Heading::string("PreemptionPolicy", "Whether pods of this class displace others."),
         ],
         cells: |object, now| {
             vec![

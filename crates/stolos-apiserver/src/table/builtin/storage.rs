@@ -108,19 +108,6 @@ pub(super) const PRINTERS: &[Printer] = &[
         ],
         cells: driver,
     },
-    Printer {
-        group: GROUP,
-        kind: "CSIStorageCapacity",
-        columns: &[
-            NAME,
-            Heading::string("StorageClassName", "Class that the room is for."),
-            Heading::string("Capacity", "How much room there is."),
-        ],
-        cells: |object, _| {
-            let room = scalar(at(object, "capacity"));
-            vec![name(object), text(object, "storageClassName").into(), or(&room, UNSET).into()]
-        },
-    },
 ];
 
 fn volume(volume: &Value, now: Timestamp) -> Vec<Value> {

@@ -6,7 +6,20 @@ use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
 use super::normal::normalise;
+use super::presence;
 use crate::names::GroupVersion;
+
+/// Brings an object of a built-in kind into the form that clients read: defaults, and what is never left out.
+pub fn complete_object(group_version: &GroupVersion, kind: &str, object: &mut Value) {
+    let schema = super::kind(&group_version.group, &group_version.version, kind);
+    if let Some(schema) = &schema {
+        presence::fill_structures(schema, object);
+    }
+    default_object(group_version, kind, object);
+    if let Some(schema) = &schema {
+        presence::fill(schema, object);
+    }
+}
 
 /// Brings a built-in object into canonical form and fills in what kube-apiserver fills in. Doing it twice changes nothing.
 ///
@@ -37,6 +50,9 @@ pub fn default_object(group_version: &GroupVersion, kind: &str, object: &mut Val
             let spec = object_in(object, "spec");
             fill(spec, "persistentVolumeReclaimPolicy", "Retain");
             fill(spec, "volumeMode", "Filesystem");
+            if let Some(path) = spec.get_mut("hostPath").filter(|path| path.is_object()) {
+                fill_absent(path, "type", "");
+            }
             fill(object_in(object, "status"), "phase", "Pending");
         }
         ("", "PersistentVolumeClaim") => claim(object),
@@ -66,6 +82,9 @@ fn small_kinds(group: &str, kind: &str, object: &mut Value) {
                 fill_absent(port, "name", "");
                 fill(port, "protocol", "TCP");
             }
+        }
+        ("", "LimitRange") => {
+            items(object_in(object, "spec"), "limits").for_each(limits_of_containers);
         }
         ("storage.k8s.io", "StorageClass") => {
             fill(object, "reclaimPolicy", "Delete");
@@ -122,6 +141,19 @@ pub(super) fn items<'a>(object: &'a mut Value, field: &str) -> impl Iterator<Ite
     list.filter(|item| item.is_object())
 }
 
+/// What a container gets by default follows from what it may have.
+fn limits_of_containers(limit: &mut Value) {
+    if limit["type"] != "Container" {
+        return;
+    }
+    for (from, to) in [("max", "default"), ("default", "defaultRequest"), ("min", "defaultRequest")]
+    {
+        for (resource, quantity) in limit[from].as_object().cloned().unwrap_or_default() {
+            fill(object_in(limit, to), &resource, quantity);
+        }
+    }
+}
+
 fn replication_controller(object: &mut Value) {
     let spec = object_in(object, "spec");
     fill(spec, "replicas", 1);
@@ -131,6 +163,15 @@ fn replication_controller(object: &mut Value) {
             fill(spec, "selector", labels);
         }
         pod::default_template(&mut spec["template"]);
+        take_labels_of_template(object);
+    }
+}
+
+/// An object of an old kind without labels takes those of its pods.
+fn take_labels_of_template(object: &mut Value) {
+    let labels = object["spec"]["template"]["metadata"]["labels"].clone();
+    if labels.as_object().is_some_and(|labels| !labels.is_empty()) {
+        fill(object_in(object, "metadata"), "labels", labels);
     }
 }
 
@@ -251,8 +292,6 @@ fn stateful_set(spec: &mut Value) {
 }
 
 fn job(object: &mut Value) {
-    let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let spec = object_in(object, "spec");
     if spec.get("completions").is_none() && spec.get("parallelism").is_none() {
         fill(spec, "completions", 1);
@@ -266,22 +305,9 @@ fn job(object: &mut Value) {
     let policy =
         if spec.get("podFailurePolicy").is_some() { "Failed" } else { "TerminatingOrFailed" };
     fill(spec, "podReplacementPolicy", policy);
-    if spec["manualSelector"] == false
-        && let Some(fields) = spec.as_object_mut()
-    {
-        fields.remove("manualSelector");
-    }
     let Some(template) = spec.get_mut("template") else { return };
     pod::default_template(template);
-    if !uid.is_empty() && spec["manualSelector"] != true && spec.get("selector").is_none() {
-        // Pods of a job carry its uid, so that jobs of the same name never share pods.
-        let labels = object_in(object_in(&mut spec["template"], "metadata"), "labels");
-        for prefix in ["", "batch.kubernetes.io/"] {
-            fill(labels, &format!("{prefix}controller-uid"), uid.as_str());
-            fill(labels, &format!("{prefix}job-name"), name.as_str());
-        }
-        spec["selector"] = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}});
-    }
+    take_labels_of_template(object);
 }
 
 fn cron_job(object: &mut Value) {

@@ -79,13 +79,6 @@ fn kinds_get_their_defaults() {
             json!({"kubernetes.io/metadata.name": "x"}),
         ),
         ("v1", "ConfigMap", json!({"data": {"a": null}}), "", json!({"data": {"a": ""}})),
-        (
-            "batch/v1",
-            "Job",
-            json!({"metadata": {"uid": "u", "name": "j"}, "spec": {"template": {"spec": {}}}}),
-            "/spec/selector",
-            json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}),
-        ),
         ("batch/v1", "Job", json!({"spec": {"parallelism": 2}}), "/spec/completions", json!(null)),
         ("batch/v1", "CronJob", json!({"spec": {}}), "/spec/failedJobsHistoryLimit", json!(1)),
         (

@@ -1,13 +1,13 @@
 use serde_json::{Value, json};
 
-use super::super::default_object;
+use super::super::complete_object;
 use super::*;
 
 fn texts(api_version: &str, kind: &str, new: &Value, old: Option<&Value>) -> Vec<String> {
     let gv = GroupVersion::parse(api_version);
     let complete = |object: &Value| {
         let mut object = object.clone();
-        default_object(&gv, kind, &mut object);
+        complete_object(&gv, kind, &mut object);
         object
     };
     let old = old.map(complete);
@@ -47,7 +47,6 @@ fn deployments_are_checked_with_the_texts_of_kube_apiserver() {
             json!(-1),
             "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
         ),
-        ("/spec/selector", json!(null), "spec.selector: Required value"),
         (
             "/spec/selector",
             json!({}),
@@ -93,6 +92,12 @@ fn deployments_are_checked_with_the_texts_of_kube_apiserver() {
         let broken = with(deployment(), pointer, value);
         assert_eq!(texts("apps/v1", "Deployment", &broken, None), [want]);
     }
+    let empty = [
+        "spec.selector: Required value",
+        "spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`",
+        "spec.template.spec.containers: Required value",
+    ];
+    assert_eq!(texts("apps/v1", "Deployment", &json!({}), None), empty);
 }
 
 #[test]
@@ -242,7 +247,7 @@ fn anything_can_be_validated() {
             json!({"spec": 1, "rules": {}, "data": []}),
         ] {
             let mut object = object;
-            default_object(&gv, known.kind, &mut object);
+            complete_object(&gv, known.kind, &mut object);
             let _ = validate(&gv, known.kind, &object, Some(&object));
         }
     }
