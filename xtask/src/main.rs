@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 mod ci;
 mod clients;
+mod differential;
 mod kubernetes;
 mod layers;
 mod orphans;
@@ -55,6 +56,9 @@ enum Command {
     },
     /// Fetches and compiles what the tests with other people's clients need: Go, Python, a chart
     Clients,
+    /// Records what a real API server answers, for the differential tests
+    #[command(subcommand)]
+    Differential(differential::Command),
     /// Builds and runs real Kubernetes API servers for the tests
     #[command(subcommand)]
     Kubernetes(kubernetes::Command),
@@ -70,6 +74,7 @@ fn main() -> anyhow::Result<()> {
             protobuf_table::run(&modules, &version, check)
         }
         Command::Clients => clients::prepare(),
+        Command::Differential(command) => differential::run(command),
         Command::Kubernetes(command) => kubernetes::run(command),
     }
 }

@@ -5,6 +5,7 @@
 mod access;
 mod crash;
 mod crds;
+mod differential;
 mod events;
 mod garbage;
 mod harness;
