@@ -63,7 +63,8 @@ pub(crate) fn duplicate(field: &str, value: &Value) -> Cause {
 
 /// `Too long: may not be more than 5 bytes`.
 pub(crate) fn too_long(field: &str, most: u64) -> Cause {
-    let why = format!("may not be more than {most} bytes");
+    let noun = if most == 1 { "byte" } else { "bytes" };
+    let why = format!("may not be more than {most} {noun}");
     cause("FieldValueTooLong", field, without_value("Too long", &why))
 }
 

@@ -50,22 +50,21 @@ pub struct Constraints {
 impl Constraints {
     /// Checks everything that needs no other schema; the parent combines [`Constraints::all_of`] and its siblings.
     pub(super) fn check(&self, path: &str, value: &Value, causes: &mut Vec<Cause>) {
-        if !self.enumeration.is_empty() && !self.enumeration.contains(value) {
-            causes.push(not_supported(path, value, &self.enumeration));
-        }
         match value {
             Value::Number(number) => self.check_number(path, number, causes),
             Value::String(text) => self.check_text(path, text, causes),
             Value::Array(items) => {
-                let few = |least| format!("{path} in body should have at least {least} items");
-                check_size(path, items.len(), (self.min_items, self.max_items), few, value, causes);
+                let limits = (self.min_items, self.max_items);
+                check_size(path, items.len(), limits, "items", causes);
             }
             Value::Object(fields) => {
-                let few = |least| format!("{path} in body should have at least {least} properties");
                 let limits = (self.min_properties, self.max_properties);
-                check_size(path, fields.len(), limits, few, value, causes);
+                check_size(path, fields.len(), limits, "properties", causes);
             }
             Value::Null | Value::Bool(_) => {}
+        }
+        if !self.enumeration.is_empty() && !self.enumeration.contains(value) {
+            causes.push(not_supported(path, value, &self.enumeration));
         }
     }
 
@@ -77,6 +76,11 @@ impl Constraints {
                 &format!("{path} in body {why}"),
             ));
         };
+        if let Some(factor) = &self.multiple_of
+            && !is_multiple(number, factor)
+        {
+            fail(format!("should be a multiple of {factor}"));
+        }
         if let Some(least) = &self.minimum {
             let order = compare(number, least);
             if order.is_lt() || (self.exclusive_minimum && order.is_eq()) {
@@ -91,32 +95,23 @@ impl Constraints {
                 fail(format!("should be less than{or_equal} {most}"));
             }
         }
-        if let Some(factor) = &self.multiple_of
-            && !is_multiple(number, factor)
-        {
-            fail(format!("should be a multiple of {factor}"));
-        }
     }
 
+    /// Of what is wrong with a text, only the first is said.
     fn check_text(&self, path: &str, text: &str, causes: &mut Vec<Cause>) {
         let length = text.chars().count() as u64;
-        if let Some(most) = self.max_length
-            && length > most
-        {
-            causes.push(too_long(path, most));
-        }
         let mut fail = |why: String| {
             causes.push(invalid(path, &text.into(), &format!("{path} in body should {why}")));
         };
-        if let Some(least) = self.min_length
-            && length < least
-        {
-            fail(format!("be at least {least} chars long"));
-        }
-        if let Some((source, regex)) = &self.pattern
-            && !regex.is_match(text)
-        {
-            fail(format!("match '{source}'"));
+        match (self.max_length, self.min_length, &self.pattern) {
+            (Some(most), _, _) if length > most => causes.push(too_long(path, most)),
+            (_, Some(least), _) if length < least => {
+                fail(format!("be at least {least} chars long"));
+            }
+            (_, _, Some((source, regex))) if !regex.is_match(text) => {
+                fail(format!("match '{source}'"));
+            }
+            _ => {}
         }
     }
 }
@@ -125,14 +120,14 @@ fn check_size(
     path: &str,
     size: usize,
     (least, most): (Option<u64>, Option<u64>),
-    few: impl Fn(u64) -> String,
-    value: &Value,
+    of: &str,
     causes: &mut Vec<Cause>,
 ) {
     if let Some(least) = least
         && (size as u64) < least
     {
-        causes.push(invalid(path, value, &few(least)));
+        let why = format!("{path} in body should have at least {least} {of}");
+        causes.push(invalid(path, &size.into(), &why));
     }
     if let Some(most) = most
         && size as u64 > most

@@ -26,7 +26,7 @@ pub use cel::Rule;
 pub use constraints::Constraints;
 pub use defaulting::default;
 pub use prune::prune;
-pub use validate::validate;
+pub use validate::{validate, validate_noting};
 
 /// A shared, possibly recursive schema node. Built once, at the latest when first read, then only read.
 #[derive(Clone)]

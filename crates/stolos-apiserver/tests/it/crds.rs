@@ -94,7 +94,7 @@ async fn a_wrong_definition_is_refused() {
     assert_eq!((status, &body["reason"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("Invalid")));
     let fields: Vec<&Value> =
         body["details"]["causes"].as_array().unwrap().iter().map(|c| &c["field"]).collect();
-    assert_eq!(fields, ["metadata.name", "spec.versions"]);
+    assert_eq!(fields, ["metadata.name", "spec.versions", "status.storedVersions"]);
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn a_schema_that_is_not_structural_is_refused_where_it_is_wrong() {
     let (status, body) = cluster.send(Method::POST, DEFINITIONS, Some(crd)).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
     let field = body["details"]["causes"][0]["field"].as_str().unwrap();
-    let want = "spec.versions[0].schema.openAPIV3Schema.properties[spec].properties[color].type";
+    let want = "spec.validation.openAPIV3Schema.properties[spec].properties[color].type";
     assert_eq!(field, want);
 }
 
@@ -243,4 +243,48 @@ async fn definitions_are_served_again_after_a_restart() {
     let cluster = Cluster::start_on(store, Options { controllers, ..Options::default() }).await;
     assert!(is_served(&cluster, "widgets").await, "from the very first request on");
     assert!(cluster.exists("/apis/example.com/v1/namespaces/default/widgets/w").await);
+}
+
+#[tokio::test]
+async fn an_update_may_keep_what_breaks_a_rule_and_is_warned() {
+    let cluster = Cluster::start().await;
+    create(&cluster, widgets()).await;
+    let path = "/apis/example.com/v1/namespaces/default/widgets";
+    let widget = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"},
+        "spec": {"color": "red"}});
+    cluster.ok(Method::POST, path, Some(widget.clone())).await;
+
+    let definition = format!("{DEFINITIONS}/widgets.example.com");
+    let mut crd = cluster.ok(Method::GET, &definition, None).await;
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["color"] = json!(
+        {"type": "string", "x-kubernetes-validations": [{"rule": "self == 'blue'", "message": "must be blue"}]});
+    cluster.ok(Method::PUT, &definition, Some(crd)).await;
+    let mut other = widget.clone();
+    other["metadata"]["name"] = json!("other");
+    let dry_run = format!("{path}?dryRun=All");
+    let is_strict = async || {
+        let (status, _) = cluster.send(Method::POST, &dry_run, Some(other.clone())).await;
+        status == StatusCode::UNPROCESSABLE_ENTITY
+    };
+    // The controller publishes the rule without a further write that one could wait for.
+    let mut rounds = 0;
+    while !is_strict().await {
+        rounds += 1;
+        assert!(rounds < 100_000, "the rule never came into force");
+        tokio::task::yield_now().await;
+    }
+
+    let patch = |patch: Value| {
+        let request = http::Request::builder()
+            .method(Method::PATCH)
+            .uri(format!("{path}/w"))
+            .header("content-type", "application/merge-patch+json");
+        request.body(http_body_util::Full::new(bytes::Bytes::from(patch.to_string()))).unwrap()
+    };
+    let response = cluster.respond(patch(json!({"metadata": {"labels": {"a": "b"}}}))).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let warning = response.headers()[http::header::WARNING].to_str().unwrap();
+    assert_eq!(warning, r#"299 - "spec.color: Invalid value: \"string\": must be blue""#);
+    let response = cluster.respond(patch(json!({"spec": {"color": "green"}}))).await;
+    assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
 }

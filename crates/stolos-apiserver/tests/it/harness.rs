@@ -144,6 +144,11 @@ impl Cluster {
         events.map(Result::unwrap).collect()
     }
 
+    /// Sends any request and returns the response as it is.
+    pub(crate) async fn respond(&self, request: Request<Full<Bytes>>) -> Response {
+        self.service.clone().oneshot(request).await.unwrap()
+    }
+
     /// Sends any request and returns status and body; a body that is no JSON becomes a string.
     pub(crate) async fn request(&self, request: Request<Full<Bytes>>) -> (StatusCode, Value) {
         read(self.service.clone().oneshot(request).await.unwrap()).await

@@ -153,7 +153,11 @@ impl<'a> Writer<'a> {
         };
         let group_version = &resource.group_version;
         causes.extend(if resource.custom {
-            schema::validate(&resource.schema, object, old)
+            let mut kept = Vec::new();
+            let causes = schema::validate_noting(&resource.schema, object, old, &mut kept);
+            let warning = |cause: Cause| format!("{}: {}", cause.field, cause.message);
+            self.warn(kept.into_iter().map(warning));
+            causes
         } else {
             schema::builtin::validate(group_version, &resource.kind, object, old)
         });

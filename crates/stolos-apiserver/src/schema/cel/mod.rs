@@ -16,6 +16,7 @@ mod infer;
 mod library;
 mod list;
 mod literals;
+mod macros;
 mod map;
 mod names;
 mod node;

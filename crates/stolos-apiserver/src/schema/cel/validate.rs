@@ -17,14 +17,16 @@ use crate::status::Cause;
 /// Most bytes of a computed message.
 const MAX_MESSAGE_BYTES: usize = 5 * 1024;
 
-/// Checks all rules of an object and of what it contains. `old` is the state that an update replaces.
+/// Checks all rules of an object and of what it contains. `old` is the state that an update replaces. What breaks a rule
+/// but was so before goes to `kept`.
 pub(in crate::schema) fn validate(
     schema: &Schema,
     value: &Value,
     old: Option<&Value>,
     causes: &mut Vec<Cause>,
+    kept: &mut Vec<Cause>,
 ) {
-    let mut run = Run { budget: RUNTIME_BUDGET, causes };
+    let mut run = Run { budget: RUNTIME_BUDGET, causes, kept };
     let root = Place { is_resource: true, old, kept: old, parent: None };
     // A run that is out of budget has said so.
     let _ = run.walk(schema, "", value, root);
@@ -67,6 +69,7 @@ struct OutOfBudget;
 struct Run<'r> {
     budget: u64,
     causes: &'r mut Vec<Cause>,
+    kept: &'r mut Vec<Cause>,
 }
 
 impl Run<'_> {
@@ -162,24 +165,24 @@ impl Run<'_> {
             field => field,
         };
         let may_stay = !is_transition && place.is_unchanged(value);
-        let message = match self.message(rule, &variables) {
-            Ok(message) => message,
-            Err(why) => {
-                if !may_stay {
-                    self.causes.push(invalid(field, &kind, &why));
-                }
-                return Err(OutOfBudget);
+        let (cause, outcome) = match self.message(rule, &variables) {
+            Ok(message) => {
+                let cause = match rule.reason {
+                    Reason::Invalid => invalid(field, &kind, &message),
+                    Reason::Forbidden => forbidden(field, &message),
+                    Reason::Required => required(field, &message),
+                    Reason::Duplicate => duplicate(field, &kind),
+                };
+                (cause, Ok(()))
             }
+            Err(why) => (invalid(field, &kind, &why), Err(OutOfBudget)),
         };
-        if !may_stay {
-            self.causes.push(match rule.reason {
-                Reason::Invalid => invalid(field, &kind, &message),
-                Reason::Forbidden => forbidden(field, &message),
-                Reason::Required => required(field, &message),
-                Reason::Duplicate => duplicate(field, &kind),
-            });
+        if may_stay {
+            self.kept.push(cause);
+        } else {
+            self.causes.push(cause);
         }
-        Ok(())
+        outcome
     }
 
     /// Evaluates an expression; none if the budget does not suffice.

@@ -52,6 +52,10 @@ pub fn anything() -> SchemaRef {
         .expect("a schema without checks is structural")
 }
 
+fn is_number(source: &Value) -> bool {
+    source["type"] == "integer" || source["type"] == "number"
+}
+
 #[derive(Default)]
 struct Compiler {
     /// What keeps the schema from being structural.
@@ -122,7 +126,8 @@ impl Compiler {
         rules::check(fields, place, &mut self.causes);
         let mut schema = Schema {
             type_: read::type_of(source),
-            format: read::text(source, "format"),
+            // Of custom resources, the formats of numbers only describe.
+            format: read::text(source, "format").filter(|_| !is_number(source)),
             description: source["description"].as_str().map(Into::into),
             required: read::texts(source, "required"),
             nullable: read::flag(source, "nullable"),
@@ -351,7 +356,7 @@ impl Compiler {
         let mut filled = default.clone();
         super::default(schema, &mut filled);
         let mut causes = Vec::new();
-        cel::validate(schema, &filled, None, &mut causes);
+        cel::validate(schema, &filled, None, &mut causes, &mut Vec::new());
         let path = field_path(&place.path, "default");
         for mut cause in causes {
             cause.field = match cause.field.as_str() {

@@ -146,7 +146,7 @@ fn fixed(number: f64, digits: usize) -> String {
     format!("{sign}{grouped}{dot}{fraction}")
 }
 
-/// Writes a number as print does: `1.5 × 10⁰³`.
+/// Writes a number as print does: `1.5×10⁰³`.
 fn scientific(number: f64, digits: usize) -> String {
     if !number.is_finite() {
         return special(number).to_owned();
@@ -172,7 +172,7 @@ fn scientific(number: f64, digits: usize) -> String {
             _ => '⁰',
         })
         .collect();
-    format!("{digits}\u{a0}×\u{a0}10{sign}{raised}")
+    format!("{digits}×10{sign}{raised}")
 }
 
 fn special(number: f64) -> &'static str {
