@@ -207,13 +207,12 @@ impl Checker<'_> {
     }
 
     fn select_optional(&mut self, id: u64, call: &CallExpr) -> Node {
-        let field = match call.args.get(1).map(|field| &field.expr) {
-            Some(Expr::Literal(LiteralValue::String(text))) => text.inner().to_owned(),
-            _ => {
-                self.issue(id, "unsupported optional field selection".to_owned());
-                return Node { id, type_: Type::Error, op: Op::Constant(Literal::Null) };
-            }
+        let field = call.args.get(1).map(|field| &field.expr);
+        let Some(Expr::Literal(LiteralValue::String(text))) = field else {
+            self.issue(id, "unsupported optional field selection".to_owned());
+            return Node { id, type_: Type::Error, op: Op::Constant(Literal::Null) };
         };
+        let field = text.inner().to_owned();
         let operand = self.expression(&call.args[0]);
         let type_ = self.field(id, &operand, &field, true);
         let op = Op::SelectOptional { operand: Box::new(operand), field: field.into() };

@@ -32,7 +32,7 @@ pub(super) fn before(function: &str, args: &[Value<'_>]) -> u64 {
         }
         "url" | "isURL" | "lowerAscii" | "upperAscii" | "substring" | "trim" | "cidr" | "isIP"
         | "isCIDR" | "quantity" | "isQuantity" | "semver" | "isSemver" | "validate" | "bytes"
-        | "string" | "strings.quote" | "charAt" => tenth(first()).max(1),
+        | "string" | "strings.quote" | "charAt" | "format" => tenth(first()).max(1),
         "ip" => match args.first() {
             Some(Value::String(_)) => tenth(first()),
             _ => CALL,
@@ -43,7 +43,6 @@ pub(super) fn before(function: &str, args: &[Value<'_>]) -> u64 {
         "matches" | "find" | "findAll" => {
             tenth(first() + 1).saturating_mul(second().div_ceil(PATTERN_CHARACTERS))
         }
-        "format" => tenth(first()).max(1),
         "containsIP" | "containsCIDR" => 4 + tenth(second()),
         "_+_" => match args.first() {
             Some(Value::String(_) | Value::Bytes(_)) => tenth(first() + second()),

@@ -103,8 +103,15 @@ impl Estimate {
 
     fn unknown(type_: &Type) -> Self {
         let size = match type_ {
-            Type::Bool | Type::Int | Type::Uint | Type::Double | Type::Null | Type::TypeOf(_) => 1,
-            Type::Duration | Type::Timestamp | Type::Opaque(_) => 1,
+            Type::Bool
+            | Type::Int
+            | Type::Uint
+            | Type::Double
+            | Type::Null
+            | Type::TypeOf(_)
+            | Type::Duration
+            | Type::Timestamp
+            | Type::Opaque(_) => 1,
             _ => MAX_REQUEST_BYTES,
         };
         Self { cost: 0, size, origin: None }

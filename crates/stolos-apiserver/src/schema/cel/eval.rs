@@ -314,7 +314,6 @@ fn has<'a>(operand: &Value<'a>, field: &str) -> Answer<'a> {
     match operand {
         Value::Map(Map::Lazy(fields)) => Ok(fields.field(field)?.is_some().into()),
         Value::Map(map) => Ok(map.field(field)?.is_some().into()),
-        Value::Optional(None) => Ok(false.into()),
         Value::Optional(Some(inner)) => has(inner, field),
         _ => Ok(false.into()),
     }

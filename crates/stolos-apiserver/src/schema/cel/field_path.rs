@@ -10,12 +10,12 @@ pub(super) fn resolve(path: &str, schema: &SchemaRef) -> Result<String, String> 
     while !rest.is_empty() {
         let (name, after) = step(rest)?;
         if let Some(child) = node.properties.get(&name) {
-            resolved.push_str(&format!(".{name}"));
+            resolved.extend([".", &name]);
             node = child.clone();
         } else if let (Some(child), true) =
             (&node.additional_properties, node.properties.is_empty())
         {
-            resolved.push_str(&format!("[{name}]"));
+            resolved.extend(["[", &name, "]"]);
             node = child.clone();
         } else {
             return Err("does not refer to a valid field".to_owned());

@@ -106,12 +106,11 @@ impl<'a> List<'a> {
                 }
                 for item in other.iter() {
                     let key = value_key(&names, &item);
-                    match places.get(&key) {
-                        Some(place) => items[*place] = item,
-                        None => {
-                            places.insert(key, items.len());
-                            items.push(item);
-                        }
+                    if let Some(place) = places.get(&key) {
+                        items[*place] = item;
+                    } else {
+                        places.insert(key, items.len());
+                        items.push(item);
                     }
                 }
             }

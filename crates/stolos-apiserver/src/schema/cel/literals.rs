@@ -127,12 +127,14 @@ fn takes(verb: char, type_: &Type) -> bool {
     }
 }
 
+/// Functions that convert their argument and know of nothing else.
+const CONVERSIONS: [&str; 6] = ["bool", "bytes", "double", "int", "string", "uint"];
+
 /// Tries the conversions of literals, which can be told to fail before anything is evaluated.
 pub(super) fn convert(root: &Node) -> Result<(), String> {
     let mut failure = None;
     root.walk(&mut |node| {
         let Op::Call { function, args, is_member: false } = &node.op else { return };
-        const CONVERSIONS: [&str; 6] = ["bool", "bytes", "double", "int", "string", "uint"];
         if !CONVERSIONS.contains(&function.name) {
             return;
         }

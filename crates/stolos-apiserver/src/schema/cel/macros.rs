@@ -10,15 +10,9 @@ use ::cel::{Env, ParseError};
 pub(super) fn environment() -> Env {
     // The standard macros of the crate know `existsOne`, which kube-apiserver's do not.
     let mut env = Env::default();
-    let two_variables = |name: &'static str, expand: Expand| {
-        Macro::receiver(name, 3, move |helper, target, args| expand(helper, target, args))
-    };
-    let with_filter = |name: &'static str, expand: Expand| {
-        Macro::receiver(name, 4, move |helper, target, args| expand(helper, target, args))
-    };
-    let opt = |name: &'static str, expand: Expand| {
-        Macro::receiver(name, 2, move |helper, target, args| expand(helper, target, args))
-    };
+    let two_variables = |name: &'static str, expand: Expand| Macro::receiver(name, 3, expand);
+    let with_filter = |name: &'static str, expand: Expand| Macro::receiver(name, 4, expand);
+    let opt = |name: &'static str, expand: Expand| Macro::receiver(name, 2, expand);
     for added in [
         Macro::global("has", 1, has),
         opt("all", all),
@@ -170,7 +164,7 @@ fn map(
     let names = (name(helper, &args[0], "argument is not an identifier")?, None);
     let Some(transform) = args.pop() else { return Ok(None) };
     let filter = if args.len() > 1 { args.pop() } else { None };
-    gather(helper, target, names, filter, transform)
+    Ok(gather(helper, target, names, filter, transform))
 }
 
 fn filter(
@@ -181,7 +175,7 @@ fn filter(
     let variable = name(helper, &args[0], "argument is not an identifier")?;
     let filter = args.pop();
     let kept = ident(helper, &variable);
-    gather(helper, target, (variable, None), filter, kept)
+    Ok(gather(helper, target, (variable, None), filter, kept))
 }
 
 fn fold(
@@ -189,8 +183,8 @@ fn fold(
     target: &mut Option<IdedExpr>,
     (first, second): Names,
     fold: Fold,
-) -> Expansion {
-    let Some(range) = target.take() else { return Ok(None) };
+) -> Option<IdedExpr> {
+    let range = target.take()?;
     let loop_ = ComprehensionExpr {
         iter_range: range,
         iter_var: first,
@@ -201,7 +195,7 @@ fn fold(
         loop_step: fold.step,
         result: fold.result,
     };
-    Ok(Some(helper.next_expr(Expr::Comprehension(Box::new(loop_)))))
+    Some(helper.next_expr(Expr::Comprehension(Box::new(loop_))))
 }
 
 fn all(
@@ -217,7 +211,7 @@ fn all(
     let step = call(helper, op::LOGICAL_AND, vec![gathered, predicate]);
     let parts =
         Fold { initial: boolean(helper, true), condition, step, result: ident(helper, RESULT) };
-    fold(helper, target, names, parts)
+    Ok(fold(helper, target, names, parts))
 }
 
 fn exists(
@@ -234,7 +228,7 @@ fn exists(
     let step = call(helper, op::LOGICAL_OR, vec![gathered, predicate]);
     let parts =
         Fold { initial: boolean(helper, false), condition, step, result: ident(helper, RESULT) };
-    fold(helper, target, names, parts)
+    Ok(fold(helper, target, names, parts))
 }
 
 fn exists_one(
@@ -254,7 +248,7 @@ fn exists_one(
     let (gathered, one) = (ident(helper, RESULT), number(helper, 1));
     let result = call(helper, op::EQUALS, vec![gathered, one]);
     let parts = Fold { initial: number(helper, 0), condition: boolean(helper, true), step, result };
-    fold(helper, target, names, parts)
+    Ok(fold(helper, target, names, parts))
 }
 
 /// Keeps what was gathered where the filter, if there is one, does not hold.
@@ -275,7 +269,7 @@ fn transform_list(
 ) -> Expansion {
     let names = names(helper, args)?;
     let (filter, Some(transform)) = filter_and_transform(args) else { return Ok(None) };
-    gather(helper, target, names, filter, transform)
+    Ok(gather(helper, target, names, filter, transform))
 }
 
 /// Gathers a list.
@@ -285,7 +279,7 @@ fn gather(
     names: Names,
     filter: Option<IdedExpr>,
     transform: IdedExpr,
-) -> Expansion {
+) -> Option<IdedExpr> {
     let gathered = ident(helper, RESULT);
     let added = helper.next_expr(Expr::List(ListExpr::new(vec![transform])));
     let step = call(helper, op::ADD, vec![gathered, added]);
@@ -305,7 +299,7 @@ fn transform_map(
     let (filter, Some(transform)) = filter_and_transform(args) else { return Ok(None) };
     let (gathered, key) = (ident(helper, RESULT), ident(helper, &names.0));
     let step = call(helper, "cel.@mapInsert", vec![gathered, key, transform]);
-    map_fold(helper, target, names, filter, step)
+    Ok(map_fold(helper, target, names, filter, step))
 }
 
 fn transform_map_entry(
@@ -317,7 +311,7 @@ fn transform_map_entry(
     let (filter, Some(transform)) = filter_and_transform(args) else { return Ok(None) };
     let gathered = ident(helper, RESULT);
     let step = call(helper, "cel.@mapInsert", vec![gathered, transform]);
-    map_fold(helper, target, names, filter, step)
+    Ok(map_fold(helper, target, names, filter, step))
 }
 
 fn map_fold(
@@ -326,7 +320,7 @@ fn map_fold(
     names: Names,
     filter: Option<IdedExpr>,
     step: IdedExpr,
-) -> Expansion {
+) -> Option<IdedExpr> {
     let step = filtered(helper, filter, step);
     let initial = helper.next_expr(Expr::Map(MapExpr::default()));
     let parts =

@@ -55,15 +55,12 @@ pub(super) fn unescape(identifier: &str) -> String {
     let mut name = String::with_capacity(identifier.len());
     let mut rest = identifier;
     while let Some(first) = rest.chars().next() {
-        match SIGNS.iter().find(|(sign, _)| rest.starts_with(sign)) {
-            Some((sign, plain)) => {
-                name.push_str(plain);
-                rest = &rest[sign.len()..];
-            }
-            None => {
-                name.push(first);
-                rest = &rest[first.len_utf8()..];
-            }
+        if let Some((sign, plain)) = SIGNS.iter().find(|(sign, _)| rest.starts_with(sign)) {
+            name.push_str(plain);
+            rest = &rest[sign.len()..];
+        } else {
+            name.push(first);
+            rest = &rest[first.len_utf8()..];
         }
     }
     name

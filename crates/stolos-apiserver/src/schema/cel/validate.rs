@@ -132,13 +132,10 @@ impl Run<'_> {
         let variables = Selves { schema, value, place, optional: rule.optional_old_self };
         let kind = type_text(schema).into();
         let at = if path.is_empty() { "<nil>" } else { path };
-        let answer = match self.evaluate(&rule.program, &variables) {
-            Some(answer) => answer,
-            None => {
-                let why = "validation failed due to running out of cost budget, no further validation rules will be run";
-                self.causes.push(invalid(at, &kind, why));
-                return Err(OutOfBudget);
-            }
+        let Some(answer) = self.evaluate(&rule.program, &variables) else {
+            let why = "validation failed due to running out of cost budget, no further validation rules will be run";
+            self.causes.push(invalid(at, &kind, why));
+            return Err(OutOfBudget);
         };
         let error = match answer {
             Ok(Cel::Bool(true)) => return Ok(()),
@@ -200,11 +197,7 @@ impl Run<'_> {
     }
 
     /// Returns the message for people: computed, fixed, or the rule itself. Fails when the budget is used up.
-    fn message<'a>(
-        &mut self,
-        rule: &Rule,
-        variables: &dyn Variables<'a>,
-    ) -> Result<String, String> {
+    fn message(&mut self, rule: &Rule, variables: &dyn Variables<'_>) -> Result<String, String> {
         let fixed =
             || rule.message.clone().unwrap_or_else(|| format!("failed rule: {}", rule.source()));
         let Some(program) = &rule.message_expression else { return Ok(fixed()) };

@@ -297,11 +297,9 @@ fn insert<'a>(
     value: Value<'a>,
 ) -> Result<(), Error> {
     let found = MapKey::of(key).ok_or_else(|| Error::new("unsupported key type"))?;
-    match entries.insert(found, value) {
-        None => Ok(()),
-        Some(_) => {
-            let key = key.to_text().unwrap_or_default();
-            Err(Error::new(format!("insert failed: key {key} already exists")))
-        }
+    if entries.insert(found, value).is_none() {
+        return Ok(());
     }
+    let key = key.to_text().unwrap_or_default();
+    Err(Error::new(format!("insert failed: key {key} already exists")))
 }

@@ -18,14 +18,15 @@ pub(super) fn body(name: &str) -> Option<Body> {
         "getDate" => |args| part(args, |at| i64::from(at.day())),
         "getDayOfWeek" => |args| part(args, |at| i64::from(at.weekday().to_sunday_zero_offset())),
         "getHours" => |args| {
-            of_duration(args, |d| d.as_hours()).unwrap_or_else(|| part(args, |at| at.hour().into()))
+            of_duration(args, SignedDuration::as_hours)
+                .unwrap_or_else(|| part(args, |at| at.hour().into()))
         },
         "getMinutes" => |args| {
-            of_duration(args, |d| d.as_mins())
+            of_duration(args, SignedDuration::as_mins)
                 .unwrap_or_else(|| part(args, |at| at.minute().into()))
         },
         "getSeconds" => |args| {
-            of_duration(args, |d| d.as_secs())
+            of_duration(args, SignedDuration::as_secs)
                 .unwrap_or_else(|| part(args, |at| at.second().into()))
         },
         "getMilliseconds" => |args| {

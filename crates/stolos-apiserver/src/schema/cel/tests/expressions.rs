@@ -206,7 +206,7 @@ proptest! {
         let filtered: Vec<i64> = items.iter().copied().filter(|x| x % 2 == 0).map(|x| x * 3).collect();
         let source = "object.filter(x, x % 2 == 0).map(x, x * 3)";
         prop_assert_eq!(evaluate(source, &object), Ok(json!(filtered).to_string()));
-        let indexed: Vec<i64> = items.iter().enumerate().map(|(i, x)| i as i64 + x).collect();
+        let indexed: Vec<i64> = (0..).zip(&items).map(|(i, x): (i64, &i64)| i + x).collect();
         let source = "object.transformList(i, x, i + x)";
         prop_assert_eq!(evaluate(source, &object), Ok(json!(indexed).to_string()));
         let sorted = items.is_sorted();
