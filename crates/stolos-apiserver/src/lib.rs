@@ -30,5 +30,6 @@ pub mod server;
 pub mod status;
 pub mod store;
 pub mod table;
+pub mod webhook;
 
 pub use server::ApiServer;

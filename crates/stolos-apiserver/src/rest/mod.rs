@@ -12,7 +12,7 @@ pub(crate) mod convert;
 mod decode;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
-mod lifecycle;
+pub(crate) mod lifecycle;
 mod limits;
 mod list;
 mod local;

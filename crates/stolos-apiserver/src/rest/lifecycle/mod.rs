@@ -15,4 +15,7 @@ pub(crate) use delete::{Deletion, decide_delete, last_state, returns_deleted_obj
 pub(crate) use owners::without_duplicate_owners;
 pub(crate) use pod::admit_pod;
 pub(crate) use update::{Part, ends_deletion, prepare_update};
-pub(crate) use validate::{validate_metadata, validate_metadata_update};
+pub(crate) use validate::{
+    label_value_problems, path_segment_problems, qualified_problems, subdomain_problems,
+    validate_annotations_and_labels, validate_metadata, validate_metadata_update,
+};

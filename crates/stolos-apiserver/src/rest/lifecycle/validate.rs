@@ -135,7 +135,7 @@ fn without_trailing_dash(base: &str) -> String {
     }
 }
 
-fn path_segment_problems(name: &str) -> Vec<String> {
+pub(crate) fn path_segment_problems(name: &str) -> Vec<String> {
     if name == "." || name == ".." {
         return vec![format!("may not be '{name}'")];
     }
@@ -164,7 +164,7 @@ fn service_problems(name: &str) -> Vec<String> {
     problems
 }
 
-fn subdomain_problems(name: &str) -> Vec<String> {
+pub(crate) fn subdomain_problems(name: &str) -> Vec<String> {
     let mut problems = too_long(name, MAX_NAME);
     if !name.split('.').all(is_dns_label) {
         problems.push(SUBDOMAIN_TEXT.to_owned());
@@ -181,7 +181,7 @@ fn is_dns_label(text: &str) -> bool {
 }
 
 /// `prefix/name` with a DNS prefix, or just `name`.
-fn qualified_problems(text: &str) -> Vec<String> {
+pub(crate) fn qualified_problems(text: &str) -> Vec<String> {
     let (prefix, name) = match text.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, text),
@@ -223,6 +223,14 @@ fn too_long(text: &str, max: usize) -> Vec<String> {
     }
 }
 
+/// Checks labels and annotations alone.
+pub(crate) fn validate_annotations_and_labels(metadata: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    validate_labels(&metadata["labels"], &mut causes);
+    validate_annotations(&metadata["annotations"], &mut causes);
+    causes
+}
+
 fn validate_labels(labels: &Value, causes: &mut Vec<Cause>) {
     for (key, value) in labels.as_object().into_iter().flatten() {
         causes.extend(
@@ -232,12 +240,18 @@ fn validate_labels(labels: &Value, causes: &mut Vec<Cause>) {
             causes.push(not_a_string("metadata.labels", key));
             continue;
         };
-        let mut problems = too_long(value, MAX_LABEL);
-        if !value.is_empty() && !is_token(value) {
-            problems.push(VALUE_TEXT.to_owned());
-        }
-        causes.extend(problems.into_iter().map(|why| invalid("metadata.labels", value, &why)));
+        let problems = label_value_problems(value).into_iter();
+        causes.extend(problems.map(|why| invalid("metadata.labels", value, &why)));
     }
+}
+
+/// Returns what keeps a text from being the value of a label.
+pub(crate) fn label_value_problems(value: &str) -> Vec<String> {
+    let mut problems = too_long(value, MAX_LABEL);
+    if !value.is_empty() && !is_token(value) {
+        problems.push(VALUE_TEXT.to_owned());
+    }
+    problems
 }
 
 fn validate_annotations(annotations: &Value, causes: &mut Vec<Cause>) {
