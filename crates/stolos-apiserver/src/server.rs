@@ -8,15 +8,19 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
 use crate::auth::token::KeyError;
-use crate::auth::{Auth, DEFAULT_ISSUER, TokenSigner, UserInfo, rbac};
+use crate::auth::{Auth, Authorizer, DEFAULT_ISSUER, TokenSigner, UserInfo, rbac};
 use crate::clock::Clock;
 use crate::controllers::{self, Context, Controllers, Running};
 use crate::names::GroupVersion;
 use crate::registry::Registry;
-use crate::rest::admission::{NamespaceLifecycle, Plugin, RoleEscalation};
+use crate::rest::admission::{
+    Catalog, MutatingWebhooks, NamespaceLifecycle, Plugin, Policies, RoleEscalation,
+    ValidatingWebhooks,
+};
 use crate::rest::{ApiService, Core, Limits, LocalClient};
 use crate::status::ApiError;
 use crate::store::{ClusterStore, Key};
+use crate::webhook::{ServiceResolver, Webhooks};
 
 /// How a logical cluster runs.
 pub struct Options {
@@ -24,8 +28,10 @@ pub struct Options {
     pub clock: Clock,
     /// Signs service-account tokens. Without one a key is made that lasts as long as the process.
     pub signer: Option<Arc<TokenSigner>>,
-    /// Admission plugins after the built-in ones, in order.
+    /// Admission plugins after the built-in ones and before those that users configure, in order.
     pub admission: Vec<Arc<dyn Plugin>>,
+    /// Finds the services that webhooks are given by. Without it only webhooks given by URL are reached.
+    pub webhook_services: Option<ServiceResolver>,
     /// What runs beside the handler.
     pub controllers: Controllers,
     /// Bounds of requests and watches.
@@ -38,6 +44,7 @@ impl Default for Options {
             clock: Clock::system(),
             signer: None,
             admission: Vec::new(),
+            webhook_services: None,
             controllers: Controllers::default(),
             limits: Limits::default(),
         }
@@ -74,7 +81,7 @@ impl ApiServer {
     /// # Errors
     /// When the token key cannot be made or the store does not take the first objects.
     pub async fn start(store: ClusterStore, options: Options) -> Result<Self, StartError> {
-        let Options { clock, signer, admission, controllers, limits } = options;
+        let Options { clock, signer, admission, webhook_services, controllers, limits } = options;
         let signer = match signer {
             Some(signer) => signer,
             None => Arc::new(TokenSigner::generate(DEFAULT_ISSUER)?),
@@ -85,12 +92,17 @@ impl ApiServer {
             Arc::new(RoleEscalation::new(auth.authorizer().clone())),
         ];
         plugins.extend(admission);
+        let registry = Registry::builtin();
+        let webhooks = Webhooks::new(webhook_services);
+        let catalog = Catalog::new(store.clone(), webhooks.clone());
+        plugins.extend(configured_plugins(&store, &registry, &catalog, auth.authorizer()));
         let (stopping, stopped) = watch::channel(false);
         let core = Core {
             store,
-            registry: Registry::builtin(),
+            registry,
             clock,
             auth,
+            catalog,
             admission: plugins,
             limits,
             in_flight: Semaphore::new(limits.requests),
@@ -105,6 +117,7 @@ impl ApiServer {
             core.clock.clone(),
             core.auth.clone(),
             LocalClient::new(Arc::clone(&core)),
+            webhooks,
         );
         let running = Arc::new(controllers::start(&controllers, &context).await?);
         Ok(Self { core, stopping: Arc::new(stopping), running })
@@ -147,6 +160,39 @@ impl ApiServer {
     }
 }
 
+/// Returns the plugins that ask whom users have configured.
+fn configured_plugins(
+    store: &ClusterStore,
+    registry: &Registry,
+    catalog: &Catalog,
+    authorizer: &Authorizer,
+) -> [Arc<dyn Plugin>; 3] {
+    let store = || store.clone();
+    let registry = || registry.clone();
+    let catalog = || catalog.clone();
+    let authorizer = || authorizer.clone();
+    [
+        Arc::new(MutatingWebhooks {
+            store: store(),
+            registry: registry(),
+            catalog: catalog(),
+            authorizer: authorizer(),
+        }),
+        Arc::new(Policies {
+            store: store(),
+            registry: registry(),
+            catalog: catalog(),
+            authorizer: authorizer(),
+        }),
+        Arc::new(ValidatingWebhooks {
+            store: store(),
+            registry: registry(),
+            catalog: catalog(),
+            authorizer: authorizer(),
+        }),
+    ]
+}
+
 /// Writes the default roles and bindings that are missing; those that are there belong to the administrator.
 async fn write_default_roles(core: &Arc<Core>) -> Result<(), ApiError> {
     let missing = rbac::bootstrap_objects().into_iter().filter_map(|object| {
@@ -154,7 +200,8 @@ async fn write_default_roles(core: &Arc<Core>) -> Result<(), ApiError> {
         Some((path, object))
     });
     let writes = missing.map(|(path, object)| {
-        let client = LocalClient::new(Arc::clone(core));
+        // A webhook that is down must not keep the server from starting.
+        let client = LocalClient::new(Arc::clone(core)).without_admission();
         async move { client.call(Method::POST, &path, Some(object)).await.map(drop) }
     });
     stream::iter(writes.collect::<Vec<_>>()).buffer_unordered(PARALLEL_WRITES).try_collect().await

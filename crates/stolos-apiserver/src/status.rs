@@ -37,9 +37,11 @@ pub struct ApiError {
     /// Seconds after which a retry makes sense; also sent as `Retry-After`.
     pub retry_after_seconds: Option<u32>,
     /// Continue token for `410 Expired` lists.
-    pub continue_token: Option<String>,
+    pub continue_token: Option<Box<str>>,
     /// Details are sent even when there are none, as upstream does for most reasons.
     pub details: bool,
+    /// The Status as a webhook worded it; it is sent in place of what the other fields say.
+    pub verbatim: Option<Box<Value>>,
 }
 
 impl ApiError {
@@ -58,6 +60,7 @@ impl ApiError {
             retry_after_seconds: None,
             continue_token: None,
             details: has_details(reason),
+            verbatim: None,
         }
     }
 
@@ -161,6 +164,9 @@ impl ApiError {
     /// Renders the `v1 Status`.
     #[must_use]
     pub fn to_status(&self) -> Value {
+        if let Some(status) = &self.verbatim {
+            return (**status).clone();
+        }
         let mut details = serde_json::Map::new();
         for (key, text) in
             [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)]

@@ -97,6 +97,21 @@ pub fn issue_token(
     Ok(request)
 }
 
+/// Fills in what a request may leave out, so that admission sees what is asked for.
+pub(crate) fn complete_token_request(signer: &TokenSigner, request: &mut Value) {
+    if !request["spec"].is_object() {
+        return;
+    }
+    let audiences = &mut request["spec"]["audiences"];
+    if audiences.as_array().is_none_or(Vec::is_empty) {
+        *audiences = json!([signer.issuer()]);
+    }
+    if request["spec"].get("boundObjectRef").is_none() {
+        request["spec"]["boundObjectRef"] = Value::Null;
+    }
+    request["status"] = json!({ "token": "", "expirationTimestamp": null });
+}
+
 fn lifetime(spec: &Value) -> Result<i64, ApiError> {
     let asked = &spec["expirationSeconds"];
     if asked.is_null() {

@@ -28,6 +28,17 @@ impl Api {
         Self(client)
     }
 
+    /// Returns the same without asking admission, for what upstream does beneath its API.
+    pub(crate) fn without_admission(&self) -> Self {
+        Self(self.0.without_admission())
+    }
+
+    /// Applies an object or a part of it; an object that is gone already is fine.
+    pub(crate) async fn apply(&self, path: &str, object: Value) -> Result<(), ApiError> {
+        let applied = self.0.patch(path, "application/apply-patch+yaml", object).await;
+        ignore(StatusCode::NOT_FOUND, applied)
+    }
+
     /// Deletes an object in exactly this state; an object that is gone already is fine.
     pub(crate) async fn delete(
         &self,

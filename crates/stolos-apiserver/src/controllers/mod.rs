@@ -11,6 +11,7 @@ pub(crate) mod follow;
 mod gc;
 mod namespace_defaults;
 mod namespaces;
+mod policy_status;
 pub(crate) mod queue;
 mod token_secrets;
 
@@ -25,6 +26,7 @@ use crate::registry::Registry;
 use crate::rest::LocalClient;
 use crate::status::ApiError;
 use crate::store::ClusterStore;
+use crate::webhook::Webhooks;
 
 pub(crate) use api::Api;
 
@@ -47,6 +49,8 @@ pub struct Controllers {
     pub aggregated_roles: bool,
     /// Deletes events an hour after their last change.
     pub event_expiry: bool,
+    /// Writes into the status of ValidatingAdmissionPolicies what their expressions get wrong about types.
+    pub policy_status: bool,
     /// Publishes CustomResourceDefinitions. Without it custom resources are stored but not served.
     pub custom_resources: bool,
 }
@@ -63,6 +67,7 @@ impl Default for Controllers {
             token_secrets: true,
             aggregated_roles: true,
             event_expiry: true,
+            policy_status: true,
             custom_resources: true,
         }
     }
@@ -87,6 +92,7 @@ impl Controllers {
             token_secrets: false,
             aggregated_roles: false,
             event_expiry: false,
+            policy_status: false,
             custom_resources: false,
         }
     }
@@ -100,6 +106,7 @@ pub(crate) struct Context {
     pub(crate) clock: Clock,
     pub(crate) auth: Auth,
     pub(crate) api: Api,
+    pub(crate) webhooks: Webhooks,
 }
 
 impl Context {
@@ -109,8 +116,9 @@ impl Context {
         clock: Clock,
         auth: Auth,
         client: LocalClient,
+        webhooks: Webhooks,
     ) -> Self {
-        Self { store, registry, clock, auth, api: Api::new(client) }
+        Self { store, registry, clock, auth, api: Api::new(client), webhooks }
     }
 }
 
@@ -166,6 +174,9 @@ pub(crate) async fn start(
     }
     if controllers.event_expiry {
         tasks.spawn(event_expiry::run(context.clone()));
+    }
+    if controllers.policy_status {
+        tasks.spawn(policy_status::run(context.clone()));
     }
     Ok(Running { tasks: Mutex::new(tasks) })
 }

@@ -137,9 +137,9 @@ impl Controller {
             return Ok(());
         }
         let rows = if terminating {
-            resources::terminating(crd, names)?
+            resources::terminating(crd, names, &self.context.webhooks)?
         } else {
-            resources::established(crd, names)?
+            resources::established(crd, names, &self.context.webhooks)?
         };
         if rows.is_empty() {
             self.context.registry.remove_custom(&resources::storage_id(crd));
@@ -219,7 +219,9 @@ impl Controller {
         let deletions = asked.map(|object| async move {
             match api::stored_path(&self.context.registry, storage, &object.key) {
                 Some(path) => {
-                    self.context.api.delete(&path, &object, Propagation::Background).await
+                    // A webhook must not keep a definition from going away, as upstream.
+                    let api = self.context.api.without_admission();
+                    api.delete(&path, &object, Propagation::Background).await
                 }
                 None => Ok(()),
             }

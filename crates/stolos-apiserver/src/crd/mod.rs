@@ -4,6 +4,7 @@
 //! definition into [`resources`] and publishes them before it reports the definition as established.
 
 mod controller;
+mod conversion;
 mod deprecation;
 mod names;
 mod resources;
@@ -13,6 +14,7 @@ mod validate;
 use serde_json::{Value, json};
 
 pub(crate) use controller::Controller;
+pub use conversion::Conversion;
 pub use resources::resources;
 pub use validate::validate;
 

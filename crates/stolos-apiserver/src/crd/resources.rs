@@ -1,7 +1,10 @@
 //! From a definition to rows of the registry.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
+use super::conversion::Conversion;
 use super::names::Names;
 use super::{deprecation, storage_version, versions};
 use crate::names::GroupVersion;
@@ -9,6 +12,7 @@ use crate::registry::{Resource, Scale, resource_id};
 use crate::schema::structural;
 use crate::status::Cause;
 use crate::table;
+use crate::webhook::Webhooks;
 
 /// Verbs of custom resources, in the order in which kube-apiserver names them.
 const ALL: &[&str] =
@@ -22,19 +26,27 @@ const WITHOUT_CREATE: &[&str] =
 /// # Errors
 ///
 /// What is wrong with its schemas or columns, located in the definition. [`super::validate`] finds the same.
-pub fn resources(crd: &Value) -> Result<Vec<Resource>, Vec<Cause>> {
-    rows(crd, &Names::parse(&crd["spec"]["names"]), ALL, |version| version["served"] == true)
+pub fn resources(crd: &Value, webhooks: &Webhooks) -> Result<Vec<Resource>, Vec<Cause>> {
+    established(crd, &Names::parse(&crd["spec"]["names"]), webhooks)
 }
 
 /// Turns a definition into resources under the names that were accepted.
-pub(super) fn established(crd: &Value, names: &Names) -> Result<Vec<Resource>, Vec<Cause>> {
-    rows(crd, names, ALL, |version| version["served"] == true)
+pub(super) fn established(
+    crd: &Value,
+    names: &Names,
+    webhooks: &Webhooks,
+) -> Result<Vec<Resource>, Vec<Cause>> {
+    rows(crd, names, webhooks, ALL, |version| version["served"] == true)
 }
 
 /// As [`established`], for the time of the deletion: the stored version must be there to be emptied.
-pub(super) fn terminating(crd: &Value, names: &Names) -> Result<Vec<Resource>, Vec<Cause>> {
+pub(super) fn terminating(
+    crd: &Value,
+    names: &Names,
+    webhooks: &Webhooks,
+) -> Result<Vec<Resource>, Vec<Cause>> {
     let is_needed = |version: &Value| version["served"] == true || version["storage"] == true;
-    rows(crd, names, WITHOUT_CREATE, is_needed)
+    rows(crd, names, webhooks, WITHOUT_CREATE, is_needed)
 }
 
 /// Returns where the store keeps the objects of a definition.
@@ -46,13 +58,15 @@ pub(super) fn storage_id(crd: &Value) -> crate::store::ResourceId {
 fn rows(
     crd: &Value,
     names: &Names,
+    webhooks: &Webhooks,
     verbs: &'static [&'static str],
     is_wanted: impl Fn(&Value) -> bool,
 ) -> Result<Vec<Resource>, Vec<Cause>> {
+    let conversion = Conversion::of(crd, webhooks).map(Arc::new);
     let mut rows = Vec::new();
     let mut causes = Vec::new();
     for (index, version) in versions(crd).enumerate().filter(|(_, version)| is_wanted(version)) {
-        match row(crd, names, verbs, index, version) {
+        match row(crd, names, verbs, index, version, conversion.clone()) {
             Ok(row) => rows.push(row),
             Err(found) => causes.extend(found),
         }
@@ -66,6 +80,7 @@ fn row(
     verbs: &'static [&'static str],
     index: usize,
     version: &Value,
+    conversion: Option<Arc<Conversion>>,
 ) -> Result<Resource, Vec<Cause>> {
     let group = crd["spec"]["group"].as_str().unwrap_or_default();
     let subresources = &version["subresources"];
@@ -94,6 +109,7 @@ fn row(
         selectable_fields: selectable_fields(version),
         deprecation: deprecation::warning(crd, &names.kind, version),
         storage: storage_id(crd),
+        conversion,
     })
 }
 
@@ -166,7 +182,7 @@ mod tests {
 
     #[test]
     fn each_served_version_becomes_a_resource() {
-        let rows = resources(&crd()).unwrap();
+        let rows = resources(&crd(), &Webhooks::new(None)).unwrap();
         let [row] = rows.as_slice() else { panic!("one version is served") };
         assert_eq!(row.group_version, GroupVersion::new("example.com", "v1"));
         assert_eq!(
@@ -182,7 +198,9 @@ mod tests {
 
     #[test]
     fn a_definition_on_its_way_out_takes_no_new_objects() {
-        let rows = terminating(&crd(), &Names::parse(&crd()["spec"]["names"])).unwrap();
+        let rows =
+            terminating(&crd(), &Names::parse(&crd()["spec"]["names"]), &Webhooks::new(None))
+                .unwrap();
         assert_eq!(rows.len(), 2, "the stored version is served to empty it");
         assert!(rows.iter().all(|row| !row.offers("create") && row.offers("delete")));
     }

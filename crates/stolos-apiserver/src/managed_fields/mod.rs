@@ -171,6 +171,22 @@ fn same_fields(
     a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(key, a, b)))
 }
 
+/// Says what makes the managed fields of an object unreadable, in upstream's words; nothing if they can be read.
+#[must_use]
+pub fn problem(object: &Value) -> Option<String> {
+    let entries = managed_fields_of(object)?.as_array()?;
+    entries.iter().find_map(|entry| {
+        if !matches!(entry["operation"].as_str(), Some("Apply" | "Update")) {
+            return Some("operation must be `Apply` or `Update`".to_owned());
+        }
+        if !matches!(entry["fieldsType"].as_str(), None | Some("" | "FieldsV1")) {
+            return Some("fieldsType must be `FieldsV1`".to_owned());
+        }
+        let entry = entry::Entry::from_json(entry.clone());
+        entry.is_none().then(|| "error decoding entry: fieldsV1 cannot be read".to_owned())
+    })
+}
+
 fn managed_fields_of(object: &Value) -> Option<&Value> {
     object.get("metadata")?.get("managedFields")
 }

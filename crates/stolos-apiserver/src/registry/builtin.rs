@@ -228,6 +228,7 @@ fn row(group: &str, version: &str, plural: &str, kind: &str) -> Row {
         selectable_fields: selectable::builtin_labels(group, plural),
         deprecation: None,
         storage: resource_id(group, plural).into(),
+        conversion: None,
         group_version,
     })
 }

@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use crate::crd::Conversion;
 use crate::names::GroupVersion;
 use crate::schema::{self, SchemaRef};
 use crate::store::ResourceId;
@@ -70,6 +71,8 @@ pub struct Resource {
     pub deprecation: Option<String>,
     /// Where the store keeps the objects; the same for all versions of a resource.
     pub storage: ResourceId,
+    /// Converts between versions that differ in more than their name.
+    pub conversion: Option<Arc<Conversion>>,
 }
 
 impl Resource {
@@ -106,6 +109,15 @@ impl Resource {
     #[must_use]
     pub fn subresource(&self, name: &str) -> Option<Subresource> {
         self.subresources().into_iter().find(|subresource| subresource.name == name)
+    }
+
+    /// Returns version and kind of the bodies of a subresource, or of the objects themselves for the empty name.
+    #[must_use]
+    pub fn kind_of(&self, subresource: &str) -> (GroupVersion, String) {
+        let other = self.subresource(subresource).and_then(|other| {
+            Some((GroupVersion::parse(other.api_version?), other.kind?.to_owned()))
+        });
+        other.unwrap_or_else(|| (self.group_version.clone(), self.kind.clone()))
     }
 
     /// Returns `deployments.apps`, or `pods` in the core group.

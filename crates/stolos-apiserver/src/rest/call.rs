@@ -25,6 +25,8 @@ pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     pub(crate) output: Output,
     pub(crate) user: UserInfo,
+    /// Admission is asked about writes. It is not when the server itself keeps house.
+    pub(crate) admits: bool,
 }
 
 impl Call {

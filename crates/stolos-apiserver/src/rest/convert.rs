@@ -1,14 +1,18 @@
 //! Stored form and served form of objects.
 //!
 //! Objects are stored in one version. Serving another one changes only `apiVersion`, except for events, whose two API
-//! groups name some fields differently.
+//! groups name some fields differently, and for custom resources with a conversion webhook.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
+use http::StatusCode;
 use serde_json::Value;
 
 use crate::names::GroupVersion;
 use crate::registry::Resource;
 use crate::schema;
+use crate::status::ApiError;
 use crate::store::Version;
 
 /// Fields of `events.k8s.io` and what the core group calls them.
@@ -30,17 +34,34 @@ pub(crate) fn storage_version(resource: &Resource) -> GroupVersion {
 }
 
 /// Returns the JSON that clients of this resource see, without parsing where the stored bytes will do.
-pub(crate) fn served_bytes(resource: &Resource, version: &Version) -> Bytes {
-    if !renames_fields(resource) && has_defaults(resource, version) {
-        let stored = storage_version(resource);
-        if stored == resource.group_version {
-            return version.body.clone();
-        }
-        if let Some(relabelled) = relabel_bytes(&version.body, &stored, &resource.group_version) {
-            return relabelled;
-        }
+///
+/// # Errors
+///
+/// When a webhook has to convert the object and does not.
+pub(crate) async fn served_bytes(
+    resource: &Resource,
+    version: &Version,
+) -> Result<Bytes, ApiError> {
+    match without_webhook(resource, version) {
+        Some(bytes) => Ok(bytes),
+        None => served(resource, version).await.map(|object| to_bytes(&object)),
     }
-    serde_json::to_vec(&served(resource, version)).expect("JSON values always serialise").into()
+}
+
+/// As [`served_bytes`], for a whole list; a webhook is called once for many objects.
+pub(crate) async fn all_served_bytes(
+    resource: &Resource,
+    versions: &[Arc<Version>],
+) -> Result<Vec<Bytes>, ApiError> {
+    if resource.conversion.is_some() {
+        let objects = all_served(resource, versions).await?;
+        return Ok(objects.iter().map(to_bytes).collect());
+    }
+    let bytes = |version: &Arc<Version>| {
+        let plain = without_webhook(resource, version);
+        plain.unwrap_or_else(|| to_bytes(&plainly_served(resource, version)))
+    };
+    Ok(versions.iter().map(bytes).collect())
 }
 
 /// Tells whether clients of this resource see the stored bytes, if only they hold all defaults.
@@ -48,17 +69,132 @@ pub(crate) fn is_storage_form(resource: &Resource) -> bool {
     !renames_fields(resource) && storage_version(resource) == resource.group_version
 }
 
+/// Returns the object that clients of a resource see that needs no webhook.
+pub(crate) fn plainly_served(resource: &Resource, version: &Version) -> Value {
+    completed(resource, relabelled(resource, version), version)
+}
+
 /// Returns the object that clients of this resource see.
-pub(crate) fn served(resource: &Resource, version: &Version) -> Value {
+///
+/// # Errors
+///
+/// When a webhook has to convert the object and does not.
+pub(crate) async fn served(resource: &Resource, version: &Version) -> Result<Value, ApiError> {
+    let object = relabelled(resource, version);
+    let object = converted(resource, vec![object]).await?.pop().unwrap_or_default();
+    Ok(completed(resource, object, version))
+}
+
+/// As [`served`], for a whole list; a webhook is called once for many objects.
+pub(crate) async fn all_served(
+    resource: &Resource,
+    versions: &[Arc<Version>],
+) -> Result<Vec<Value>, ApiError> {
+    let objects = versions.iter().map(|version| relabelled(resource, version)).collect();
+    let objects = converted(resource, objects).await?;
+    let pairs = objects.into_iter().zip(versions);
+    Ok(pairs.map(|(object, version)| completed(resource, object, version)).collect())
+}
+
+/// Returns the stored bytes where they are what is served, but for the version that leads them.
+fn without_webhook(resource: &Resource, version: &Version) -> Option<Bytes> {
+    if renames_fields(resource) || !has_defaults(resource, version) {
+        return None;
+    }
+    if is_in(&version.body, &resource.group_version) {
+        return Some(version.body.clone());
+    }
+    if resource.conversion.is_some() {
+        return None;
+    }
+    relabel_bytes(&version.body, &resource.group_version)
+}
+
+fn to_bytes(object: &Value) -> Bytes {
+    serde_json::to_vec(object).expect("JSON values always serialise").into()
+}
+
+/// Returns the stored object under the served version, unless a webhook has to convert it.
+fn relabelled(resource: &Resource, version: &Version) -> Value {
     let mut object = version.object();
     if renames_fields(resource) {
         rename(&mut object, EVENT_FIELDS.iter().map(|(new, old)| (*old, *new)));
     }
-    object["apiVersion"] = resource.group_version.to_string().into();
-    if resource.custom && !version.complete.is_for(resource.schema.id()) {
+    if resource.conversion.is_none() {
+        object["apiVersion"] = resource.group_version.to_string().into();
+    }
+    object
+}
+
+/// Lets the webhook convert what is not yet in the served version.
+async fn converted(resource: &Resource, objects: Vec<Value>) -> Result<Vec<Value>, ApiError> {
+    let Some(conversion) = &resource.conversion else { return Ok(objects) };
+    let converted = conversion.convert(objects, &resource.group_version).await;
+    let mut converted = converted.map_err(failed)?;
+    for object in &mut converted {
+        schema::prune(&resource.schema, object);
+    }
+    Ok(converted)
+}
+
+/// Adds the defaults that the schema gained after the object was stored.
+fn completed(resource: &Resource, mut object: Value, version: &Version) -> Value {
+    let known = resource.conversion.is_none() && version.complete.is_for(resource.schema.id());
+    if resource.custom && !known {
         schema::default(&resource.schema, &mut object);
     }
     object
+}
+
+/// 500 with the bare text, as upstream reports a conversion that failed.
+fn failed(why: String) -> ApiError {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "", why)
+}
+
+/// Converts an object between two versions of one resource.
+///
+/// # Errors
+///
+/// When a webhook has to convert the object and does not.
+pub(crate) async fn between(
+    from: &Resource,
+    to: &Resource,
+    mut object: Value,
+) -> Result<Value, ApiError> {
+    if from.group_version == to.group_version
+        || object["apiVersion"] != from.group_version.to_string()
+    {
+        // The same version, or the body of a subresource, which is the same in all versions.
+        return Ok(object);
+    }
+    if to.conversion.is_some() {
+        return converted(to, vec![object])
+            .await
+            .map(|mut objects| objects.pop().unwrap_or_default());
+    }
+    if renames_fields(from) {
+        rename(&mut object, EVENT_FIELDS.iter().copied());
+    }
+    if renames_fields(to) {
+        rename(&mut object, EVENT_FIELDS.iter().map(|(new, old)| (*old, *new)));
+    }
+    object["apiVersion"] = to.group_version.to_string().into();
+    if to.custom {
+        schema::prune(&to.schema, &mut object);
+    }
+    Ok(object)
+}
+
+/// As [`between`], for an object that may be absent.
+pub(crate) async fn optional(
+    from: &Resource,
+    to: &Resource,
+    object: Option<&Value>,
+) -> Result<Option<Value>, ApiError> {
+    match object {
+        Some(object) => between(from, to, object.clone()).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Tells whether the body holds every default of the schema. A CRD may gain defaults after an object was stored; they
@@ -78,12 +214,21 @@ pub(crate) fn has_defaults(resource: &Resource, version: &Version) -> bool {
 }
 
 /// Turns a served object into the form that is stored.
-pub(crate) fn to_storage(resource: &Resource, mut object: Value) -> Value {
+///
+/// # Errors
+///
+/// When a webhook has to convert the object and does not.
+pub(crate) async fn to_storage(resource: &Resource, mut object: Value) -> Result<Value, ApiError> {
+    let stored = storage_version(resource);
+    if let Some(conversion) = &resource.conversion {
+        let converted = conversion.convert(vec![object], &stored).await.map_err(failed)?;
+        return Ok(converted.into_iter().next().unwrap_or_default());
+    }
     if renames_fields(resource) {
         rename(&mut object, EVENT_FIELDS.iter().copied());
     }
-    object["apiVersion"] = storage_version(resource).to_string().into();
-    object
+    object["apiVersion"] = stored.to_string().into();
+    Ok(object)
 }
 
 fn renames_fields(resource: &Resource) -> bool {
@@ -99,11 +244,29 @@ fn rename<'a>(object: &mut Value, names: impl Iterator<Item = (&'a str, &'a str)
     }
 }
 
-/// Replaces `apiVersion` in canonical JSON when it is the first field, as sorted keys nearly always make it.
-fn relabel_bytes(body: &Bytes, from: &GroupVersion, to: &GroupVersion) -> Option<Bytes> {
-    let rest = body.strip_prefix(format!("{{\"apiVersion\":\"{from}\"").as_bytes())?;
-    let mut relabelled = format!("{{\"apiVersion\":\"{to}\"").into_bytes();
-    relabelled.extend_from_slice(rest);
+/// Tells whether canonical JSON is in a version.
+pub(crate) fn is_in(body: &[u8], version: &GroupVersion) -> bool {
+    let rest = body.strip_prefix(HEAD);
+    let rest = rest.and_then(|rest| rest.strip_prefix(version.group.as_bytes()));
+    let rest = rest.and_then(|rest| match version.group.as_str() {
+        "" => Some(rest),
+        _ => rest.strip_prefix(b"/"),
+    });
+    let rest = rest.and_then(|rest| rest.strip_prefix(version.version.as_bytes()));
+    rest.is_some_and(|rest| rest.starts_with(b"\""))
+}
+
+/// How canonical JSON begins, as sorted keys nearly always make it.
+const HEAD: &[u8] = b"{\"apiVersion\":\"";
+
+/// Replaces `apiVersion` in canonical JSON when it is the first field, as sorted keys nearly always make it. Objects stay
+/// in the version in which they were written, so any version may be found.
+fn relabel_bytes(body: &Bytes, to: &GroupVersion) -> Option<Bytes> {
+    let rest = body.strip_prefix(HEAD)?;
+    let end = rest.iter().position(|byte| *byte == b'"')?;
+    let mut relabelled = HEAD.to_vec();
+    relabelled.extend_from_slice(to.to_string().as_bytes());
+    relabelled.extend_from_slice(&rest[end..]);
     Some(relabelled.into())
 }
 
@@ -126,21 +289,13 @@ mod tests {
         let body = Bytes::from_static(
             br#"{"apiVersion":"example.com/v1","kind":"A","x":"example.com/v1"}"#,
         );
-        let (v1, v2) =
-            (GroupVersion::new("example.com", "v1"), GroupVersion::new("example.com", "v2"));
-        let relabelled = relabel_bytes(&body, &v1, &v2).unwrap();
+        let relabelled = relabel_bytes(&body, &GroupVersion::new("example.com", "v2")).unwrap();
         assert_eq!(
             &relabelled[..],
             br#"{"apiVersion":"example.com/v2","kind":"A","x":"example.com/v1"}"#
         );
-        assert_eq!(
-            relabel_bytes(
-                &Bytes::from_static(br#"{"a":1,"apiVersion":"example.com/v1"}"#),
-                &v1,
-                &v2
-            ),
-            None
-        );
+        let unsorted = Bytes::from_static(br#"{"a":1,"apiVersion":"example.com/v1"}"#);
+        assert_eq!(relabel_bytes(&unsorted, &GroupVersion::new("example.com", "v2")), None);
     }
 
     #[test]

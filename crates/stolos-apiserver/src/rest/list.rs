@@ -1,6 +1,5 @@
 //! GET and LIST: bodies are put together from stored bytes wherever nothing has to be changed in them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -33,20 +32,23 @@ pub(crate) async fn get(core: &Core, call: &Call) -> Result<Response, ApiError> 
     }
     let version =
         core.store.get(&call.resource.storage, &call.key()).ok_or_else(|| call.not_found())?;
-    object_response(core, call, StatusCode::OK, &version)
+    object_response(core, call, StatusCode::OK, &version).await
 }
 
 /// Answers with a stored object in the negotiated form.
-pub(crate) fn object_response(
+pub(crate) async fn object_response(
     core: &Core,
     call: &Call,
     status: StatusCode,
     version: &Version,
 ) -> Result<Response, ApiError> {
     if call.output.shape == Shape::Object && call.output.format == Format::Json {
-        return Ok(respond::json_bytes(status, convert::served_bytes(&call.resource, version)));
+        return Ok(respond::json_bytes(
+            status,
+            convert::served_bytes(&call.resource, version).await?,
+        ));
     }
-    value_response(core, call, status, convert::served(&call.resource, version))
+    value_response(core, call, status, convert::served(&call.resource, version).await?)
 }
 
 /// Answers with an object at hand in the negotiated form.
@@ -108,8 +110,7 @@ pub(crate) async fn list(
     let meta = list_meta(call, &page);
     match &call.output.shape {
         Shape::Object if call.output.format == Format::Json => {
-            let items =
-                page.items.iter().map(|item| convert::served_bytes(&call.resource, item)).collect();
+            let items = convert::all_served_bytes(&call.resource, &page.items).await?;
             Ok(json_list(
                 &call.resource.group_version.to_string(),
                 &call.resource.list_kind,
@@ -119,8 +120,7 @@ pub(crate) async fn list(
             ))
         }
         Shape::Object => {
-            let items: Vec<Value> =
-                page.items.iter().map(|item| convert::served(&call.resource, item)).collect();
+            let items = convert::all_served(&call.resource, &page.items).await?;
             let list = json!({
                 "apiVersion": call.resource.group_version.to_string(),
                 "kind": call.resource.list_kind,
@@ -130,13 +130,13 @@ pub(crate) async fn list(
             Ok(respond::document(StatusCode::OK, call.output.format, &list))
         }
         Shape::Metadata => {
-            let items = page.items.iter().map(|item| metadata_bytes(call, item)).collect();
+            let items = convert::all_served(&call.resource, &page.items).await?;
+            let items = items.into_iter().map(metadata_bytes).collect();
             let within = core.limits.request_time;
             Ok(json_list("meta.k8s.io/v1", "PartialObjectMetadataList", items, &meta, within))
         }
         Shape::Table { version } => {
-            let items: Vec<Value> =
-                page.items.iter().map(|item| convert::served(&call.resource, item)).collect();
+            let items = convert::all_served(&call.resource, &page.items).await?;
             let table = render_table(core, call, version, &items, meta, true)?;
             Ok(respond::document(StatusCode::OK, call.output.format, &table))
         }
@@ -215,7 +215,7 @@ fn expired_continuation(token: &ContinueToken, of: &str) -> ApiError {
                 in between may then be missing or appear twice.";
     let mut error = ApiError::new(StatusCode::GONE, "Expired", text);
     error.continue_token =
-        Some(ContinueToken { revision: None, after: token.after.clone() }.encode(of));
+        Some(ContinueToken { revision: None, after: token.after.clone() }.encode(of).into());
     error
 }
 
@@ -235,9 +235,10 @@ fn list_meta(call: &Call, page: &Page) -> Value {
     meta
 }
 
-fn metadata_bytes(call: &Call, item: &Arc<Version>) -> Bytes {
-    let metadata = convert::metadata_only(convert::served(&call.resource, item));
-    serde_json::to_vec(&metadata).expect("JSON values always serialise").into()
+fn metadata_bytes(object: Value) -> Bytes {
+    serde_json::to_vec(&convert::metadata_only(object))
+        .expect("JSON values always serialise")
+        .into()
 }
 
 /// Puts a list together without looking into the items.

@@ -51,6 +51,8 @@ pub(crate) struct Core {
     pub(crate) registry: Registry,
     pub(crate) clock: Clock,
     pub(crate) auth: Auth,
+    /// The webhooks and policies that users have configured.
+    pub(crate) catalog: admission::Catalog,
     /// In the order in which they run.
     pub(crate) admission: Vec<Arc<dyn admission::Plugin>>,
     pub(crate) limits: Limits,

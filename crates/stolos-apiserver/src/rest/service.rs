@@ -130,6 +130,11 @@ fn is_watch(request: &Request<RequestBody>) -> bool {
         })
 }
 
+/// Marks a request of the server itself about which admission is not asked. It travels as an extension, which no client
+/// can send.
+#[derive(Clone, Copy)]
+pub(crate) struct Unjudged;
+
 /// Handles a request of a user who is known or still has to log in. A panic is an error of ours like any other.
 pub(crate) async fn handle(
     core: &Arc<Core>,
@@ -170,8 +175,15 @@ async fn identify_and_route(
     core.auth.authorize(&user, &access)?;
     match resource_path {
         Some(path) => {
-            let request =
-                route::Incoming { method: parts.method, path, query, headers: parts.headers, user };
+            let admits = parts.extensions.get::<Unjudged>().is_none();
+            let request = route::Incoming {
+                method: parts.method,
+                path,
+                query,
+                headers: parts.headers,
+                user,
+                admits,
+            };
             route::resource(core, request, body).await
         }
         None => system::respond(core, &parts),

@@ -174,7 +174,8 @@ impl Session {
                 Err(expired) => return Some(self.end_with(&too_old(&expired))),
                 Ok(()) if initial.page.is_empty() => {}
                 Ok(()) => {
-                    let frames = self.initial_frames(&mut initial.page);
+                    let frames = self.initial_frames(&mut initial.page).await;
+                    let frames = frames.unwrap_or_else(|error| self.end_with(&error));
                     self.initial = Some(initial);
                     return Some(frames);
                 }
@@ -186,7 +187,8 @@ impl Session {
         loop {
             match self.wait().await {
                 Woken::Events(Ok(events)) => {
-                    let frames = self.event_frames(&events);
+                    let frames = self.event_frames(&events).await;
+                    let frames = frames.unwrap_or_else(|error| self.end_with(&error));
                     if !frames.is_empty() {
                         return Some(frames);
                     }
@@ -236,26 +238,29 @@ impl Session {
         error_frame(error)
     }
 
-    fn initial_frames(&mut self, page: &mut VecDeque<Arc<Version>>) -> Bytes {
+    async fn initial_frames(
+        &mut self,
+        page: &mut VecDeque<Arc<Version>>,
+    ) -> Result<Bytes, ApiError> {
         let mut frames = Vec::with_capacity(CHUNK_BYTES);
         while frames.len() < CHUNK_BYTES
             && let Some(version) = page.pop_front()
         {
             if self.call.output.shape == Shape::Object {
-                let object = convert::served_bytes(&self.call.resource, &version);
+                let object = convert::served_bytes(&self.call.resource, &version).await?;
                 push_frame(&mut frames, "ADDED", &object);
             } else {
-                let object = convert::served(&self.call.resource, &version);
+                let object = convert::served(&self.call.resource, &version).await?;
                 let shaped = self.shaped(object);
                 push_frame(&mut frames, "ADDED", shaped.to_string().as_bytes());
             }
         }
-        frames.into()
+        Ok(frames.into())
     }
 
     /// Puts the frames of some events into one chunk. The frame of an event is made once and shared by all watches of the
     /// same form; only where it is the stored body with a few bytes around it, that is put together here.
-    fn event_frames(&mut self, events: &[Arc<Event>]) -> Bytes {
+    async fn event_frames(&mut self, events: &[Arc<Event>]) -> Result<Bytes, ApiError> {
         let bytes = events.iter().map(|event| event.current.body.len() + FRAME_BYTES).sum();
         let mut frames = Vec::with_capacity(if self.sends_stored_form { bytes } else { 0 });
         for event in events {
@@ -263,9 +268,16 @@ impl Session {
             let kind = transition.event_type();
             let is_stored_body = self.sends_stored_form
                 && transition != Transition::Left
+                // Objects that were written before the storage version changed are still in the old one.
+                && convert::is_in(&event.current.body, &self.call.resource.group_version)
                 && convert::has_defaults(&self.call.resource, &event.current);
             if is_stored_body {
                 push_frame(&mut frames, kind, &event.current.body);
+                continue;
+            }
+            if self.call.resource.conversion.is_some() {
+                let object = self.shown(transition, event).await?;
+                frames.extend_from_slice(&self.frame(transition, object));
                 continue;
             }
             let form = match &self.call.output.shape {
@@ -283,27 +295,30 @@ impl Session {
                 Some(form) => {
                     let frame = event
                         .renditions
-                        .get_or_make(as_kind, &form, || self.frame(transition, event));
+                        .get_or_make(as_kind, &form, || self.plain_frame(transition, event));
                     frames.extend_from_slice(&frame);
                 }
-                None => frames.extend_from_slice(&self.frame(transition, event)),
+                None => frames.extend_from_slice(&self.plain_frame(transition, event)),
             }
         }
-        frames.into()
+        Ok(frames.into())
     }
 
-    /// Makes the frame of an event.
-    fn frame(&mut self, transition: Transition, event: &Event) -> Bytes {
+    /// Makes the frame of an event that no webhook has to convert.
+    fn plain_frame(&mut self, transition: Transition, event: &Event) -> Bytes {
+        let version = shown_state(transition, event);
+        let object = convert::plainly_served(&self.call.resource, version);
+        self.frame(transition, as_of(event, object))
+    }
+
+    /// Returns the object that an event shows.
+    async fn shown(&self, transition: Transition, event: &Event) -> Result<Value, ApiError> {
+        let version = shown_state(transition, event);
+        Ok(as_of(event, convert::served(&self.call.resource, version).await?))
+    }
+
+    fn frame(&mut self, transition: Transition, object: Value) -> Bytes {
         let mut frame = Vec::new();
-        let resource = &self.call.resource;
-        let object = match (transition, &event.previous) {
-            (Transition::Left, Some(previous)) => {
-                let mut object = convert::served(resource, previous);
-                object["metadata"]["resourceVersion"] = event.revision.to_string().into();
-                object
-            }
-            _ => convert::served(resource, &event.current),
-        };
         let shaped = self.shaped(object).to_string();
         push_frame(&mut frame, transition.event_type(), shaped.as_bytes());
         frame.into()
@@ -381,6 +396,20 @@ fn form_of(call: &Call) -> Arc<str> {
     let schema = if resource.custom { resource.schema.id() } else { 0 };
     let include = query.get("includeObject").unwrap_or_default();
     format!("{} {schema} {:?} {include}", resource.group_version, output.shape).into()
+}
+
+/// Returns the state of an object that an event shows: of one that leaves the selection, the last that was in it.
+fn shown_state(transition: Transition, event: &Event) -> &Version {
+    match (transition, &event.previous) {
+        (Transition::Left, Some(previous)) => previous,
+        _ => &event.current,
+    }
+}
+
+/// Shows an object at the revision of an event.
+fn as_of(event: &Event, mut object: Value) -> Value {
+    object["metadata"]["resourceVersion"] = event.revision.to_string().into();
+    object
 }
 
 /// What a change means to a watch with selectors.

@@ -149,6 +149,30 @@ impl Cluster {
         self.service.clone().oneshot(request).await.unwrap()
     }
 
+    /// Sends a JSON request and returns status, headers and body.
+    pub(crate) async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> (StatusCode, http::HeaderMap, Value) {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request = Request::builder().method(method).uri(path);
+        let request = request.body(Full::new(Bytes::from(body))).unwrap();
+        let response = self.service.clone().oneshot(request).await.unwrap();
+        let headers = response.headers().clone();
+        let (status, body) = read(response).await;
+        (status, headers, body)
+    }
+
+    /// Creates a CustomResourceDefinition and waits until it is served.
+    pub(crate) async fn define(&self, definition: Value) {
+        let name = definition["metadata"]["name"].as_str().unwrap().to_owned();
+        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        self.ok(Method::POST, path, Some(definition)).await;
+        crate::crds::until_established(self, &name).await;
+    }
+
     /// Sends any request and returns status and body; a body that is no JSON becomes a string.
     pub(crate) async fn request(&self, request: Request<Full<Bytes>>) -> (StatusCode, Value) {
         read(self.service.clone().oneshot(request).await.unwrap()).await

@@ -36,14 +36,14 @@ impl Plugin for Trouble {
     fn mutate<'a>(
         &'a self,
         request: &'a admission::Request<'a>,
-        _: &'a mut Value,
-    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        _: Option<&'a mut Value>,
+    ) -> BoxFuture<'a, Result<bool, ApiError>> {
         async move {
             assert_ne!(request.name, "boom", "as asked");
             if request.name == "slow" {
                 drop(self.gate.acquire().await.unwrap());
             }
-            Ok(())
+            Ok(false)
         }
         .boxed()
     }

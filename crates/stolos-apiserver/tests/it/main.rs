@@ -3,12 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod access;
+mod admission;
+mod conversion;
 mod crash;
 mod crds;
 mod differential;
 mod events;
 mod garbage;
 mod harness;
+mod hooks;
 mod isolation;
 mod kube_runtime;
 mod limits;

@@ -4,6 +4,7 @@ mod versions;
 
 use serde_json::{Value, json};
 
+use super::conversion;
 use super::status::{APPROVAL, is_protected};
 use super::storage_version;
 use crate::conditions;
@@ -27,7 +28,7 @@ pub fn validate(crd: &Value, old: Option<&Value>) -> Vec<Cause> {
     check_names(crd, &mut causes);
     versions::check_subresources(crd, &mut causes);
     versions::check_schemas(crd, &mut causes);
-    check_conversion(crd, &mut causes);
+    conversion::check(crd, &mut causes);
     if old.is_none() {
         check_stored(crd, &mut causes);
     }
@@ -123,17 +124,6 @@ fn check_scope(crd: &Value, causes: &mut Vec<Cause>) {
         "Cluster" | "Namespaced" => {}
         "" => causes.push(required("spec.scope", "")),
         other => causes.push(not_supported("spec.scope", other, &["Cluster", "Namespaced"])),
-    }
-}
-
-fn check_conversion(crd: &Value, causes: &mut Vec<Cause>) {
-    match crd["spec"]["conversion"]["strategy"].as_str().unwrap_or_default() {
-        "" | "None" => {}
-        // Conversion webhooks are not called, and to serve objects unconverted would be wrong.
-        "Webhook" => causes.push(not_supported("spec.conversion.strategy", "Webhook", &["None"])),
-        other => {
-            causes.push(not_supported("spec.conversion.strategy", other, &["None", "Webhook"]))
-        }
     }
 }
 
@@ -350,12 +340,6 @@ mod tests {
         assert_eq!(columns(odd), [at("type")]);
         let broken = json!({"name": "Color", "type": "string", "jsonPath": ".spec[?("});
         assert_eq!(columns(broken), ["spec.versions[0].additionalPrinterColumns[0].jsonPath"]);
-    }
-
-    #[test]
-    fn conversion_webhooks_are_refused() {
-        let fields = wrong(|crd| crd["spec"]["conversion"] = json!({"strategy": "Webhook"}));
-        assert_eq!(fields, ["spec.conversion.strategy"]);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(super) async fn put(core: &Core, call: &Call, body: RequestBody) -> Result<R
     writer.check_place(&mut object)?;
     let (written, created) = writer.update(part, &Edit::Replace(object)).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    written_response(core, call, status, &written, &writer.into_warnings())
+    written_response(core, call, status, &written, &writer.into_warnings()).await
 }
 
 /// Answers a PATCH of any of the four types.
@@ -89,7 +89,7 @@ pub(super) async fn patch(
     };
     let (written, created) = writer.update(part, &edit).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    written_response(core, call, status, &written, &writer.into_warnings())
+    written_response(core, call, status, &written, &writer.into_warnings()).await
 }
 
 /// Reads the options of a PATCH; some are only for apply, and apply needs one.
@@ -156,7 +156,7 @@ async fn respond_with_scale(
     edit: &Edit,
 ) -> Result<Response, ApiError> {
     let (written, _) = writer.update(Part::Main, edit).await?;
-    let scale = scale::scale_of(scale_paths(call)?, &written.served(&call.resource));
+    let scale = scale::scale_of(scale_paths(call)?, &written.served(&call.resource).await?);
     let mut response = respond::document(StatusCode::OK, call.output.format, &scale);
     respond::add_warnings(&mut response, &writer.into_warnings());
     Ok(response)

@@ -30,6 +30,8 @@ pub(crate) struct Incoming {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) user: UserInfo,
+    /// Admission is asked about writes.
+    pub(crate) admits: bool,
 }
 
 /// Subresources that only a kubelet could answer.
@@ -68,7 +70,7 @@ async fn served(
     incoming: Incoming,
     body: RequestBody,
 ) -> Result<Response, ApiError> {
-    let Incoming { method, path, query, headers, user } = incoming;
+    let Incoming { method, path, query, headers, user, admits } = incoming;
     let subresource = path.subresource.unwrap_or_default();
     if let Some(kubelet) = kubelet_subresource(&resource, &subresource) {
         return Err(kubelet);
@@ -96,6 +98,7 @@ async fn served(
         query,
         headers,
         user,
+        admits,
     };
     match method {
         Method::GET => {
@@ -183,8 +186,10 @@ async fn read(core: &Core, call: &Call) -> Result<Response, ApiError> {
                 .store
                 .get(&call.resource.storage, &call.key())
                 .ok_or_else(|| call.not_found())?;
-            let scale =
-                scale::scale_of(scale_paths(call)?, &convert::served(&call.resource, &version));
+            let scale = scale::scale_of(
+                scale_paths(call)?,
+                &convert::served(&call.resource, &version).await?,
+            );
             Ok(respond::document(StatusCode::OK, call.output.format, &scale))
         }
         _ => Err(call.method_not_allowed()),
@@ -227,7 +232,7 @@ fn check_types(resource: &Resource, object: &Value) -> Result<(), ApiError> {
     })
 }
 
-fn written_response(
+async fn written_response(
     core: &Core,
     call: &Call,
     status: StatusCode,
@@ -235,7 +240,7 @@ fn written_response(
     warnings: &[String],
 ) -> Result<Response, ApiError> {
     let mut response = match written {
-        Written::Stored(version) => list::object_response(core, call, status, version)?,
+        Written::Stored(version) => list::object_response(core, call, status, version).await?,
         Written::Dry(object) => list::value_response(core, call, status, object.clone())?,
     };
     respond::add_warnings(&mut response, warnings);

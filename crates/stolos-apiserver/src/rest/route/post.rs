@@ -6,6 +6,8 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::{read_object, written_response};
+use crate::auth;
+use crate::names::GroupVersion;
 use crate::rest::call::Call;
 use crate::rest::decode::{self, RequestBody};
 use crate::rest::lifecycle::Part;
@@ -14,6 +16,7 @@ use crate::rest::respond::{self, Response};
 use crate::rest::subresource::{binding, eviction};
 use crate::rest::write::{Edit, Ownership, Writer};
 use crate::rest::{Core, convert, meta, negotiate, system};
+use crate::schema;
 use crate::status::ApiError;
 use crate::store;
 
@@ -37,29 +40,34 @@ pub(super) async fn post(
     let mut object = read_object(&writer, call, body).await?;
     writer.check_place(&mut object)?;
     if !call.resource.is_stored() {
-        return virtual_resource(core, call, object).await;
+        return virtual_resource(core, call, writer, object).await;
     }
     let written = writer.create(object, Ownership::Manager).await?;
-    written_response(core, call, StatusCode::CREATED, &written, &writer.into_warnings())
+    written_response(core, call, StatusCode::CREATED, &written, &writer.into_warnings()).await
 }
 
 /// Answers resources that are never stored: bindings and reviews.
 async fn virtual_resource(
     core: &Arc<Core>,
     call: &Call,
-    object: Value,
+    writer: Writer<'_>,
+    mut object: Value,
 ) -> Result<Response, ApiError> {
-    if call.resource.storage.as_ref() == "bindings" {
-        let name = meta::text(&object, "name").to_owned();
-        return bind(core, &Call { name, ..pod_call(core, call)? }, &object).await;
-    }
-    let mut review =
-        core.auth.review(&call.resource.kind, call.namespace.as_deref(), &call.user, object)?;
-    // The only review that says when it was answered.
-    if call.resource.kind == "SelfSubjectReview" {
-        review["metadata"]["creationTimestamp"] = meta::seconds(core.clock.now()).into();
-    }
-    Ok(respond::document(StatusCode::CREATED, call.output.format, &review))
+    let name = meta::text(&object, "name").to_owned();
+    writer.admit_action(&name, &mut object).await?;
+    let mut response = if call.resource.storage.as_ref() == "bindings" {
+        bind(core, &Call { name, ..pod_call(core, call)? }, &object).await?
+    } else {
+        let namespace = call.namespace.as_deref();
+        let mut review = core.auth.review(&call.resource.kind, namespace, &call.user, object)?;
+        // The only review that says when it was answered.
+        if call.resource.kind == "SelfSubjectReview" {
+            review["metadata"]["creationTimestamp"] = meta::seconds(core.clock.now()).into();
+        }
+        respond::document(StatusCode::CREATED, call.output.format, &review)
+    };
+    respond::add_warnings(&mut response, &writer.into_warnings());
+    Ok(response)
 }
 
 fn pod_call(core: &Core, call: &Call) -> Result<Call, ApiError> {
@@ -79,24 +87,39 @@ async fn post_subresource(
         call.resource.subresource(&call.subresource).ok_or_else(system::no_such_resource)?;
     if let (Some(api_version), Some(kind)) = (subresource.api_version, subresource.kind) {
         decode::expect_type(api_version, kind, &mut value)?;
+        schema::builtin::default_object(&GroupVersion::parse(api_version), kind, &mut value);
     }
-    match call.subresource.as_str() {
-        "binding" => bind(core, call, &value).await,
-        "eviction" => evict(core, call, options, &value).await,
+    let mut options = options;
+    if call.subresource == "eviction" {
+        options.dry_run |=
+            DeleteOptions::parse(&call.query, Some(&value["deleteOptions"]))?.dry_run;
+    }
+    let writer = Writer::new(core, call, options.clone());
+    if call.subresource == "token" {
+        auth::complete_token_request(core.auth.signer(), &mut value);
+    }
+    writer.check_place(&mut value)?;
+    writer.admit_action(&call.name, &mut value).await?;
+    let mut response = match call.subresource.as_str() {
+        "binding" => bind(core, call, &value).await?,
+        "eviction" => evict(core, call, options, &value).await?,
         "token" => {
             let namespace = call.namespace.as_deref().unwrap_or_default();
             let token = core.auth.issue_token(namespace, &call.name, value)?;
-            Ok(respond::document(StatusCode::CREATED, call.output.format, &token))
+            respond::document(StatusCode::CREATED, call.output.format, &token)
         }
-        _ => Err(call.method_not_allowed()),
-    }
+        _ => return Err(call.method_not_allowed()),
+    };
+    respond::add_warnings(&mut response, &writer.into_warnings());
+    Ok(response)
 }
 
 async fn bind(core: &Core, call: &Call, object: &Value) -> Result<Response, ApiError> {
     let node = binding::node_of(object)?;
     let now = core.clock.now();
     let edit = Edit::Unowned(Box::new(move |pod| binding::bound(pod, &node, now)));
-    let writer = Writer::new(core, call, WriteOptions::parse(&call.query, "CreateOptions")?);
+    let options = WriteOptions::parse(&call.query, "CreateOptions")?;
+    let writer = Writer::new(core, call, options).without_admission();
     writer.update(Part::Whole, &edit).await?;
     let success = binding::success(StatusCode::CREATED);
     Ok(respond::document(StatusCode::CREATED, call.output.format, &success))
@@ -113,14 +136,14 @@ async fn evict(
 ) -> Result<Response, ApiError> {
     let pod =
         core.store.get(&call.resource.storage, &call.key()).ok_or_else(|| call.not_found())?;
-    let pod = convert::served(&call.resource, &pod);
+    let pod = convert::served(&call.resource, &pod).await?;
     let budgets = core.registry.resource("policy", "v1", "poddisruptionbudgets");
     let budgets = budgets.ok_or_else(system::no_such_resource)?;
     let of_namespace =
         store::ListOptions { namespace: call.namespace.clone(), ..store::ListOptions::default() };
     let page = core.store.list(&budgets.storage, &of_namespace);
     let page = page.map_err(|expired| ApiError::internal(expired.to_string()))?;
-    let found: Vec<Value> = page.items.iter().map(|item| convert::served(&budgets, item)).collect();
+    let found = convert::all_served(&budgets, &page.items).await?;
     let mut delete_options = DeleteOptions::parse(&call.query, Some(&body["deleteOptions"]))?;
     delete_options.dry_run |= options.dry_run;
     let options = WriteOptions { dry_run: delete_options.dry_run, ..options };
@@ -135,15 +158,17 @@ async fn evict(
             ..call.clone()
         };
         let own = WriteOptions { field_manager: Some(PAYER.to_owned()), ..options.clone() };
-        Writer::new(core, &payer, own).update(Part::Status, &edit).await?;
+        let writer = Writer::new(core, &payer, own).without_admission();
+        writer.update(Part::Status, &edit).await?;
     }
     let victim = Call { subresource: String::new(), ..call.clone() };
     if !delete_options.dry_run {
         let now = core.clock.now();
         let edit = Edit::Unowned(Box::new(move |pod| Ok(eviction::announced(pod, now))));
-        Writer::new(core, &victim, options.clone()).update(Part::Status, &edit).await?;
+        let writer = Writer::new(core, &victim, options.clone()).without_admission();
+        writer.update(Part::Status, &edit).await?;
     }
-    Writer::new(core, &victim, options).delete(&delete_options).await?;
+    Writer::new(core, &victim, options).without_admission().delete(&delete_options).await?;
     let success = binding::success(StatusCode::CREATED);
     Ok(respond::document(StatusCode::CREATED, call.output.format, &success))
 }

@@ -46,7 +46,7 @@ pub(super) async fn delete(
             // Only the legacy way to ask tells the client to wait.
             let waits = options.orphan_dependents == Some(false);
             let status = if waits { StatusCode::ACCEPTED } else { StatusCode::OK };
-            written_response(core, call, status, &written, &warnings)
+            written_response(core, call, status, &written, &warnings).await
         }
         Deleted::Gone(last) => {
             let mut response = if lifecycle::returns_deleted_object(&call.resource) {
@@ -117,10 +117,12 @@ pub(super) async fn delete_collection(
     }
     let results: Vec<_> = stream::iter(deletions).buffered(PARALLEL_DELETIONS).collect().await;
     let mut items = Vec::with_capacity(results.len());
-    for result in results {
+    let mut warnings = Vec::new();
+    for (result, heard) in results {
+        warnings.extend(heard);
         match result {
             Ok(Deleted::Gone(last)) => items.push(last),
-            Ok(Deleted::Pending(written)) => items.push(written.served(&call.resource)),
+            Ok(Deleted::Pending(written)) => items.push(written.served(&call.resource).await?),
             Err(error) if error.code == StatusCode::NOT_FOUND => {}
             Err(error) => return Err(error),
         }
@@ -138,11 +140,14 @@ pub(super) async fn delete_collection(
     Ok(response)
 }
 
+/// Deletes one object of a collection; returns what admission warned of, too.
 async fn delete_one(
     core: &Core,
     call: Call,
     write_options: WriteOptions,
     options: &DeleteOptions,
-) -> Result<Deleted, ApiError> {
-    Writer::new(core, &call, write_options).delete(options).await
+) -> (Result<Deleted, ApiError>, Vec<String>) {
+    let writer = Writer::new(core, &call, write_options).of_collection();
+    let deleted = writer.delete(options).await;
+    (deleted, writer.into_warnings())
 }

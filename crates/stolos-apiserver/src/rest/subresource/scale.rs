@@ -109,6 +109,14 @@ fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     path.trim_start_matches('.').split('.').try_fold(object, |value, field| value.get(field))
 }
 
+/// Takes the wished replicas from a Scale that admission may have changed.
+pub(crate) fn set_replicas(paths: &Scale, object: &mut Value, replicas: &Value) {
+    let current = at(object, &paths.spec_replicas).and_then(Value::as_i64).unwrap_or(0);
+    if let Some(replicas) = replicas.as_i64().filter(|replicas| *replicas != current) {
+        set(object, &paths.spec_replicas, replicas.into());
+    }
+}
+
 fn set(object: &mut Value, path: &str, value: Value) {
     let mut node = object;
     for field in path.trim_start_matches('.').split('.') {

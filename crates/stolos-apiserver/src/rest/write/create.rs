@@ -3,6 +3,7 @@
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::admit::Asked;
 use super::{Writer, Written, reset_fields};
 use crate::managed_fields;
 use crate::rest::admission::Operation;
@@ -13,6 +14,9 @@ use crate::store::Expect;
 
 /// Attempts to find a free name for `generateName`, as upstream.
 const MAX_NAME_ATTEMPTS: usize = 8;
+
+/// What the server fills in after plugins have changed the object, as upstream.
+const FILLED_IN: [&str; 3] = ["uid", "creationTimestamp", "generation"];
 
 /// Who owns the fields of the new object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,15 +40,19 @@ impl Writer<'_> {
             ));
         }
         meta::of(&mut object).remove("resourceVersion");
+        let given = meta::text(&object, "name").to_owned();
+        let options = self.options_of(Operation::Create);
+        let asked = Asked { operation: Operation::Create, name: &given, old: None, options };
+        self.prepare(&asked, &mut object, ownership).await?;
         let base = meta::text(&object, "generateName").to_owned();
         if !meta::text(&object, "name").is_empty() || base.is_empty() {
-            return self.create_once(object, ownership).await;
+            return self.create_once(&asked, object).await;
         }
         for _ in 0..MAX_NAME_ATTEMPTS {
             let name = lifecycle::generate_name(&base, &mut rand::rng());
             let mut named = object.clone();
             meta::of(&mut named).insert("name".to_owned(), name.into());
-            match self.create_once(named, ownership).await {
+            match self.create_once(&asked, named).await {
                 Err(error) if error.reason == "AlreadyExists" => {}
                 other => return other,
             }
@@ -57,27 +65,47 @@ impl Writer<'_> {
         Err(error)
     }
 
-    async fn create_once(
+    /// Completes the object and lets the plugins change it.
+    async fn prepare(
         &self,
-        mut object: Value,
+        asked: &Asked<'_>,
+        object: &mut Value,
         ownership: Ownership,
-    ) -> Result<Written, ApiError> {
+    ) -> Result<(), ApiError> {
         let resource = self.resource();
-        lifecycle::prepare_create(
-            resource,
-            &mut object,
-            &Uuid::new_v4().to_string(),
-            self.core.clock.now(),
-        );
-        self.complete(&mut object);
+        let (uid, now) = (Uuid::new_v4().to_string(), self.core.clock.now());
+        lifecycle::prepare_create(resource, object, &uid, now);
+        self.complete(object);
         if ownership == Ownership::Manager {
             let reset = reset_fields(resource, Part::Main);
-            managed_fields::update(&resource.schema, None, &mut object, &self.manager(), &reset);
+            managed_fields::update(&resource.schema, None, object, &self.manager(), &reset);
         }
-        lifecycle::complete_create(resource, &mut object);
         // Upstream's admission does this, so nobody owns what it fills in.
-        lifecycle::admit_pod(resource, &mut object);
-        self.admit(Operation::Create, None, &mut object).await?;
+        lifecycle::admit_pod(resource, object);
+        // Plugins see what the client sent, without what the server fills in.
+        let metadata = meta::of(object);
+        let filled = FILLED_IN.map(|field| metadata.remove(field));
+        if self.mutate(asked, Some(object)).await? {
+            self.check_place(object)?;
+            lifecycle::prepare_create(resource, object, &uid, now);
+            self.complete(object);
+            lifecycle::admit_pod(resource, object);
+        } else {
+            let metadata = meta::of(object);
+            for (field, value) in FILLED_IN.into_iter().zip(filled) {
+                if let Some(value) = value {
+                    metadata.insert(field.to_owned(), value);
+                }
+            }
+        }
+        lifecycle::complete_create(resource, object);
+        Ok(())
+    }
+
+    async fn create_once(&self, asked: &Asked<'_>, object: Value) -> Result<Written, ApiError> {
+        let resource = self.resource();
+        self.check_valid(None, &object)?;
+        self.judge(asked, Some(&object)).await?;
         let name = meta::text(&object, "name").to_owned();
         if self.options.dry_run {
             let taken = self.core.store.get(&resource.storage, &self.call.key_of(&name)).is_some();
@@ -88,6 +116,6 @@ impl Writer<'_> {
             };
         }
         let stored = self.put(&name, Expect::Absent, object).await;
-        stored.map(Written::Stored).map_err(|error| self.commit_failed(&name, &error))
+        stored.map(Written::Stored).map_err(|error| self.put_failed(&name, error))
     }
 }

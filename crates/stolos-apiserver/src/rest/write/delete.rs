@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{MAX_ATTEMPTS, MODIFIED, Writer, Written};
+use super::admit::{Asked, delete_options};
+use super::{MAX_ATTEMPTS, MODIFIED, PutError, Writer, Written};
 use crate::rest::admission::Operation;
 use crate::rest::lifecycle::{self, Deletion};
 use crate::rest::query::DeleteOptions;
@@ -28,16 +29,17 @@ impl Writer<'_> {
         for _ in 0..MAX_ATTEMPTS {
             let current = self.core.store.get(&self.resource().storage, &self.call.key());
             let current = current.ok_or_else(|| self.call.not_found())?;
-            let live = convert::served(self.resource(), &current);
+            let live = convert::served(self.resource(), &current).await?;
             self.check_preconditions(&live, options)?;
-            let request = self.admission(Operation::Delete, name, Some(&live));
-            for plugin in &self.core.admission {
-                plugin.validate(&request, None).await?;
-            }
+            let (operation, options_shown) = (Operation::Delete, delete_options(options));
+            let shown = if self.of_collection { "" } else { name };
+            let asked = Asked { operation, name: shown, old: Some(&live), options: options_shown };
+            self.mutate(&asked, None).await?;
+            self.judge(&asked, None).await?;
             match self.delete_once(&current, live, options).await {
                 Ok(deleted) => return Ok(deleted),
-                Err(CommitError::Conflict { .. } | CommitError::NotFound) => {}
-                Err(error) => return Err(self.commit_failed(name, &error)),
+                Err(PutError::Commit(CommitError::Conflict { .. } | CommitError::NotFound)) => {}
+                Err(error) => return Err(self.put_failed(name, error)),
             }
         }
         Err(self.call.conflict(MODIFIED))
@@ -48,14 +50,14 @@ impl Writer<'_> {
         current: &Arc<Version>,
         live: Value,
         options: &DeleteOptions,
-    ) -> Result<Deleted, CommitError> {
+    ) -> Result<Deleted, PutError> {
         let name = &self.call.name;
         match lifecycle::decide_delete(self.resource(), &live, options, self.core.clock.now()) {
             Deletion::Remove if self.options.dry_run => Ok(Deleted::Gone(live)),
             Deletion::Remove => {
                 let last = lifecycle::last_state(self.resource(), live, self.core.clock.now());
                 let last = self.remove(name, current.revision, last).await?;
-                Ok(Deleted::Gone(convert::served(self.resource(), &last)))
+                Ok(Deleted::Gone(convert::served(self.resource(), &last).await?))
             }
             Deletion::Mark(next) if self.options.dry_run => {
                 Ok(Deleted::Pending(Written::Dry(next)))

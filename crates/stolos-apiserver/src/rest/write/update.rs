@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::admit::Asked;
 use super::create::Ownership;
-use super::{Edit, Edited, MAX_ATTEMPTS, MODIFIED, Writer, Written, reset_fields};
+use super::{Edit, Edited, MAX_ATTEMPTS, MODIFIED, PutError, Writer, Written, reset_fields};
 use crate::managed_fields;
 use crate::rest::admission::Operation;
 use crate::rest::decode::{self, Origin};
@@ -97,7 +98,7 @@ impl Writer<'_> {
         current: &Arc<Version>,
     ) -> Result<Written, Failure> {
         let resource = self.resource();
-        let live = convert::served(resource, current);
+        let live = convert::served(resource, current).await?;
         let reset = reset_fields(resource, part);
         let manager = self.manager();
         if let Edit::Apply { config, .. } = edit {
@@ -109,6 +110,8 @@ impl Writer<'_> {
         let (new, ownership) = match edit.apply(resource, &live, &manager, reset)? {
             Edited::Object(object) => (object, Ownership::Manager),
             Edited::Applied(object) => (object, Ownership::Settled),
+            // Whoever judges writes is asked about those that change nothing, too.
+            Edited::Unchanged if self.is_judged() => (live.clone(), Ownership::Settled),
             Edited::Unchanged => return Ok(Written::Stored(Arc::clone(current))),
         };
         self.check_identity(&live, &new, edit)?;
@@ -119,7 +122,16 @@ impl Writer<'_> {
             managed_fields::update(&resource.schema, Some(&live), &mut new, &manager, &reset);
         }
         meta::copy(&live, &mut new, "resourceVersion");
-        self.admit(Operation::Update, Some(&live), &mut new).await?;
+        let options = self.options_of(Operation::Update);
+        let name = &self.call.name;
+        let asked = Asked { operation: Operation::Update, name, old: Some(&live), options };
+        if self.mutate_through_face(&asked, &mut new).await? {
+            self.complete(&mut new);
+            lifecycle::prepare_update(resource, part, &live, &mut new);
+            meta::copy(&live, &mut new, "resourceVersion");
+        }
+        self.check_valid(Some(&live), &new)?;
+        self.judge_through_face(&asked, &new).await?;
         let removes = lifecycle::ends_deletion(resource, &live, &new);
         if !removes && managed_fields::same_but_times(&live, &new) {
             return Ok(Written::Stored(Arc::clone(current)));
@@ -127,7 +139,6 @@ impl Writer<'_> {
         if self.options.dry_run {
             return Ok(Written::Dry(new));
         }
-        let name = &self.call.name;
         let committed = if removes {
             // Watchers see the last state that was stored; the client sees what its request made of it.
             self.remove(name, current.revision, live).await.map(|_| Written::Dry(new))
@@ -137,8 +148,10 @@ impl Writer<'_> {
         };
         match committed {
             Ok(written) => Ok(written),
-            Err(CommitError::Conflict { .. } | CommitError::NotFound) => Err(Failure::Raced),
-            Err(error) => Err(Failure::Final(self.commit_failed(name, &error))),
+            Err(PutError::Commit(CommitError::Conflict { .. } | CommitError::NotFound)) => {
+                Err(Failure::Raced)
+            }
+            Err(error) => Err(Failure::Final(self.put_failed(name, error))),
         }
     }
 
