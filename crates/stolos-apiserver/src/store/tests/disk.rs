@@ -162,7 +162,7 @@ impl FaultyDisk {
 
     fn open(&self) -> (Store, ClusterStore) {
         let store =
-            Store::on_disk(Disk::on(self.clone()), Default::default(), Limits::default()).unwrap();
+            Store::on_disk(Disk::on(self.clone()), Found::default(), Limits::default()).unwrap();
         let cluster = store.cluster("hub").unwrap();
         (store, cluster)
     }
@@ -286,7 +286,7 @@ async fn a_failed_commit_makes_the_store_read_only() {
 async fn writers_wait_when_too_much_is_pending() {
     let disk = FaultyDisk::default();
     let limits = Limits { pending_bytes: 1024, ..Limits::default() };
-    let store = Store::on_disk(Disk::on(disk.clone()), Default::default(), limits).unwrap();
+    let store = Store::on_disk(Disk::on(disk.clone()), Found::default(), limits).unwrap();
     let cluster = store.cluster("hub").unwrap();
     disk.hold(true);
     let mut first = Box::pin(cluster.commit(create("a/x")));

@@ -248,7 +248,7 @@ fn check_after_restart(medium: &Medium, run: &Run, what: &str) {
 async fn play(steps: usize, fault: Fault, seed: u64) -> (Medium, Run) {
     let medium = Medium::new();
     let disk = Disk::on(medium.clone());
-    let store = Store::on_disk(disk, Default::default(), Limits::default()).unwrap();
+    let store = Store::on_disk(disk, Found::default(), Limits::default()).unwrap();
     let cluster = store.cluster("hub").unwrap();
     medium.arm(steps, fault);
     let run = write_until_failure(&cluster).await;
