@@ -148,10 +148,10 @@ func TestWritersAreToldOfConflicts(t *testing.T) {
 
 	err = maps.Delete(t.Context(), "c", metav1.DeleteOptions{
 		Preconditions: &metav1.Preconditions{UID: ptr.To(types.UID("other"))}})
-	refused(t, err, apierrors.IsConflict, " precondition")
+	refused(t, err, apierrors.IsConflict, "in the precondition")
 	err = maps.Delete(t.Context(), "c", metav1.DeleteOptions{
 		Preconditions: &metav1.Preconditions{ResourceVersion: &first.ResourceVersion}})
-	refused(t, err, apierrors.IsConflict, " precondition")
+	refused(t, err, apierrors.IsConflict, "in the precondition")
 	must(t, maps.Delete(t.Context(), "c", metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(first.UID))}))
 	_, err = maps.Get(t.Context(), "c", metav1.GetOptions{})
 	refused(t, err, apierrors.IsNotFound, `configmaps "c" not found`)

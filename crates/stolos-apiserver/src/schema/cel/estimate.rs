@@ -216,8 +216,9 @@ impl Estimator<'_> {
         let initial = self.node(&loop_.initial);
         let cost = range.cost.saturating_add(initial.cost);
         let (first, second) = match &loop_.range.type_ {
-            Type::Map(key, value) => {
-                let key = Estimate { origin: Some(Origin::Key), ..Estimate::unknown(key) };
+            Type::Map(_, value) => {
+                // Upstream gives keys no length, so that rules over keys cost as much as there are keys.
+                let key = Estimate { origin: Some(Origin::Key), ..Estimate::sized(0, 0) };
                 (key, range.element(value))
             }
             Type::List(element) if loop_.has_two_variables => {

@@ -15,8 +15,13 @@ mod wait;
 
 pub(crate) use runner::{Kubectl, newest};
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use crate::cluster::Cluster;
 use crate::program::skipped;
+
+/// Stories told by this process.
+static TOLD: AtomicU32 = AtomicU32::new(0);
 
 /// Tells a story with every kubectl, each on a cluster and in a namespace of its own.
 fn with_every_version(story: fn(&Kubectl)) {
@@ -38,7 +43,10 @@ fn tell(story: fn(&Kubectl), versions: Vec<runner::Version>) {
     }
     for version in versions {
         let cluster = Cluster::start();
-        let kubectl = Kubectl::new(&version, &cluster, &format!("with-{}", version.minor));
+        // On a cluster that stories share, each must have its own.
+        let number = TOLD.fetch_add(1, Ordering::Relaxed);
+        let namespace = format!("story-{}-{number}", std::process::id());
+        let kubectl = Kubectl::new(&version, &cluster, &namespace);
         story(&kubectl);
         kubectl.leave();
     }

@@ -189,6 +189,9 @@ fn rules_that_could_take_too_long_fail_the_definition() {
     let everywhere = json!({"type": "array", "items": {"type": "array", "maxItems": 1000,
         "items": {"type": "string"}, "x-kubernetes-validations": [{"rule": "self.all(x, x != '')"}]}});
     assert!(compile(&everywhere).is_err());
+    let keys = json!({"type": "object", "maxProperties": 4096, "additionalProperties": {"type": "string", "maxLength": 63},
+        "x-kubernetes-validations": [{"rule": "self.all(key, !key.contains('*') && key.matches('^[a-z]+$'))"}]});
+    assert!(compile(&keys).is_ok());
 }
 
 #[test]
