@@ -94,7 +94,8 @@ impl Kinds {
                 Kind { resource, namespaced: capabilities.scope == Scope::Namespaced }
             }
             Err(kube::Error::Discovery(_)) => return Ok(None),
-            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(None),
+            // A server answers in plain text where it does not know the group; `is_not_found` would want a reason.
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
             Err(error) => return Err(error),
         };
         lock(&self.known).insert(name.clone(), found.clone());
