@@ -73,7 +73,7 @@ fn the_roots_speak_the_aggregated_form_and_repeat_its_parameters() {
       "responseKind": {
         "group": "",
         "kind": "Pod",
-        "version": "v1"
+        "version": ""
       },
       "scope": "Namespaced",
       "shortNames": [
@@ -85,7 +85,7 @@ fn the_roots_speak_the_aggregated_form_and_repeat_its_parameters() {
           "responseKind": {
             "group": "",
             "kind": "Binding",
-            "version": "v1"
+            "version": ""
           },
           "subresource": "binding",
           "verbs": [
@@ -96,7 +96,7 @@ fn the_roots_speak_the_aggregated_form_and_repeat_its_parameters() {
           "responseKind": {
             "group": "",
             "kind": "Pod",
-            "version": "v1"
+            "version": ""
           },
           "subresource": "ephemeralcontainers",
           "verbs": [
@@ -120,7 +120,7 @@ fn the_roots_speak_the_aggregated_form_and_repeat_its_parameters() {
           "responseKind": {
             "group": "",
             "kind": "Pod",
-            "version": "v1"
+            "version": ""
           },
           "subresource": "status",
           "verbs": [
@@ -186,7 +186,8 @@ fn built_in_groups_come_before_custom_ones() {
     let names: Vec<_> =
         items.iter().map(|item| item["metadata"]["name"].as_str().unwrap()).collect();
     assert_eq!(names[names.len() - 2..], ["aaa.example.com", "example.com"]);
-    assert!(names[..names.len() - 2].is_sorted());
+    // Built-in groups have an order of their own.
+    assert_eq!(names[..3], ["apiregistration.k8s.io", "apps", "events.k8s.io"]);
 }
 
 #[test]

@@ -91,7 +91,7 @@ async fn a_panic_in_a_handler_is_a_500_and_the_server_lives() {
     let (status, body) = cluster.send(Method::POST, MAPS, Some(map("boom"))).await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!((&body["kind"], &body["reason"]), (&json!("Status"), &json!("InternalError")));
-    let want = "This request caused apiserver to panic. Look in the logs for details.";
+    let want = "Internal error occurred: This request caused apiserver to panic. Look in the logs for details.";
     assert_eq!(body["message"], want);
     cluster.ok(Method::POST, MAPS, Some(map("fine"))).await;
     assert!(!cluster.exists(&format!("{MAPS}/boom")).await);

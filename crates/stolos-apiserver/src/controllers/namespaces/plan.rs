@@ -145,7 +145,7 @@ mod tests {
             "waiting for finalizers: example.com/x on 1 objects",
         );
         assert_eq!(shown("NamespaceFinalizersRemaining"), held);
-        let failed = some("True", "ContentDeletionFailed", "no");
+        let failed = some("True", "ContentDeletionFailed", "Internal error occurred: no");
         assert_eq!(shown("NamespaceDeletionContentFailure"), failed);
         assert_eq!(shown("NamespaceDeletionDiscoveryFailure").0, "False");
     }
