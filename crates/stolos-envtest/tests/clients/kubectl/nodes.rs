@@ -51,11 +51,11 @@ fn taints_and_cordons_are_set_and_taken_off() {
     with_oldest_and_newest(|kubectl| {
         let node = format!("{}-node", kubectl.namespace());
         kubectl.feed("create -f -", &manifest(&node));
-        kubectl.run(&format!("taint node {node} k=v:NoSchedule other:NoExecute"));
+        kubectl.run(&format!("taint node {node} alpha=v:NoSchedule omega:NoExecute"));
         let taints = kubectl.value(&format!("node {node}"), ".spec.taints[*].key");
-        assert!(taints.contains('k') && taints.contains("other"), "{taints}");
-        kubectl.run(&format!("taint node {node} k-"));
-        assert!(!kubectl.value(&format!("node {node}"), ".spec.taints[*].key").contains('k'));
+        assert!(taints.contains("alpha") && taints.contains("omega"), "{taints}");
+        kubectl.run(&format!("taint node {node} alpha-"));
+        assert!(!kubectl.value(&format!("node {node}"), ".spec.taints[*].key").contains("alpha"));
         assert_eq!(kubectl.run(&format!("cordon {node}")), format!("node/{node} cordoned\n"));
         assert_eq!(
             kubectl.run(&format!("cordon {node}")),

@@ -102,7 +102,8 @@ fn explain_knows_built_in_kinds_and_custom_ones() {
              properties: {{size: {{type: integer, description: How large it is.}}}}}}}}}}}}}}]}}}}"
         ));
         kubectl.run(&format!("wait --for=condition=Established crd/widgets.{group} --timeout=30s"));
-        let text = kubectl.run(&format!("explain widgets.spec --api-version={group}/v1"));
+        let text =
+            kubectl.run_until_done(&format!("explain widgets.spec --api-version={group}/v1"));
         assert!(
             text.contains("size\t<integer> -required-") && text.contains("How large it is."),
             "{text}"

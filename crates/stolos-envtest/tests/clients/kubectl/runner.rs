@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::cluster::Cluster;
+
+/// How long a story waits for what another server does later.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A kubectl and its minor version.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,6 +118,18 @@ impl<'a> Kubectl<'a> {
     #[track_caller]
     pub(crate) fn run(&self, line: &str) -> String {
         self.succeeded(line, &self.output(line))
+    }
+
+    /// Runs kubectl until it succeeds: another server than ours publishes a new kind some time after it is established.
+    #[track_caller]
+    pub(crate) fn run_until_done(&self, line: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let output = self.output(line);
+            if output.status.success() || Instant::now() > deadline {
+                return self.succeeded(line, &output);
+            }
+        }
     }
 
     /// Runs kubectl with standard input; it must succeed.
