@@ -18,6 +18,7 @@ mod list;
 mod local;
 pub(crate) mod meta;
 mod negotiate;
+mod openid;
 mod path;
 mod query;
 mod respond;

@@ -4,11 +4,11 @@ use http::request::Parts;
 use http::{Method, StatusCode, Uri};
 use serde_json::json;
 
-use super::Core;
 use super::body::Body;
 use super::negotiate::Format;
 use super::respond::{self, Response};
 use super::service::PathPrefix;
+use super::{Core, openid};
 use crate::status::ApiError;
 use crate::{discovery, openapi};
 
@@ -63,6 +63,9 @@ pub(crate) fn respond(core: &Core, parts: &Parts) -> Result<Response, ApiError> 
     }
     if path == "/" {
         return Ok(respond::document(StatusCode::OK, Format::Json, &json!({ "paths": PATHS })));
+    }
+    if let Some(document) = openid::respond(core.auth.signer(), path, &parts.headers) {
+        return Ok(document);
     }
     if let Some(document) = discovery::respond(&core.registry, path, &parts.headers)? {
         return Ok(document.map(Body::full));

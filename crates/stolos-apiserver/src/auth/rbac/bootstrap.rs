@@ -23,13 +23,20 @@ const DISCOVERY: &[&str] = &[
     "/version/",
 ];
 
+/// Paths where others learn how to verify tokens of service accounts.
+const ISSUER_DISCOVERY: &[&str] = &[
+    "/.well-known/openid-configuration",
+    "/.well-known/openid-configuration/",
+    "/openid/v1/jwks",
+    "/openid/v1/jwks/",
+];
+
 /// Resources of a namespace that its editors write and its viewers read, by group.
 const CONTENT: &[(&str, &[&str])] = &[
     (
         "",
         &[
             "configmaps",
-            "endpoints",
             "events",
             "persistentvolumeclaims",
             "pods",
@@ -53,8 +60,6 @@ const CONTENT: &[(&str, &[&str])] = &[
     ),
     ("autoscaling", &["horizontalpodautoscalers"]),
     ("batch", &["cronjobs", "jobs"]),
-    ("coordination.k8s.io", &["leases"]),
-    ("events.k8s.io", &["events"]),
     ("networking.k8s.io", &["ingresses", "networkpolicies"]),
     ("policy", &["poddisruptionbudgets"]),
 ];
@@ -65,6 +70,7 @@ const READ_ONLY: &[(&str, &[&str])] = &[
         "",
         &[
             "bindings",
+            "endpoints",
             "limitranges",
             "namespaces",
             "namespaces/status",
@@ -119,6 +125,21 @@ pub fn objects() -> Vec<Value> {
                 ),
             ],
         ),
+        cluster_role(
+            "system:auth-delegator",
+            &[
+                Rule::on_resources(&["create"], &["authentication.k8s.io"], &["tokenreviews"]),
+                Rule::on_resources(
+                    &["create"],
+                    &["authorization.k8s.io"],
+                    &["subjectaccessreviews"],
+                ),
+            ],
+        ),
+        cluster_role(
+            "system:service-account-issuer-discovery",
+            &[Rule::on_paths(&["get"], ISSUER_DISCOVERY)],
+        ),
         part("view", &view()),
         part("edit", &edit()),
         part("admin", &admin()),
@@ -134,6 +155,7 @@ pub fn objects() -> Vec<Value> {
         binding("system:discovery", &[AUTHENTICATED]),
         binding("system:basic-user", &[AUTHENTICATED]),
         binding("system:public-info-viewer", &everybody),
+        binding("system:service-account-issuer-discovery", &["system:serviceaccounts"]),
     ]);
     roles
 }
@@ -154,6 +176,7 @@ fn edit() -> Vec<Rule> {
     let all = [READ, WRITE].concat();
     rules.extend([
         Rule::on_resources(&all, &[""], &["secrets"]),
+        Rule::on_resources(&all, &["coordination.k8s.io"], &["leases"]),
         Rule::on_resources(
             &all,
             &[""],
