@@ -23,7 +23,11 @@ impl Components {
             if !self.schemas.contains_key(&name)
                 && let Some(model) = builtin::model(&name)
             {
-                let rendered = self.shape(&model);
+                let mut rendered = self.shape(&model);
+                if let Some((group, version, kind)) = builtin::group_version_kind(&name) {
+                    rendered["x-kubernetes-group-version-kind"] =
+                        json!([{ "group": group, "version": version, "kind": kind }]);
+                }
                 self.schemas.insert(name, rendered);
             }
         }
@@ -75,15 +79,18 @@ impl Components {
 
     fn list_shape(&mut self, resource: &Resource, item: &str) -> Value {
         let metadata = self.meta("ListMeta");
+        let text = |kind| json!({ "type": "string", "description": description(kind) });
+        let about_metadata = "What holds for the list as a whole, such as its resource version.";
+        let about_items = format!("Objects of kind {}.", resource.kind);
         json!({
             "description": format!("{} is a list of {}.", resource.list_kind, resource.kind),
             "type": "object",
             "required": ["items"],
             "properties": {
-                "apiVersion": { "type": "string" },
-                "kind": { "type": "string" },
-                "metadata": metadata,
-                "items": { "type": "array", "items": reference(item) },
+                "apiVersion": text("apiVersion"),
+                "kind": text("kind"),
+                "metadata": { "allOf": [metadata], "description": about_metadata },
+                "items": { "type": "array", "items": reference(item), "description": about_items },
             },
             "x-kubernetes-group-version-kind": [gvk(resource, &resource.list_kind)],
         })
@@ -97,6 +104,14 @@ impl Components {
         add_texts(&mut node, schema);
         let fields = node.as_object().map_or(0, Map::len);
         if fields == 1 { reference } else { node }
+    }
+
+    /// Renders elements of a list or map, which have no texts of their own.
+    fn element(&mut self, schema: &Schema) -> Value {
+        match schema.model.clone() {
+            Some(model) => self.refer(&model),
+            None => self.shape(schema),
+        }
     }
 
     /// Renders a shape in full.
@@ -116,10 +131,10 @@ impl Components {
             out["properties"] = Value::Object(fields.collect());
         }
         if let Some(values) = &schema.additional_properties {
-            out["additionalProperties"] = self.node(values);
+            out["additionalProperties"] = self.element(values);
         }
         if let Some(items) = &schema.items {
-            out["items"] = self.node(items);
+            out["items"] = self.element(items);
             add_topology(&mut out, &schema.list_type);
         }
         if let Some(constraints) = &schema.constraints
@@ -232,7 +247,8 @@ fn add_texts(out: &mut Value, schema: &Schema) {
         out["default"] = default.clone();
     }
     let patch = &schema.patch;
-    let strategies = [(patch.merge, "merge"), (patch.retain_keys, "retainKeys")];
+    let strategies =
+        [(patch.merge, "merge"), (patch.retain_keys, "retainKeys"), (patch.replace, "replace")];
     let strategies: Vec<&str> =
         strategies.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
     if !strategies.is_empty() {

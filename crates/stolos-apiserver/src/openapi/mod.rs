@@ -1,16 +1,20 @@
-//! OpenAPI v3 documents for kubectl and client-go, one per group-version, each built when first asked for.
+//! OpenAPI documents for kubectl, client-go and code generators, each built when first asked for: of version 3 one per
+//! group-version, of version 2 one for everything.
 //!
 //! The index names every document with a hash, so clients keep documents until the hash changes. The hash is taken of
-//! what a document is made from, which is cheaper than making it. There is no OpenAPI v2.
+//! what a document is made from, which is cheaper than making it.
 
 mod components;
+mod gnostic;
+mod names;
 mod paths;
+mod version_2;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -21,7 +25,7 @@ use crate::registry::{Registry, Resource};
 const ROOT: &str = "/openapi/v3";
 
 /// Part of every hash; it changes whenever documents are rendered differently.
-const FORM: &str = concat!("1 ", env!("CARGO_PKG_VERSION"));
+const FORM: &str = concat!("2 ", env!("CARGO_PKG_VERSION"));
 
 /// Most documents kept. Built-in groups make about 25; every group of custom resources adds one per version.
 const MAX_DOCUMENTS: usize = 128;
@@ -38,7 +42,7 @@ pub fn respond(
     headers: &HeaderMap,
 ) -> Option<Response<Bytes>> {
     if uri.path() == "/openapi/v2" {
-        return Some(version_2());
+        return Some(respond_version_2(registry, headers));
     }
     let path = uri.path().strip_prefix(ROOT)?;
     if path.is_empty() || path == "/" {
@@ -72,15 +76,105 @@ pub fn respond(
     Some(response)
 }
 
-/// Answers `/openapi/v2` with a document that describes nothing, in the protobuf form that kubectl insists on. kubectl asks
-/// for it only about kinds that version 3 does not know, and takes an absent description for "nothing to validate".
-fn version_2() -> Response<Bytes> {
-    // gnostic's Document: 1 swagger, 2 info {1 title, 2 version}, 8 paths.
-    const DOCUMENT: &[u8] = b"\x0a\x032.0\x12\x13\x0a\x0aKubernetes\x12\x05v1.34\x42\x00";
-    let mut response = Response::new(Bytes::from_static(DOCUMENT));
-    let form = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(form));
+/// A version 2 document in both of its forms; few clients want the second.
+struct Version2 {
+    hash: String,
+    json: Bytes,
+    protobuf: OnceLock<Bytes>,
+}
+
+/// Version 2 documents that were asked for, oldest first. They are large, and seldom wanted.
+static VERSION_2: LazyLock<Mutex<VecDeque<Arc<Version2>>>> = LazyLock::new(Mutex::default);
+
+/// Most version 2 documents kept, of a few megabytes each.
+const MAX_VERSION_2: usize = 2;
+
+/// How a version 2 document may be sent, and what asks for it. Go clients ask for the second form only.
+const VERSION_2_FORMS: [(&str, &str); 3] = [
+    ("application/json", "application/json"),
+    ("application/com.github.proto-openapi.spec.v2@v1.0+protobuf", VERSION_2_PROTOBUF),
+    (VERSION_2_PROTOBUF, VERSION_2_PROTOBUF),
+];
+const VERSION_2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+fn respond_version_2(registry: &Registry, headers: &HeaderMap) -> Response<Bytes> {
+    let Some(form) = accepted_form(headers) else {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::NOT_ACCEPTABLE;
+        return response;
+    };
+    let document = version_2(registry);
+    let etag = format!("\"{}\"", document.hash);
+    let known = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains(&etag));
+    let mut response = Response::new(Bytes::new());
+    if headers.get_all(IF_NONE_MATCH).iter().any(known) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else if form == VERSION_2_PROTOBUF {
+        *response.body_mut() = document.protobuf().clone();
+    } else {
+        *response.body_mut() = document.json.clone();
+    }
+    let out = response.headers_mut();
+    out.insert(CONTENT_TYPE, HeaderValue::from_static(form));
+    out.insert(VARY, HeaderValue::from_static("Accept"));
+    out.insert(ETAG, HeaderValue::try_from(etag).expect("hex digits and quotes are visible ASCII"));
     response
+}
+
+/// Takes the first clause of `Accept` that names a form, or leaves it open.
+fn accepted_form(headers: &HeaderMap) -> Option<&'static str> {
+    let values: Vec<&str> =
+        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let accept = values.join(",");
+    if accept.trim().is_empty() {
+        return Some(VERSION_2_FORMS[0].1);
+    }
+    accept.split(',').find_map(|clause| {
+        let media = clause.split(';').next().unwrap_or_default().trim();
+        let open = matches!(media, "*/*" | "application/*");
+        VERSION_2_FORMS.iter().find(|(asked, _)| open || *asked == media).map(|(_, form)| *form)
+    })
+}
+
+fn version_2(registry: &Registry) -> Arc<Version2> {
+    let all = registry.all();
+    let groups = all.chunk_by(|a, b| a.group_version == b.group_version);
+    let mut hasher = Sha256::new();
+    groups.for_each(|group| hasher.update(hash(&group[0].group_version, group)));
+    let hash = hex::encode_upper(hasher.finalize());
+    let cached = || VERSION_2.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = cached().iter().find(|document| document.hash == hash) {
+        return Arc::clone(found);
+    }
+    let json = Bytes::from(render_version_2(&all).to_string());
+    let document = Arc::new(Version2 { hash, json, protobuf: OnceLock::new() });
+    let mut documents = cached();
+    if documents.len() >= MAX_VERSION_2 {
+        documents.pop_front();
+    }
+    documents.push_back(Arc::clone(&document));
+    document
+}
+
+impl Version2 {
+    fn protobuf(&self) -> &Bytes {
+        self.protobuf.get_or_init(|| {
+            let json =
+                serde_json::from_slice(&self.json).expect("the document was written as JSON");
+            gnostic::document(&json).into()
+        })
+    }
+}
+
+/// Builds the version 2 document of some resources.
+#[must_use]
+pub fn render_version_2(resources: &[Arc<Resource>]) -> Value {
+    let mut components = components::Components::default();
+    let mut paths = Map::new();
+    for resource in resources {
+        paths::add(&mut paths, &mut components, resource);
+    }
+    version_2::document(FORM, &paths, components.finish())
 }
 
 /// Lists the documents with their addresses.

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::components::{Components, gvk, list_name, reference};
+use super::names;
 use crate::registry::{Resource, Subresource};
 
 const JSON: &str = "application/json";
@@ -23,13 +24,19 @@ pub(super) fn add(
     let mut writer = Writer { components, resource };
 
     let mut operations = Map::new();
-    writer.add(&mut operations, "get", "list", &[], None, &list);
+    writer.add(&mut operations, "get", "list", LIST, None, &list);
     writer.add(&mut operations, "post", "create", WRITE, Some(&shape), &shape);
-    writer.add(&mut operations, "delete", "deletecollection", DELETE, None, &Value::Null);
+    let chooses =
+        LIST.iter().filter(|(name, ..)| !matches!(*name, "allowWatchBookmarks" | "watch"));
+    let delete_all: Vec<Parameter> = DELETE.iter().chain(chooses).copied().collect();
+    writer.add(&mut operations, "delete", "deletecollection", &delete_all, None, &Value::Null);
     writer.insert(paths, &collection, operations, false);
     if resource.namespaced {
         let mut operations = Map::new();
-        writer.add(&mut operations, "get", "list", &[], None, &list);
+        writer.add(&mut operations, "get", "list", LIST, None, &list);
+        if let Some(list) = operations.get_mut("get") {
+            list["operationId"] = names::list_everywhere(resource).into();
+        }
         let everywhere = format!("{base}/{}", resource.plural);
         writer.insert(paths, &everywhere, operations, false);
     }
@@ -70,12 +77,14 @@ const PATCH: &[Parameter] = &[
 const DELETE: &[Parameter] = &[
     DRY_RUN,
     ("gracePeriodSeconds", "integer", "Seconds until the object is removed; 0 removes it at once."),
+    ("orphanDependents", "boolean", "The older form of propagationPolicy."),
     (
         "propagationPolicy",
         "string",
         "What happens to dependents: Orphan, Background or Foreground.",
     ),
 ];
+const PRETTY: Parameter = ("pretty", "string", "Asks for output with line breaks and indentation.");
 const LIST: &[Parameter] = &[
     (
         "allowWatchBookmarks",
@@ -111,7 +120,8 @@ impl Writer<'_> {
     ) {
         if self.resource.offers(verb) {
             let kind = gvk(self.resource, &self.resource.kind);
-            let operation = self.operation(verb, &kind, parameters, body, answer);
+            let id = names::operation(self.resource, verb, "");
+            let operation = self.operation(verb, id, &kind, parameters, body, answer);
             operations.insert(method.to_owned(), operation);
         }
     }
@@ -135,10 +145,9 @@ impl Writer<'_> {
         ] {
             if subresource.verbs.contains(&verb) {
                 let body = matches!(verb, "create" | "update").then_some(&shape);
-                operations.insert(
-                    method.to_owned(),
-                    self.operation(verb, &kind, parameters, body, &shape),
-                );
+                let id = names::operation(resource, verb, subresource.name);
+                let operation = self.operation(verb, id, &kind, parameters, body, &shape);
+                operations.insert(method.to_owned(), operation);
             }
         }
         operations
@@ -147,15 +156,17 @@ impl Writer<'_> {
     fn operation(
         &mut self,
         verb: &str,
+        id: String,
         kind: &Value,
         parameters: &[Parameter],
         body: Option<&Value>,
         answer: &Value,
     ) -> Value {
-        let parameters = if verb == "list" { LIST } else { parameters };
         let answer = if answer.is_null() { self.components.meta("Status") } else { answer.clone() };
         let content = json!({ JSON: { "schema": answer } });
         let mut operation = json!({
+            "operationId": id,
+            "tags": [names::tag(self.resource)],
             "parameters": parameters.iter().map(query).collect::<Vec<_>>(),
             "responses": {
                 "200": { "description": "OK", "content": content },
@@ -164,8 +175,12 @@ impl Writer<'_> {
             "x-kubernetes-action": action(verb),
             "x-kubernetes-group-version-kind": kind,
         });
-        if verb == "create" {
+        if matches!(verb, "create" | "patch" | "update") {
             operation["responses"]["201"] = json!({ "description": "Created", "content": content });
+        }
+        if matches!(verb, "create" | "delete") {
+            let accepted = json!({ "description": "Accepted", "content": content });
+            operation["responses"]["202"] = accepted;
         }
         if verb == "patch" {
             operation["requestBody"] = json!({ "required": true, "content": self.patches() });
@@ -217,9 +232,8 @@ impl Writer<'_> {
                 "object name and auth scope, such as for teams and projects",
             ));
         }
-        if !parameters.is_empty() {
-            operations.insert("parameters".to_owned(), Value::Array(parameters));
-        }
+        parameters.push(query(&PRETTY));
+        operations.insert("parameters".to_owned(), Value::Array(parameters));
         paths.insert(path.to_owned(), Value::Object(operations));
     }
 }

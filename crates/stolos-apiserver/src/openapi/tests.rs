@@ -34,6 +34,7 @@ fn with_widgets(extra: &str) -> Registry {
     registry
 }
 
+/// Pitfall: without merge keys or the parameter for field validation kubectl silently works in another way.
 #[test]
 fn kubectl_finds_what_it_looks_for_in_apps_v1() {
     let document = rendered("apps", "v1");
@@ -117,6 +118,7 @@ fn custom_resources_are_shown_with_what_every_object_has() {
     );
 }
 
+/// Pitfall: documents are made when they are asked for; making them for each new definition takes seconds.
 #[test]
 fn the_index_leads_to_documents_that_may_be_kept() {
     let registry = with_widgets("first");
@@ -145,6 +147,82 @@ fn the_index_leads_to_documents_that_may_be_kept() {
     assert_eq!(unchanged.status(), StatusCode::NOT_MODIFIED);
 
     assert!(get(&registry, "/openapi/v3/apis/nope/v1").is_none());
-    let version_2 = get(&registry, "/openapi/v2").expect("kubectl needs an answer");
-    assert!(version_2.headers()[CONTENT_TYPE].to_str().unwrap().ends_with("+protobuf"));
+}
+
+fn version_2(registry: &Registry, accept: &str) -> Response<Bytes> {
+    let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::try_from(accept).unwrap())]);
+    respond(registry, "", &"/openapi/v2".parse().unwrap(), &headers).unwrap()
+}
+
+/// Pitfall: Go clients take version 2 in protobuf only, and name that form in a way of their own.
+#[test]
+fn version_2_comes_as_json_or_as_protobuf() {
+    let registry = with_widgets("");
+    for accept in ["", "*/*", "application/json", "text/html, application/json;q=0.9"] {
+        let response = version_2(&registry, accept);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/json", "{accept}");
+        let document: Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(document["swagger"], "2.0");
+    }
+    for accept in [
+        "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+        "application/com.github.proto-openapi.spec.v2.v1.0+protobuf, */*",
+    ] {
+        let response = version_2(&registry, accept);
+        assert_eq!(response.headers()[CONTENT_TYPE], VERSION_2_PROTOBUF);
+        assert!(response.body().starts_with(b"\x0a\x032.0"), "{accept}");
+    }
+    assert_eq!(version_2(&registry, "text/html").status(), StatusCode::NOT_ACCEPTABLE);
+}
+
+#[test]
+fn version_2_is_kept_until_a_resource_changes() {
+    let registry = with_widgets("first");
+    let first = version_2(&registry, "application/json");
+    let mut headers = HeaderMap::new();
+    headers.insert(IF_NONE_MATCH, first.headers()[ETAG].clone());
+    let uri: Uri = "/openapi/v2".parse().unwrap();
+    let again = respond(&registry, "", &uri, &headers).unwrap();
+    assert_eq!((again.status(), again.body().len()), (StatusCode::NOT_MODIFIED, 0));
+    let changed = respond(&with_widgets("second"), "", &uri, &headers).unwrap();
+    assert_eq!(changed.status(), StatusCode::OK);
+}
+
+#[test]
+fn version_2_describes_kinds_with_merge_keys_and_topology() {
+    let registry = with_widgets("");
+    let document = render_version_2(&registry.all());
+    let definitions = &document["definitions"];
+    let mut references = BTreeSet::new();
+    gather(&document, &mut references);
+    for name in &references {
+        let name = name.trim_start_matches("#/definitions/");
+        assert!(definitions[name].is_object(), "{name}");
+    }
+    let containers = &definitions["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
+    assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
+    assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
+    let strategy = &definitions["io.k8s.api.apps.v1.DeploymentSpec"]["properties"]["strategy"];
+    assert_eq!(strategy["$ref"], "#/definitions/io.k8s.api.apps.v1.DeploymentStrategy");
+    assert_eq!(strategy["x-kubernetes-patch-strategy"], "retainKeys");
+    let port = &definitions["io.k8s.apimachinery.pkg.util.intstr.IntOrString"];
+    assert_eq!((&port["type"], &port["format"]), (&json!("string"), &json!("int-or-string")));
+    let widget = &definitions["com.example.fleet.v1.Widget"];
+    assert_eq!(widget["x-kubernetes-group-version-kind"][0]["kind"], "Widget");
+    let template = &widget["properties"]["spec"]["properties"]["template"];
+    assert!(template.get("properties").is_none(), "clients would refuse other fields: {template}");
+    let patch =
+        &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
+    let parameters = patch["parameters"].as_array().unwrap();
+    assert_eq!(parameters[0]["in"], "body");
+    assert!(parameters.iter().any(|parameter| parameter["name"] == "fieldValidation"));
+    assert!(patch["consumes"].as_array().unwrap().contains(&json!("application/apply-patch+yaml")));
+}
+
+#[test]
+fn kinds_of_subresources_are_named_too() {
+    let document = rendered("apps", "v1");
+    let scale = &document["components"]["schemas"]["io.k8s.api.autoscaling.v1.Scale"];
+    let want = json!([{"group": "autoscaling", "version": "v1", "kind": "Scale"}]);
+    assert_eq!(scale["x-kubernetes-group-version-kind"], want);
 }

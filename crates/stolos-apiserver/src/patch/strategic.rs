@@ -66,7 +66,7 @@ fn merge_field(
 ) -> Result<(), PatchError> {
     let merged = match (current.remove(key), change) {
         (_, Value::Null) => None,
-        (Some(Value::Object(old)), Value::Object(change)) => {
+        (Some(Value::Object(old)), Value::Object(change)) if !replaces(schema) => {
             Some(Value::Object(merge_map(schema, old, change)?))
         }
         (Some(Value::Array(old)), Value::Array(change)) if merges(schema) => {
@@ -83,6 +83,10 @@ fn merge_field(
 fn field_schema<'a>(schema: Option<&'a Schema>, key: &str) -> Option<&'a Schema> {
     let schema = schema?;
     schema.properties.get(key).or(schema.additional_properties.as_ref()).map(|field| &**field)
+}
+
+fn replaces(schema: Option<&Schema>) -> bool {
+    schema.is_some_and(|schema| schema.patch.replace)
 }
 
 fn merges(schema: Option<&Schema>) -> bool {

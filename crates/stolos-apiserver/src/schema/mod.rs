@@ -133,6 +133,8 @@ pub struct PatchStrategy {
     pub merge: bool,
     /// Keys that the patch does not name are dropped (`retainKeys`).
     pub retain_keys: bool,
+    /// The patch replaces the whole object, which otherwise would merge field by field.
+    pub replace: bool,
     /// Field that identifies an element; absent for lists of scalars.
     pub merge_key: Option<String>,
 }

@@ -89,6 +89,24 @@ pub fn kind(group: &str, version: &str, kind: &str) -> Option<SchemaRef> {
     Some(models::root(known.generate))
 }
 
+/// Returns group, version and kind of a model that is one of a whole kind, such as `io.k8s.api.policy.v1.Eviction`. The
+/// types that every group shares belong to the core group here.
+#[must_use]
+pub fn group_version_kind(model: &str) -> Option<(&'static str, &'static str, &'static str)> {
+    let mut parts = model.rsplit('.');
+    let (kind, version, area) = (parts.next()?, parts.next()?, parts.next()?);
+    let area = if area == "core" { "" } else { area };
+    let known = KINDS.iter().find(|known| {
+        let first = known.group.split('.').next().unwrap_or_default();
+        known.kind == kind && known.version == version && first == area
+    })?;
+    match (known.group, known.kind) {
+        ("meta.k8s.io", "ListMeta" | "ObjectMeta") => None,
+        ("meta.k8s.io", kind) => Some(("", known.version, kind)),
+        (group, kind) => Some((group, known.version, kind)),
+    }
+}
+
 /// Returns the schema of `metadata`.
 #[must_use]
 pub fn object_meta() -> SchemaRef {
@@ -166,6 +184,23 @@ mod tests {
         let rule = port.properties["spec"].properties["ingress"].items.clone().unwrap();
         let port = rule.properties["ports"].items.clone().unwrap().properties["port"].clone();
         assert_eq!(port.type_, Type::IntOrString);
+    }
+
+    #[test]
+    fn models_of_kinds_are_told_from_their_parts() {
+        let known = [
+            ("io.k8s.api.policy.v1.Eviction", ("policy", "v1", "Eviction")),
+            ("io.k8s.api.core.v1.Pod", ("", "v1", "Pod")),
+            ("io.k8s.api.rbac.v1.Role", ("rbac.authorization.k8s.io", "v1", "Role")),
+            ("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions", ("", "v1", "DeleteOptions")),
+        ];
+        for (model, want) in known {
+            assert_eq!(group_version_kind(model), Some(want), "{model}");
+        }
+        for part in ["io.k8s.api.core.v1.PodSpec", "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"]
+        {
+            assert_eq!(group_version_kind(part), None, "{part}");
+        }
     }
 
     #[test]

@@ -30,12 +30,7 @@ pub(super) fn root(generate: fn(&mut SchemaGenerator) -> String) -> SchemaRef {
     SchemaRef::lazy(move || {
         let mut models = models();
         let name = generate(&mut models.generator);
-        let mut schema = models.convert_model(&name);
-        // The Rust types make `metadata` required; on the wire it is not.
-        if schema.properties.contains_key("kind") {
-            schema.required.retain(|field| field != "metadata");
-        }
-        schema
+        models.convert_model(&name)
     })
 }
 
@@ -65,6 +60,10 @@ impl Models {
         schema.atomic |= topology::is_atomic_model(name);
         schema.presence = presence::of(name);
         specialise(&mut schema, name);
+        // The Rust types make `metadata` of kinds required; on the wire it is not.
+        if schema.properties.contains_key("kind") {
+            schema.required.retain(|field| field != "metadata");
+        }
         schema
     }
 
@@ -145,8 +144,12 @@ fn specialise(schema: &mut Schema, model: &str) {
             schema.format = Some("quantity".into());
         }
         "IntOrString" => schema.format = Some("int-or-string".into()),
-        "RawExtension"
-        | "JSON"
+        "RawExtension" => {
+            schema.type_ = Type::Any;
+            schema.preserve_unknown = true;
+            schema.atomic = true;
+        }
+        "JSON"
         | "JSONSchemaPropsOrArray"
         | "JSONSchemaPropsOrBool"
         | "JSONSchemaPropsOrStringArray" => {

@@ -14,6 +14,7 @@ pub(super) struct Traits {
     list_type: Option<ListType>,
     patch: Option<PatchStrategy>,
     atomic: bool,
+    granular: bool,
     default: Option<Value>,
     enumeration: Vec<Value>,
 }
@@ -23,6 +24,7 @@ impl Traits {
         self.list_type.is_none()
             && self.patch.is_none()
             && !self.atomic
+            && !self.granular
             && self.default.is_none()
             && self.enumeration.is_empty()
     }
@@ -30,7 +32,7 @@ impl Traits {
     pub(super) fn apply(self, schema: &mut Schema) {
         schema.list_type = self.list_type.unwrap_or_else(|| std::mem::take(&mut schema.list_type));
         schema.patch = self.patch.unwrap_or_default();
-        schema.atomic |= self.atomic;
+        schema.atomic = (schema.atomic || self.atomic) && !self.granular;
         schema.default = self.default.or_else(|| schema.default.take());
         if !self.enumeration.is_empty() {
             let constraints =
@@ -55,8 +57,10 @@ pub(super) fn field(model: &str, field: &str) -> Traits {
         patch: STRATEGIES
             .iter()
             .find(|(m, f, _)| matches((m, f)))
+            .filter(|_| !REPLACED_DESPITE.iter().any(|(m, f)| matches((m, f))))
             .map(|(_, _, text)| strategy(text)),
         atomic: ATOMIC_MAPS.iter().any(|(m, f)| matches((m, f))),
+        granular: GRANULAR_DESPITE.iter().any(|(m, f)| matches((m, f))),
         enumeration: ENUMS
             .iter()
             .find(|(m, f, _)| matches((m, f)))
@@ -90,12 +94,13 @@ fn key(name: &str) -> (String, Option<Value>) {
     (name.to_owned(), (name == "protocol").then(|| "TCP".into()))
 }
 
-/// Reads `merge name`, `merge+retain name`, `merge` (scalars) or `retain`.
+/// Reads `merge name`, `merge+retain name`, `merge` (scalars), `retain` or `replace`.
 fn strategy(text: &str) -> PatchStrategy {
     let (what, key) = text.split_once(' ').unwrap_or((text, ""));
     PatchStrategy {
         merge: what.contains("merge"),
         retain_keys: what.contains("retain"),
+        replace: what == "replace",
         merge_key: (!key.is_empty()).then(|| key.to_owned()),
     }
 }
@@ -150,6 +155,7 @@ const ATOMIC_DESPITE: &[(&str, &str)] = &[("batch.v1.JobStatus", "conditions")];
 const SETS: &[(&str, &str)] = &[
     ("admissionregistration.v1.ValidatingAdmissionPolicyBindingSpec", "validationActions"),
     ("batch.v1.PodFailurePolicyOnExitCodesRequirement", "values"),
+    ("core.v1.ContainerRestartRuleOnExitCodes", "values"),
     ("batch.v1.UncountedTerminatedPods", "failed"),
     ("batch.v1.UncountedTerminatedPods", "succeeded"),
     ("core.v1.NodeSpec", "podCIDRs"),
@@ -242,13 +248,26 @@ const STRATEGIES: &[(&str, &str, &str)] = &[
     ("core.v1.ServiceSpec", "ports", "merge port"),
     ("meta.v1.ObjectMeta", "finalizers", "merge"),
     ("meta.v1.ObjectMeta", "ownerReferences", "merge uid"),
+    ("policy.v1.PodDisruptionBudgetSpec", "selector", "replace"),
     ("storage.v1.CSINodeSpec", "drivers", "merge name"),
     ("*", "conditions", "merge type"),
 ];
 
+/// Conditions that strategic merge treats like any other list although the `*` row above matches.
+const REPLACED_DESPITE: &[(&str, &str)] = &[
+    ("admissionregistration.v1.ValidatingAdmissionPolicyStatus", "conditions"),
+    ("apiextensions.v1.CustomResourceDefinitionStatus", "conditions"),
+    ("certificates.v1.CertificateSigningRequestStatus", "conditions"),
+    ("discovery.v1.Endpoint", "conditions"),
+];
+
+/// Fields whose model is one value for server-side apply, but that are not.
+const GRANULAR_DESPITE: &[(&str, &str)] = &[("core.v1.PersistentVolumeSpec", "claimRef")];
+
 /// Fields that kube-apiserver does not insist on although the reference lists them as required.
 const OPTIONAL: &[(&str, &str)] = &[
     ("apps.v1.StatefulSetSpec", "serviceName"),
+    ("core.v1.LocalObjectReference", "name"),
     ("discovery.v1.EndpointSlice", "endpoints"),
     ("networking.v1.NetworkPolicySpec", "podSelector"),
 ];
@@ -308,6 +327,7 @@ mod tests {
         }
         let rows = LIST_MAPS.iter().chain(STRATEGIES).chain(ENUMS).map(|(m, f, _)| (*m, *f));
         let pairs = SETS.iter().chain(ATOMIC_MAPS).chain(ATOMIC_DESPITE).chain(OPTIONAL);
+        let pairs = pairs.chain(REPLACED_DESPITE).chain(GRANULAR_DESPITE);
         let rows = rows.chain(pairs.copied());
         for (name, field) in rows.filter(|(name, _)| *name != "*") {
             let found = find(name).unwrap_or_else(|| panic!("no model {name}"));
