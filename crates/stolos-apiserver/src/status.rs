@@ -20,7 +20,7 @@ pub struct Cause {
 pub struct ApiError {
     /// HTTP status code.
     pub code: StatusCode,
-    /// Status reason, such as `NotFound`; clients branch on it.
+    /// Status reason, such as `NotFound`; clients branch on it. Empty where upstream knows none.
     pub reason: &'static str,
     /// Text for people.
     pub message: String,

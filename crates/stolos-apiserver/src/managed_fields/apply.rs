@@ -1,17 +1,18 @@
 //! Server-side apply.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::claim::{Keyed, applied, written};
+use super::claim::{applied, written};
+use super::conformity;
 use super::diff::Diff;
 use super::entry::{self, Entry, Operation};
 use super::merge::{covers, merge};
 use super::prune::prune;
 use super::reshape::reshape;
 use super::set::FieldSet;
-use super::view::{Field, Shape, View};
+use super::view::View;
 use super::{
-    ApplyError, Manager, ResetFields, element, last_applied, managed_fields_of, take_managed_fields,
+    ApplyError, Manager, ResetFields, last_applied, managed_fields_of, take_managed_fields,
 };
 use crate::schema::SchemaRef;
 use crate::status::Cause;
@@ -26,7 +27,8 @@ const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 ///
 /// # Errors
 /// [`ApplyError::Conflicts`] when others own fields that would change, unless `force` takes them;
-/// [`ApplyError::Malformed`] when the configuration names `managedFields` or an item of a list twice.
+/// [`ApplyError::Malformed`] when the configuration names `managedFields`, [`ApplyError::Untyped`] when it names an item of
+/// a list twice or a field that the schema does not know.
 pub fn apply(
     schema: &SchemaRef,
     live: Option<&Value>,
@@ -40,7 +42,10 @@ pub fn apply(
     if given.is_some_and(|entries| !entries.is_empty()) {
         return Err(ApplyError::Malformed("metadata.managedFields must be nil".to_owned()));
     }
-    check(view, config, &mut String::new())?;
+    let errors = conformity::errors(view, config);
+    if !errors.is_empty() {
+        return Err(ApplyError::Untyped { object: described(config), errors });
+    }
     let fields = applied(view, config);
     match live {
         None => Ok(Some(create(config, fields, manager))),
@@ -192,47 +197,16 @@ fn settle_conflicts(
     if causes.is_empty() { Ok(()) } else { Err(ApplyError::Conflicts(causes)) }
 }
 
-/// Checks that every item of a list with owners can be identified and occurs once. Live objects may hold an item twice.
-fn check(view: View<'_>, config: &Value, path: &mut String) -> Result<(), ApplyError> {
-    match (view.shape(config), config) {
-        (Shape::Map, Value::Object(fields)) => check_fields(view, fields, path),
-        (Shape::List(list_type), Value::Array(items)) => {
-            let malformed = |why: String| ApplyError::Malformed(format!("{path}: {why}"));
-            let keyed = Keyed::of(list_type, items).map_err(malformed)?;
-            if let Some(twice) = keyed.chunk_by(Keyed::same).find(|group| group.len() > 1) {
-                let item = element::display(&twice[0].element);
-                return Err(malformed(format!("duplicate entries for key {item}")));
-            }
-            keyed.iter().try_for_each(|item| {
-                check_at(view.item(), &items[item.position], path, &element::display(&item.element))
-            })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn check_fields(
-    view: View<'_>,
-    fields: &Map<String, Value>,
-    path: &mut String,
-) -> Result<(), ApplyError> {
-    fields.iter().try_for_each(|(name, value)| match view.field(name) {
-        Field::Owned { view, .. } if value.is_array() || value.is_object() => {
-            check_at(view, value, path, &format!(".{name}"))
-        }
-        _ => Ok(()),
-    })
-}
-
-fn check_at(
-    view: View<'_>,
-    value: &Value,
-    path: &mut String,
-    step: &str,
-) -> Result<(), ApplyError> {
-    let length = path.len();
-    path.push_str(step);
-    let result = check(view, value, path);
-    path.truncate(length);
-    result
+/// Names an object as upstream does in errors: `default/web; apps/v1, Kind=Deployment`.
+fn described(config: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let metadata = &config["metadata"];
+    let api_version = text(&config["apiVersion"]);
+    let slash = if api_version.contains('/') { "" } else { "/" };
+    format!(
+        "{}/{}; {slash}{api_version}, Kind={}",
+        text(&metadata["namespace"]),
+        text(&metadata["name"]),
+        text(&config["kind"])
+    )
 }

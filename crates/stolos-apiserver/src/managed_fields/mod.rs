@@ -8,6 +8,7 @@ mod apply;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod checks;
 mod claim;
+mod conformity;
 mod diff;
 mod element;
 mod entry;
@@ -108,6 +109,14 @@ pub enum ApplyError {
     /// The configuration cannot be applied to any object: 400.
     #[error("{0}")]
     Malformed(String),
+    /// The configuration does not fit the schema. Upstream calls that its own failure, so that clients hear of a 500.
+    #[error("failed to create typed patch object ({object}): {}", errors_text(.errors))]
+    Untyped {
+        /// Namespace, name and kind of what was applied.
+        object: String,
+        /// One for each place.
+        errors: Vec<String>,
+    },
 }
 
 impl From<ApplyError> for ApiError {
@@ -118,7 +127,17 @@ impl From<ApplyError> for ApiError {
                 Self { causes, ..Self::new(http::StatusCode::CONFLICT, "Conflict", message) }
             }
             ApplyError::Malformed(_) => Self::bad_request(message),
+            ApplyError::Untyped { .. } => {
+                Self::new(http::StatusCode::INTERNAL_SERVER_ERROR, "", message)
+            }
         }
+    }
+}
+
+fn errors_text(errors: &[String]) -> String {
+    match errors {
+        [only] => only.clone(),
+        many => format!("errors:\n  {}", many.join("\n  ")),
     }
 }
 

@@ -41,12 +41,13 @@ static METADATA: LazyLock<Schema> = LazyLock::new(|| {
     let properties = [
         ("annotations", texts()),
         ("finalizers", list(ListType::Set, text())),
+        ("generateName", text()),
         ("labels", texts()),
         ("ownerReferences", list(by_uid, owner)),
     ];
     let properties =
         properties.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
-    Schema { type_: Type::Object, properties, preserve_unknown: true, ..Schema::default() }
+    Schema { type_: Type::Object, properties, ..Schema::default() }
 });
 
 /// A structure with nothing in it.

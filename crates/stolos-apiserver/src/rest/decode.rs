@@ -1,5 +1,7 @@
 //! Request bodies: from bytes to the object the URL speaks of, with what strict decoding finds on the way.
 
+use std::sync::LazyLock;
+
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body::Body as _;
@@ -8,9 +10,10 @@ use http_body_util::combinators::UnsyncBoxBody;
 use serde_json::Value;
 
 use super::negotiate::Input;
-use super::query::FieldValidation;
 use crate::registry::Resource;
-use crate::status::{ApiError, Cause};
+use crate::schema::parse::{MAX_PROBLEMS, Problem};
+use crate::schema::{Schema, SchemaRef, Type};
+use crate::status::ApiError;
 use crate::{protobuf, schema};
 
 /// Any error of a request body.
@@ -44,26 +47,84 @@ pub(crate) async fn read(mut body: RequestBody) -> Result<Bytes, ApiError> {
     Ok(collected.freeze())
 }
 
-/// A parsed body and the paths of its duplicate fields.
+/// A parsed body and what strict decoding objects to.
 #[derive(Debug)]
 pub(crate) struct Parsed {
     pub(crate) value: Value,
-    pub(crate) duplicates: Vec<String>,
+    pub(crate) problems: Vec<Problem>,
 }
 
 /// Parses a body that holds one document.
 pub(crate) fn parse(input: Input, bytes: &[u8]) -> Result<Parsed, ApiError> {
-    let parsed = match input {
+    readable(match input {
         Input::Json => schema::parse::json(bytes),
         Input::Yaml => schema::parse::yaml(bytes),
-        Input::Protobuf => protobuf::decode(bytes)
-            .map(|value| (value, Vec::new()))
-            .map_err(|error| error.to_string()),
-    };
-    let (value, duplicates) = parsed.map_err(|error| {
+        Input::Protobuf => from_protobuf(bytes),
+    })
+}
+
+/// Parses a body of a built-in kind and leaves out what its schema does not know.
+pub(crate) fn parse_builtin(
+    schema: &Schema,
+    input: Input,
+    bytes: &[u8],
+) -> Result<Parsed, ApiError> {
+    if input == Input::Json {
+        return readable(schema::parse::json_of(schema, bytes));
+    }
+    let mut parsed = parse(input, bytes)?;
+    let unknown = schema::prune(schema, &mut parsed.value);
+    parsed.problems.extend(unknown.into_iter().map(Problem::Unknown));
+    parsed.problems.truncate(MAX_PROBLEMS);
+    Ok(parsed)
+}
+
+/// Parses a body of the resource's kind and leaves out unknown fields.
+pub(crate) fn parse_object(
+    resource: &Resource,
+    input: Input,
+    bytes: &[u8],
+) -> Result<Parsed, ApiError> {
+    if !resource.custom {
+        return parse_builtin(&resource.schema, input, bytes);
+    }
+    let mut parsed = parse(input, bytes)?;
+    parsed.problems.extend(prune_custom(resource, &mut parsed.value));
+    Ok(parsed)
+}
+
+/// Parses a JSON patch; its operations have no other fields than those of RFC 6902.
+pub(crate) fn parse_json_patch(bytes: &[u8]) -> Result<Parsed, ApiError> {
+    static OPERATIONS: LazyLock<Schema> = LazyLock::new(|| {
+        let node = |type_| SchemaRef::new(Schema { type_, ..Schema::default() });
+        let fields = ["from", "op", "path"].map(|name| (name.to_owned(), node(Type::String)));
+        let value = [("value".to_owned(), node(Type::Any))];
+        let properties = fields.into_iter().chain(value).collect();
+        let items = Schema { type_: Type::Object, properties, ..Schema::default() };
+        Schema { type_: Type::Array, items: Some(SchemaRef::new(items)), ..Schema::default() }
+    });
+    let mut parsed = readable(schema::parse::json_of(&OPERATIONS, bytes))?;
+    parsed.problems = parsed.problems.into_iter().map(Problem::in_json_patch).collect();
+    Ok(parsed)
+}
+
+/// Removes unknown fields of a custom object. Those of its own metadata are named first, as upstream finds them.
+pub(crate) fn prune_custom(resource: &Resource, object: &mut Value) -> Vec<Problem> {
+    let mut unknown = schema::prune(&resource.schema, object);
+    unknown.sort_by_key(|path| !path.starts_with("metadata."));
+    unknown.into_iter().map(Problem::Unknown).collect()
+}
+
+fn from_protobuf(bytes: &[u8]) -> Result<(Value, Vec<Problem>), String> {
+    let decoded = protobuf::decode(bytes);
+    decoded.map(|value| (value, Vec::new())).map_err(|error| error.to_string())
+}
+
+fn readable(parsed: Result<(Value, Vec<Problem>), String>) -> Result<Parsed, ApiError> {
+    let (value, problems) = parsed.map_err(|error| {
         ApiError::bad_request(format!("the request body cannot be read: {error}"))
     })?;
-    Ok(Parsed { value, duplicates })
+    Ok(Parsed { value, problems })
 }
 
 /// Checks that the body is an object of the resource's kind; absent `apiVersion` and `kind` are taken from the URL.
@@ -103,54 +164,12 @@ pub(crate) fn expect_type(
     Ok(())
 }
 
-/// Where strict decoding failed; upstream words the two differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// The body of a POST or PUT.
-    Body,
-    /// What a patch made of the object.
-    Patch,
-}
-
-/// Treats unknown and duplicate fields as the request wishes: refuses them, returns warnings, or says nothing.
-pub(crate) fn check_fields(
-    resource: &Resource,
-    mode: FieldValidation,
-    origin: Origin,
-    duplicates: &[String],
-    unknown: &[String],
-) -> Result<Vec<String>, ApiError> {
-    let duplicates = duplicates.iter().map(|path| format!("duplicate field \"{path}\""));
-    let unknown = unknown.iter().map(|path| format!("unknown field \"{path}\""));
-    let problems: Vec<String> = duplicates.chain(unknown).collect();
-    if problems.is_empty() || mode == FieldValidation::Ignore {
-        return Ok(Vec::new());
-    }
-    if mode == FieldValidation::Warn {
-        return Ok(problems);
-    }
-    let text = format!("strict decoding error: {}", problems.join(", "));
-    let (kind, version) = (&resource.kind, &resource.group_version.version);
-    Err(match origin {
-        Origin::Body => ApiError::bad_request(format!(
-            "{kind} in version \"{version}\" cannot be handled as a {kind}: {text}"
-        )),
-        Origin::Patch => {
-            let message = format!("Invalid value: {text}");
-            let cause =
-                Cause { reason: "FieldValueInvalid".into(), message, field: "patch".into() };
-            ApiError::invalid(&resource.group_version.group, kind, "", vec![cause])
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use http_body_util::Full;
     use serde_json::json;
 
     use super::*;
-    use crate::registry::Registry;
 
     fn body(bytes: Vec<u8>) -> RequestBody {
         Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync()
@@ -174,20 +193,5 @@ mod tests {
                 "BadRequest"
             );
         }
-    }
-
-    #[test]
-    fn strict_decoding_names_every_field_in_the_known_words() {
-        let resource = Registry::builtin().resource("apps", "v1", "deployments").unwrap();
-        let check = |mode| {
-            let (duplicates, unknown) = (["spec.a".to_owned()], ["spec.x".to_owned()]);
-            check_fields(&resource, mode, Origin::Body, &duplicates, &unknown)
-        };
-        let want = "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: \
-                    duplicate field \"spec.a\", unknown field \"spec.x\"";
-        assert_eq!(check(FieldValidation::Strict).unwrap_err().message, want);
-        assert_eq!(check(FieldValidation::Ignore).unwrap(), [] as [&str; 0]);
-        let warnings = check(FieldValidation::Warn).unwrap();
-        assert_eq!(warnings, ["duplicate field \"spec.a\"", "unknown field \"spec.x\""]);
     }
 }

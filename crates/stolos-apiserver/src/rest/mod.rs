@@ -24,6 +24,7 @@ mod query;
 mod respond;
 mod route;
 mod service;
+mod strict;
 mod subresource;
 mod system;
 mod watch;

@@ -62,19 +62,14 @@ pub(crate) fn with_type(status: StatusCode, content_type: &'static str, body: Bo
     response
 }
 
-/// Most bytes of all warnings together, so that headers stay within what clients accept.
-const MAX_WARNING_BYTES: usize = 4096;
+/// Most characters of all warnings together, so that headers stay within what clients accept.
+const MAX_WARNINGS: usize = 4096;
+/// Most characters of one warning when all together are too many.
+const MAX_TRUNCATED: usize = 256;
 
-/// Adds `Warning` headers, each once, as many as fit.
+/// Adds `Warning` headers, each once. Too many are cut short, and the last ones left out, as upstream does.
 pub(crate) fn add_warnings(response: &mut Response, warnings: &[String]) {
-    let mut budget = MAX_WARNING_BYTES;
-    let mut seen = Vec::new();
-    for warning in warnings {
-        if seen.contains(&warning) || warning.len() > budget {
-            continue;
-        }
-        seen.push(warning);
-        budget -= warning.len();
+    for warning in fitting(warnings) {
         let visible: String =
             warning.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let quoted = visible.replace('\\', "\\\\").replace('"', "\\\"");
@@ -82,6 +77,28 @@ pub(crate) fn add_warnings(response: &mut Response, warnings: &[String]) {
             response.headers_mut().append(WARNING, value);
         }
     }
+}
+
+fn fitting(warnings: &[String]) -> Vec<String> {
+    let mut different: Vec<&String> = Vec::new();
+    for warning in warnings.iter().filter(|warning| !warning.is_empty()) {
+        if !different.contains(&warning) {
+            different.push(warning);
+        }
+    }
+    let length = |text: &str| text.chars().count();
+    if different.iter().map(|text| length(text)).sum::<usize>() <= MAX_WARNINGS {
+        return different.into_iter().cloned().collect();
+    }
+    let mut written = 0;
+    let short = different.into_iter().map(|text| text.chars().take(MAX_TRUNCATED).collect());
+    short
+        .take_while(|text: &String| {
+            let fits = written < MAX_WARNINGS;
+            written += length(text);
+            fits
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -95,6 +112,16 @@ mod tests {
         add_warnings(&mut response, &[warning.clone(), warning]);
         let values: Vec<_> = response.headers().get_all(WARNING).iter().collect();
         assert_eq!(values, ["299 - \"unknown field \\\"spec.x\\\"\""]);
+    }
+
+    /// Pitfall: a body with many unknown fields makes headers that clients refuse to read.
+    #[test]
+    fn too_many_warnings_are_cut_short() {
+        let long: Vec<String> = (0..40).map(|n| format!("{n}{}", "x".repeat(300))).collect();
+        let kept = fitting(&long);
+        assert_eq!(kept.len(), 16);
+        assert!(kept.iter().all(|text| text.len() == MAX_TRUNCATED));
+        assert_eq!(fitting(&long[..3]), long[..3], "few long ones stay whole");
     }
 
     #[test]

@@ -2,47 +2,67 @@
 
 use serde_json::Value;
 
-use super::parse::{field_path, index_path};
+use super::parse::{MAX_PROBLEMS, push_field, push_index};
 use super::{Schema, Type};
 
-/// Removes unknown fields and returns their paths in document order, such as `spec.containers[0].foo`.
+/// Removes unknown fields and returns the paths of the first [`MAX_PROBLEMS`] of them in the order of their names, such as
+/// `spec.containers[0].foo`.
 pub fn prune(schema: &Schema, value: &mut Value) -> Vec<String> {
-    let mut removed = Vec::new();
-    walk(schema, value, "", &mut removed);
-    removed
+    let mut pruner = Pruner::default();
+    pruner.walk(schema, value);
+    pruner.removed
 }
 
-fn walk(schema: &Schema, value: &mut Value, path: &str, removed: &mut Vec<String>) {
-    match value {
-        Value::Object(fields) => {
-            if keeps_everything(schema) {
-                return;
-            }
-            fields.retain(|name, child| {
-                let known = schema.properties.get(name).or(schema.additional_properties.as_ref());
-                match known {
-                    Some(known) if has_structure(child) => {
-                        walk(known, child, &field_path(path, name), removed);
-                        true
-                    }
-                    Some(_) => true,
-                    None if schema.preserve_unknown => true,
-                    None => {
-                        removed.push(field_path(path, name));
-                        false
-                    }
+#[derive(Default)]
+struct Pruner {
+    /// Where we are; begins with `.` or `[`.
+    path: String,
+    removed: Vec<String>,
+}
+
+impl Pruner {
+    fn walk(&mut self, schema: &Schema, value: &mut Value) {
+        match value {
+            Value::Object(_) if schema.keeps_everything() => {}
+            Value::Object(fields) => fields.retain(|name, child| {
+                let length = self.path.len();
+                push_field(&mut self.path, name);
+                let known = self.visit_field(schema, name, child);
+                self.path.truncate(length);
+                known
+            }),
+            Value::Array(items) => {
+                let Some(schema) = &schema.items else { return };
+                for (index, item) in
+                    items.iter_mut().enumerate().filter(|(_, item)| has_structure(item))
+                {
+                    let length = self.path.len();
+                    push_index(&mut self.path, index);
+                    self.walk(schema, item);
+                    self.path.truncate(length);
                 }
-            });
+            }
+            _ => {}
         }
-        Value::Array(items) => {
-            let Some(schema) = &schema.items else { return };
-            for (index, item) in
-                items.iter_mut().enumerate().filter(|(_, item)| has_structure(item))
-            {
-                walk(schema, item, &index_path(path, index), removed);
+    }
+
+    /// Tells whether a field stays.
+    fn visit_field(&mut self, schema: &Schema, name: &str, child: &mut Value) -> bool {
+        match schema.properties.get(name).or(schema.additional_properties.as_ref()) {
+            Some(known) => {
+                if has_structure(child) {
+                    self.walk(known, child);
+                }
+                true
+            }
+            None if schema.preserve_unknown => true,
+            None => {
+                if self.removed.len() < MAX_PROBLEMS {
+                    self.removed.push(self.path.strip_prefix('.').unwrap_or(&self.path).to_owned());
+                }
+                false
             }
         }
-        _ => {}
     }
 }
 
@@ -50,17 +70,19 @@ fn has_structure(value: &Value) -> bool {
     value.is_object() || value.is_array()
 }
 
-/// Nothing is known of the value, so nothing in it is unknown. Values of the wrong type are for validation.
-fn keeps_everything(schema: &Schema) -> bool {
-    match schema.type_ {
-        Type::Any => schema.properties.is_empty() && schema.additional_properties.is_none(),
-        Type::Object => false,
-        Type::Array
-        | Type::String
-        | Type::Integer
-        | Type::Number
-        | Type::Boolean
-        | Type::IntOrString => true,
+impl Schema {
+    /// Nothing is known of the value, so nothing in it is unknown. Values of the wrong type are for validation.
+    pub(crate) fn keeps_everything(&self) -> bool {
+        match self.type_ {
+            Type::Any => self.properties.is_empty() && self.additional_properties.is_none(),
+            Type::Object => false,
+            Type::Array
+            | Type::String
+            | Type::Integer
+            | Type::Number
+            | Type::Boolean
+            | Type::IntOrString => true,
+        }
     }
 }
 

@@ -24,4 +24,5 @@ mod races;
 mod representations;
 mod rights;
 mod shared_port;
+mod strictness;
 mod watches;

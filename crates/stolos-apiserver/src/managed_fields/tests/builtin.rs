@@ -89,6 +89,7 @@ fn an_autoscaler_takes_replicas_through_the_scale_subresource() {
     );
 }
 
+/// Pitfall: the keys of strategic merge are not those of apply.
 #[test]
 fn service_ports_are_told_apart_by_protocol_when_applied_and_by_port_when_patched() {
     let mut world = world("", "v1", "Service");

@@ -50,6 +50,7 @@ fn updated_fields_belong_to_their_writer_with_all_that_holds_them() {
     );
 }
 
+/// Pitfall: a new time for each apply makes each apply a change.
 #[test]
 fn applying_again_changes_nothing_and_keeps_the_time() {
     let mut world = World::new();
@@ -180,6 +181,7 @@ fn an_emptied_map_stays_only_for_its_owner() {
     assert_eq!(world.owned(), owned([("one", &[".spec"]), ("two", &[".spec", "labels"])]));
 }
 
+/// Pitfall: lists of which no schema speaks are one value for apply.
 #[test]
 fn lists_and_maps_without_parts_are_replaced_as_a_whole() {
     let mut world = World::new();
@@ -203,7 +205,7 @@ fn items_are_the_same_by_their_keys_with_defaults() {
 fn items_must_be_known_and_unique_in_what_is_applied_but_not_in_live_objects() {
     let mut world = World::new();
     let refused = |world: &mut World, spec: Value| match world.try_apply("one", &spec, true) {
-        Err(ApplyError::Malformed(why)) => why,
+        Err(ApplyError::Untyped { errors, .. }) => errors.join("; "),
         other => panic!("{spec} gave {other:?}"),
     };
     assert_eq!(
@@ -235,6 +237,23 @@ fn items_must_be_known_and_unique_in_what_is_applied_but_not_in_live_objects() {
     assert_eq!(conflicts[0].1, ".spec.containers[name=\"c\"]");
     world.force("one", &json!({ "containers": [{ "name": "c", "image": "i" }] }));
     assert_eq!(world.spec()["containers"], json!([{ "name": "c", "image": "i" }]));
+}
+
+#[test]
+fn fields_that_the_schema_does_not_know_cannot_be_applied() {
+    let mut world = World::new();
+    let mut config =
+        world.with_spec(&json!({ "nope": 1, "containers": [{ "name": "c", "nor": 2 }] }));
+    config["metadata"]["also"] = json!("x");
+    let error = world.try_apply_object("one", &config, true).unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("failed to create typed patch object ("), "{text}");
+    let errors = "errors:\n  .metadata.also: field not declared in schema\n  \
+                  .spec.containers[name=\"c\"].nor: field not declared in schema\n  \
+                  .spec.nope: field not declared in schema";
+    assert!(text.ends_with(errors), "{text}");
+    let status = crate::status::ApiError::from(error);
+    assert_eq!((status.code.as_u16(), status.reason), (500, ""));
 }
 
 #[test]
@@ -289,6 +308,7 @@ fn metadata_is_never_pruned() {
     );
 }
 
+/// Pitfall: a write of the status must not lose who owns the rest.
 #[test]
 fn endpoints_own_only_what_they_write() {
     let mut world = World::new();
@@ -427,7 +447,7 @@ fn an_applier_has_one_entry_whatever_the_version() {
 #[test]
 fn fields_that_the_schema_does_not_know_have_no_owner() {
     let mut world = World::new();
-    world.apply("one", &json!({ "replicas": 1, "typo": 1 }));
+    world.apply("one", &json!({ "replicas": 1 }));
     world.update("two", &json!({ "replicas": 1, "typo": 2, "other": 3 }));
     assert_eq!(world.owned(), owned([("one", &["replicas"])]));
 }

@@ -3,18 +3,20 @@
 use http::StatusCode;
 use serde_json::Value;
 
-use super::{read_object, scale_paths, written_response};
+use super::{read_object, read_subresource_object, scale_paths, written_response};
 use crate::rest::Core;
 use crate::rest::call::Call;
-use crate::rest::decode::{self, Origin, RequestBody};
+use crate::rest::decode::{self, RequestBody};
 use crate::rest::lifecycle::Part;
 use crate::rest::negotiate::{self, Input, PatchType};
 use crate::rest::query::{WriteOptions, invalid_options};
 use crate::rest::respond::{self, Response};
+use crate::rest::strict::Origin;
 use crate::rest::subresource::scale::{self, ScaleEdit};
 use crate::rest::write::{Edit, Writer};
 use crate::schema;
 use crate::schema::causes::{forbidden, required, type_name};
+use crate::schema::parse::Problem;
 use crate::status::ApiError;
 
 /// Returns the part that PUT and PATCH on a path write; nothing where the path takes neither.
@@ -35,9 +37,8 @@ pub(super) async fn put(core: &Core, call: &Call, body: RequestBody) -> Result<R
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
     let writer = Writer::new(core, call, options);
     if call.subresource == "scale" {
-        let input = negotiate::input(&call.headers)?;
-        let value = decode::parse(input, &decode::read(body).await?)?.value;
-        return write_scale(call, writer, scale::edit_of_put(value)?).await;
+        let scale = read_subresource_object(&writer, call, body).await?;
+        return write_scale(call, writer, ScaleEdit::Replace(scale)).await;
     }
     let part = part_of(call).ok_or_else(|| call.method_not_allowed())?;
     let mut object = read_object(&writer, call, body).await?;
@@ -55,17 +56,10 @@ pub(super) async fn patch(
 ) -> Result<Response, ApiError> {
     let patch_type = negotiate::patch_type(&call.headers, call.resource.custom)?;
     let options = patch_options(call, patch_type)?;
-    let writer = Writer::new(core, call, options);
+    let mut writer = Writer::new(core, call, options);
     let bytes = decode::read(body).await?;
-    // Apply bodies are YAML, of which JSON is a subset; the other patches are JSON, and clients send YAML there too.
-    let input = if patch_type == PatchType::Apply { Input::Yaml } else { Input::Json };
-    let input = if bytes.first().is_some_and(|byte| matches!(byte, b'{' | b'[')) {
-        Input::Json
-    } else {
-        input
-    };
-    let decode::Parsed { value, duplicates } = decode::parse(input, &bytes)?;
-    writer.check_fields(Origin::Body, &duplicates, &[])?;
+    let decode::Parsed { value, problems } = parse_patch(patch_type, &bytes)?;
+    writer.patch_problems = problems;
     if patch_type == PatchType::Merge && !value.is_object() {
         let found = if value.is_array() { "array" } else { type_name(&value) };
         return Err(ApiError::bad_request(format!(
@@ -73,6 +67,7 @@ pub(super) async fn patch(
         )));
     }
     if call.subresource == "scale" {
+        check_scale_patch(&mut writer, patch_type, &value)?;
         let edit = match patch_type {
             PatchType::Json => ScaleEdit::JsonPatch(value),
             PatchType::Merge | PatchType::Strategic => ScaleEdit::MergePatch(value),
@@ -92,6 +87,38 @@ pub(super) async fn patch(
     written_response(core, call, status, &written, &writer.into_warnings()).await
 }
 
+/// Reads the body of a patch. What is applied is YAML, of which JSON is a part; the other patches are JSON, and clients
+/// send YAML there too.
+fn parse_patch(patch_type: PatchType, bytes: &[u8]) -> Result<decode::Parsed, ApiError> {
+    let is_json = bytes.first().is_some_and(|byte| matches!(byte, b'{' | b'['));
+    let input = if is_json || patch_type != PatchType::Apply { Input::Json } else { Input::Yaml };
+    if patch_type == PatchType::Json {
+        return decode::parse_json_patch(bytes);
+    }
+    let parsed = decode::parse(input, bytes)?;
+    // Refusals of what is applied speak of lines.
+    if patch_type == PatchType::Apply && is_json && !parsed.problems.is_empty() {
+        return decode::parse(Input::Yaml, bytes);
+    }
+    Ok(parsed)
+}
+
+/// Looks for repeated fields in the patch of a Scale, and for fields that a Scale does not have.
+fn check_scale_patch(
+    writer: &mut Writer<'_>,
+    patch_type: PatchType,
+    patch: &Value,
+) -> Result<(), ApiError> {
+    let mut problems = std::mem::take(&mut writer.patch_problems);
+    if matches!(patch_type, PatchType::Merge | PatchType::Strategic)
+        && let Some(schema) = schema::builtin::kind("autoscaling", "v1", "Scale")
+    {
+        let unknown = schema::prune(&schema, &mut patch.clone());
+        problems.extend(unknown.into_iter().map(Problem::Unknown));
+    }
+    writer.judge_fields(Origin::Patch(&patch.to_string()), &problems)
+}
+
 /// Reads the options of a PATCH; some are only for apply, and apply needs one.
 fn patch_options(call: &Call, patch_type: PatchType) -> Result<WriteOptions, ApiError> {
     let options = WriteOptions::parse(&call.query, "PatchOptions")?;
@@ -106,12 +133,10 @@ fn patch_options(call: &Call, patch_type: PatchType) -> Result<WriteOptions, Api
     if causes.is_empty() { Ok(options) } else { Err(invalid_options("PatchOptions", causes)) }
 }
 
-fn apply_edit(writer: &Writer<'_>, call: &Call, mut config: Value) -> Result<Edit, ApiError> {
+fn apply_edit(writer: &Writer<'_>, call: &Call, config: Value) -> Result<Edit, ApiError> {
     expect_applied_kind(call, &config)?;
     // The place is only checked: what was applied is kept as it came.
     writer.check_place(&mut config.clone())?;
-    let unknown = schema::prune(&call.resource.schema, &mut config);
-    writer.check_fields(Origin::Body, &[], &unknown)?;
     Ok(Edit::Apply { config, force: writer.options.force })
 }
 

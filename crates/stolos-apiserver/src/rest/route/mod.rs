@@ -10,15 +10,17 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 
 use super::call::Call;
-use super::decode::{self, Origin, RequestBody};
+use super::decode::{self, RequestBody};
 use super::negotiate::{self, Returns};
 use super::path::ResourcePath;
 use super::query::{ListOptions, Query};
 use super::respond::{self, Response};
+use super::strict::Origin;
 use super::subresource::scale;
 use super::write::{Writer, Written};
 use super::{Core, convert, list, system, watch};
 use crate::auth::UserInfo;
+use crate::names::GroupVersion;
 use crate::registry::Resource;
 use crate::schema;
 use crate::status::ApiError;
@@ -207,12 +209,34 @@ async fn read_object(
     body: RequestBody,
 ) -> Result<Value, ApiError> {
     let input = negotiate::input(&call.headers)?;
-    let decode::Parsed { mut value, duplicates } =
-        decode::parse(input, &decode::read(body).await?)?;
+    let bytes = decode::read(body).await?;
+    let decode::Parsed { mut value, problems } =
+        decode::parse_object(&call.resource, input, &bytes)?;
     decode::expect_kind(&call.resource, &mut value)?;
-    let unknown = schema::prune(&call.resource.schema, &mut value);
-    writer.check_fields(Origin::Body, &duplicates, &unknown)?;
+    writer.judge_fields(Origin::body_of(&call.resource), &problems)?;
     check_types(&call.resource, &value)?;
+    Ok(value)
+}
+
+/// Reads a body of the kind that a subresource has, such as an Eviction.
+async fn read_subresource_object(
+    writer: &Writer<'_>,
+    call: &Call,
+    body: RequestBody,
+) -> Result<Value, ApiError> {
+    let subresource = call.resource.subresource(&call.subresource);
+    let subresource = subresource.ok_or_else(system::no_such_resource)?;
+    let (Some(api_version), Some(kind)) = (subresource.api_version, subresource.kind) else {
+        return Err(call.method_not_allowed());
+    };
+    let GroupVersion { group, version } = GroupVersion::parse(api_version);
+    let schema =
+        schema::builtin::kind(&group, &version, kind).ok_or_else(system::no_such_resource)?;
+    let input = negotiate::input(&call.headers)?;
+    let bytes = decode::read(body).await?;
+    let decode::Parsed { mut value, problems } = decode::parse_builtin(&schema, input, &bytes)?;
+    decode::expect_type(api_version, kind, &mut value)?;
+    writer.judge_fields(Origin::Body { kind, version: &version }, &problems)?;
     Ok(value)
 }
 

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::{read_object, written_response};
+use super::{read_object, read_subresource_object, written_response};
 use crate::auth;
 use crate::names::GroupVersion;
 use crate::rest::call::Call;
-use crate::rest::decode::{self, RequestBody};
+use crate::rest::decode::RequestBody;
 use crate::rest::lifecycle::Part;
 use crate::rest::query::{DeleteOptions, WriteOptions};
 use crate::rest::respond::{self, Response};
 use crate::rest::subresource::{binding, eviction};
 use crate::rest::write::{Edit, Ownership, Writer};
-use crate::rest::{Core, convert, meta, negotiate, system};
+use crate::rest::{Core, convert, meta, system};
 use crate::schema;
 use crate::status::ApiError;
 use crate::store;
@@ -81,20 +81,20 @@ async fn post_subresource(
     options: WriteOptions,
     body: RequestBody,
 ) -> Result<Response, ApiError> {
-    let input = negotiate::input(&call.headers)?;
-    let mut value = decode::parse(input, &decode::read(body).await?)?.value;
-    let subresource =
-        call.resource.subresource(&call.subresource).ok_or_else(system::no_such_resource)?;
-    if let (Some(api_version), Some(kind)) = (subresource.api_version, subresource.kind) {
-        decode::expect_type(api_version, kind, &mut value)?;
+    let mut options = options;
+    let mut writer = Writer::new(core, call, options.clone());
+    let mut value = read_subresource_object(&writer, call, body).await?;
+    let subresource = call.resource.subresource(&call.subresource);
+    if let Some((api_version, kind)) =
+        subresource.and_then(|subresource| subresource.api_version.zip(subresource.kind))
+    {
         schema::builtin::default_object(&GroupVersion::parse(api_version), kind, &mut value);
     }
-    let mut options = options;
     if call.subresource == "eviction" {
         options.dry_run |=
             DeleteOptions::parse(&call.query, Some(&value["deleteOptions"]))?.dry_run;
     }
-    let writer = Writer::new(core, call, options.clone());
+    writer.options.dry_run = options.dry_run;
     if call.subresource == "token" {
         auth::complete_token_request(core.auth.signer(), &mut value);
     }

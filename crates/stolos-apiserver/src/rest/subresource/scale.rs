@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use crate::patch::{self, PatchError};
 use crate::registry::{Resource, Scale};
-use crate::rest::decode;
 use crate::rest::meta;
 use crate::selector::LabelSelector;
 use crate::status::{ApiError, Cause};
@@ -42,12 +41,6 @@ pub(crate) fn scale_of(paths: &Scale, object: &Value) -> Value {
         scale["status"]["selector"] = selector.into();
     }
     scale
-}
-
-/// Checks the body of a PUT.
-pub(crate) fn edit_of_put(mut body: Value) -> Result<ScaleEdit, ApiError> {
-    decode::expect_type(API_VERSION, "Scale", &mut body)?;
-    Ok(ScaleEdit::Replace(body))
 }
 
 /// Returns what applying a Scale says about the object itself.

@@ -7,7 +7,7 @@ use tracing::debug;
 use crate::managed_fields::{self, Manager, ResetFields};
 use crate::patch::{self, PatchError};
 use crate::registry::Resource;
-use crate::rest::decode::Origin;
+use crate::rest::strict::as_go_prints;
 use crate::status::ApiError;
 
 /// Computes the next state of an object from the live one.
@@ -92,23 +92,22 @@ impl Edit {
         }
     }
 
+    /// Returns what a refusal of unknown fields shows: the patch or its result.
+    pub(crate) fn shown(&self, result: &Value) -> String {
+        match self {
+            Self::Replace(_) | Self::With(_) | Self::Unowned(_) | Self::Apply { .. } => {
+                String::new()
+            }
+            Self::JsonPatch(_) | Self::MergePatch(_) => result.to_string(),
+            Self::StrategicMergePatch(changes) => as_go_prints(changes),
+        }
+    }
+
     /// Tells whether this is a change to the stored object and not a whole new one.
     pub(crate) fn is_patch(&self) -> bool {
         match self {
             Self::Replace(_) | Self::With(_) | Self::Unowned(_) | Self::Apply { .. } => false,
             Self::JsonPatch(_) | Self::MergePatch(_) | Self::StrategicMergePatch(_) => true,
-        }
-    }
-
-    /// Returns where strict decoding of the result looks for the blame.
-    pub(crate) fn origin(&self) -> Origin {
-        match self {
-            Self::Replace(_) | Self::With(_) | Self::Unowned(_) | Self::Apply { .. } => {
-                Origin::Body
-            }
-            Self::JsonPatch(_) | Self::MergePatch(_) | Self::StrategicMergePatch(_) => {
-                Origin::Patch
-            }
         }
     }
 }

@@ -18,14 +18,15 @@ pub(crate) use edit::{Edit, Edited};
 
 use super::admission;
 use super::call::Call;
-use super::decode::{self, Origin};
 use super::lifecycle::{self, Part};
 use super::query::WriteOptions;
+use super::strict::{self, Origin};
 use super::{Core, convert, meta};
 use crate::crd;
 use crate::managed_fields::{Manager, ResetFields};
 use crate::registry::Resource;
 use crate::schema;
+use crate::schema::parse::Problem;
 use crate::status::{ApiError, Cause};
 use crate::store::{Attributes, Change, CommitError, Expect, Version, Write};
 
@@ -80,6 +81,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) core: &'a Core,
     pub(crate) call: &'a Call,
     pub(crate) options: WriteOptions,
+    /// What strict decoding objects to in the body of a patch.
+    pub(crate) patch_problems: Vec<Problem>,
     warnings: Mutex<Vec<String>>,
     /// Plugins are asked. They are not for what an action does that they have judged already.
     admits: bool,
@@ -93,6 +96,7 @@ impl<'a> Writer<'a> {
             core,
             call,
             options,
+            patch_problems: Vec::new(),
             warnings: Mutex::default(),
             admits: call.admits,
             of_collection: false,
@@ -120,16 +124,13 @@ impl<'a> Writer<'a> {
         self.warnings.lock().expect("adding a warning does not panic").extend(warnings);
     }
 
-    /// Treats unknown and duplicate fields as the request wishes.
-    pub(crate) fn check_fields(
+    /// Treats unknown and repeated fields as the request wishes.
+    pub(crate) fn judge_fields(
         &self,
-        origin: Origin,
-        duplicates: &[String],
-        unknown: &[String],
+        origin: Origin<'_>,
+        problems: &[Problem],
     ) -> Result<(), ApiError> {
-        let mode = self.options.field_validation;
-        let warnings = decode::check_fields(self.resource(), mode, origin, duplicates, unknown)?;
-        self.warn(warnings);
+        self.warn(strict::judge(self.options.field_validation, origin, problems)?);
         Ok(())
     }
 

@@ -9,12 +9,14 @@ use super::create::Ownership;
 use super::{Edit, Edited, MAX_ATTEMPTS, MODIFIED, PutError, Writer, Written, reset_fields};
 use crate::managed_fields;
 use crate::rest::admission::Operation;
-use crate::rest::decode::{self, Origin};
+use crate::rest::decode;
 use crate::rest::lifecycle::{self, Part};
-use crate::rest::query::unreadable_number;
+use crate::rest::query::{FieldValidation, unreadable_number};
+use crate::rest::strict::Origin;
 use crate::rest::{convert, meta};
 use crate::schema;
 use crate::schema::causes;
+use crate::schema::parse::Problem;
 use crate::status::{ApiError, Cause};
 use crate::store::{CommitError, Expect, Version};
 
@@ -166,10 +168,21 @@ impl Writer<'_> {
         let resource = self.resource();
         decode::expect_kind(resource, &mut object)?;
         self.check_place(&mut object)?;
-        let unknown = schema::prune(&resource.schema, &mut object);
         // A body was looked at when it was read; unknown fields that a patch brings show only in its result.
-        if edit.origin() == Origin::Patch {
-            self.check_fields(Origin::Patch, &[], &unknown)?;
+        let strict = self.options.field_validation == FieldValidation::Strict;
+        let shown = if strict { edit.shown(&object) } else { String::new() };
+        let unknown: Vec<Problem> = if resource.custom {
+            decode::prune_custom(resource, &mut object)
+        } else {
+            schema::prune(&resource.schema, &mut object).into_iter().map(Problem::Unknown).collect()
+        };
+        match edit {
+            Edit::Replace(_) | Edit::With(_) | Edit::Unowned(_) => {}
+            Edit::Apply { .. } => self.judge_fields(Origin::Apply, &self.patch_problems)?,
+            Edit::JsonPatch(_) | Edit::MergePatch(_) | Edit::StrategicMergePatch(_) => {
+                let problems = [self.patch_problems.as_slice(), &unknown].concat();
+                self.judge_fields(Origin::Patch(&shown), &problems)?;
+            }
         }
         Ok(object)
     }
