@@ -14,8 +14,8 @@ use crate::controllers::{self, Context, Controllers, Running};
 use crate::names::GroupVersion;
 use crate::registry::Registry;
 use crate::rest::admission::{
-    Catalog, MutatingWebhooks, NamespaceLifecycle, Plugin, Policies, RoleEscalation,
-    ValidatingWebhooks,
+    Catalog, CertificateRequests, MutatingWebhooks, NamespaceLifecycle, Plugin, Policies,
+    RoleEscalation, ValidatingWebhooks,
 };
 use crate::rest::{ApiService, Core, Limits, LocalClient};
 use crate::status::ApiError;
@@ -90,6 +90,7 @@ impl ApiServer {
         let mut plugins: Vec<Arc<dyn Plugin>> = vec![
             Arc::new(NamespaceLifecycle::new(store.clone())),
             Arc::new(RoleEscalation::new(auth.authorizer().clone())),
+            Arc::new(CertificateRequests::new(auth.authorizer().clone())),
         ];
         plugins.extend(admission);
         let registry = Registry::builtin();

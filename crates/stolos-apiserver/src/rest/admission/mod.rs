@@ -4,6 +4,7 @@
 //! The last ones are what users configure: webhooks, and policies in the Common Expression Language.
 
 mod catalog;
+mod certificates;
 mod expression;
 mod matching;
 mod namespace_lifecycle;
@@ -25,6 +26,7 @@ use crate::rest::meta;
 use crate::status::{ApiError, Cause};
 
 pub(crate) use catalog::Catalog;
+pub use certificates::CertificateRequests;
 pub use namespace_lifecycle::NamespaceLifecycle;
 pub(crate) use namespace_lifecycle::terminating;
 pub(crate) use policy::{Policies, type_check};

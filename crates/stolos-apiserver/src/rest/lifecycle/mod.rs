@@ -7,6 +7,7 @@ mod delete;
 mod initial_status;
 mod owners;
 mod pod;
+mod signing_request;
 mod update;
 mod validate;
 
@@ -14,6 +15,9 @@ pub(crate) use create::{complete_create, generate_name, prepare_create};
 pub(crate) use delete::{Deletion, decide_delete, last_state, returns_deleted_object};
 pub(crate) use owners::without_duplicate_owners;
 pub(crate) use pod::admit_pod;
+pub(crate) use signing_request::{
+    is_signing_request, prepare_update as prepare_signing_update, record_requester,
+};
 pub(crate) use update::{Part, ends_deletion, prepare_update};
 pub(crate) use validate::{
     label_value_problems, path_segment_problems, qualified_problems, subdomain_problems,

@@ -17,6 +17,8 @@ pub(crate) enum Part {
     Whole,
     /// `/finalize` of namespaces: `spec.finalizers` alone.
     Finalize,
+    /// `/approval` of certificate signing requests: `status.conditions` alone.
+    Approval,
 }
 
 /// Metadata that an update never changes.
@@ -41,7 +43,7 @@ pub(crate) fn prepare_update(resource: &Resource, part: Part, current: &Value, n
     match part {
         Part::Main => restore_what_subresources_own(resource, current, new),
         Part::Whole => {}
-        Part::Status => *new = with_status_of(resource, current, new),
+        Part::Status | Part::Approval => *new = with_status_of(resource, current, new),
         Part::Finalize => *new = with_finalizers_of(current, new),
     }
     if resource.generation && part == Part::Main && desired_state_differs(resource, current, new) {

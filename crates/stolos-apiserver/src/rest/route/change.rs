@@ -26,7 +26,8 @@ fn part_of(call: &Call) -> Option<Part> {
     }
     match call.subresource.as_str() {
         "" | "ephemeralcontainers" => Some(Part::Main),
-        "status" | "approval" => Some(Part::Status),
+        "status" => Some(Part::Status),
+        "approval" => Some(Part::Approval),
         "finalize" => Some(Part::Finalize),
         _ => None,
     }

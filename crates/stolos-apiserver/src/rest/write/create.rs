@@ -75,6 +75,9 @@ impl Writer<'_> {
         let resource = self.resource();
         let (uid, now) = (Uuid::new_v4().to_string(), self.core.clock.now());
         lifecycle::prepare_create(resource, object, &uid, now);
+        if lifecycle::is_signing_request(resource) {
+            lifecycle::record_requester(object, &self.call.user);
+        }
         self.complete(object);
         if ownership == Ownership::Manager {
             let reset = reset_fields(resource, Part::Main);
@@ -99,6 +102,9 @@ impl Writer<'_> {
             }
         }
         lifecycle::complete_create(resource, object);
+        if lifecycle::is_signing_request(resource) {
+            lifecycle::record_requester(object, &self.call.user);
+        }
         Ok(())
     }
 

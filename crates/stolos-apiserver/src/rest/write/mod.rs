@@ -190,6 +190,13 @@ impl<'a> Writer<'a> {
             found.retain(|cause| !cause.field.starts_with("spec.conversion.webhook."));
             found.extend(crd::validate(object, old));
         }
+        if let Some(old) = old.filter(|_| lifecycle::is_signing_request(resource)) {
+            found.extend(schema::builtin::check_signing_update(
+                old,
+                object,
+                &self.call.subresource,
+            ));
+        }
         causes.extend(found);
         causes
     }
@@ -305,7 +312,7 @@ fn reset_fields(resource: &Resource, part: Part) -> ResetFields {
     match part {
         Part::Main if resource.status_subresource => ResetFields::status(),
         Part::Status if resource.custom => ResetFields::all_but_status_of_custom(),
-        Part::Status => ResetFields::all_but_status(),
+        Part::Status | Part::Approval => ResetFields::all_but_status(),
         Part::Main | Part::Whole | Part::Finalize => ResetFields::none(),
     }
 }

@@ -120,6 +120,9 @@ impl Writer<'_> {
         let mut new = self.checked(new, edit)?;
         self.complete(&mut new);
         lifecycle::prepare_update(resource, part, &live, &mut new);
+        if lifecycle::is_signing_request(resource) {
+            lifecycle::prepare_signing_update(part, &live, &mut new, self.core.clock.now());
+        }
         if ownership == Ownership::Manager {
             managed_fields::update(&resource.schema, Some(&live), &mut new, &manager, &reset);
         }

@@ -8,6 +8,7 @@ mod immutable;
 mod models;
 mod normal;
 mod presence;
+mod signing_request;
 mod topology;
 mod validation;
 
@@ -19,6 +20,7 @@ use super::SchemaRef;
 pub use defaults::{complete_object, default_object};
 pub use models::model;
 pub use presence::Presence;
+pub use signing_request::{check_update as check_signing_update, organizations_of_request};
 pub use validation::{validate, wrong_type};
 
 /// One built-in kind in one version.

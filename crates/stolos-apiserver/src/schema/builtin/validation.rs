@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::{Map, Value, json};
 
-use super::immutable;
+use super::{immutable, signing_request};
 use crate::names::GroupVersion;
 use crate::schema::causes::{duplicate, invalid, not_found, not_supported, required};
 use crate::schema::validate::{is_unset, walk};
@@ -135,6 +135,7 @@ fn check_meaning(group: &str, kind: &str, new: &Value, causes: &mut Vec<Cause>) 
         ("policy", "PodDisruptionBudget") => check_budget(spec, causes),
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => check_rules(kind, new, causes),
         ("rbac.authorization.k8s.io", _) => check_binding(kind, new, causes),
+        ("certificates.k8s.io", "CertificateSigningRequest") => signing_request::check(new, causes),
         ("coordination.k8s.io", "Lease") => check_lease(spec, causes),
         ("autoscaling", "HorizontalPodAutoscaler") => check_autoscaler(spec, causes),
         _ => {}
