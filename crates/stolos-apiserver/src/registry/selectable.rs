@@ -66,6 +66,19 @@ fn event_label(label: &str) -> String {
 }
 
 impl Resource {
+    /// Returns whether field selectors may name a label. Cluster-scoped kinds know `metadata.namespace` only where
+    /// nothing says what they know: custom ones and those with labels of their own refuse it.
+    #[must_use]
+    pub fn selects_by(&self, label: &str) -> bool {
+        match label {
+            "metadata.name" => true,
+            "metadata.namespace" => {
+                self.namespaced || !self.custom && self.selectable_fields.is_empty()
+            }
+            label => self.selectable_fields.iter().any(|known| known == label),
+        }
+    }
+
     /// Returns the values of the selectable fields of a stored object, for the attributes the store keeps.
     #[must_use]
     pub fn field_attributes(&self, stored: &Value) -> BTreeMap<String, String> {
@@ -150,6 +163,23 @@ mod tests {
         assert_eq!(fields["spec.hostNetwork"], "false");
         assert_eq!(fields["status.podIPs"], "a,b");
         assert_eq!(fields["status.phase"], "");
+    }
+
+    /// Pitfall: whether `metadata.namespace` selects cluster-scoped objects depends on the kind.
+    #[test]
+    fn only_some_cluster_scoped_kinds_are_selected_by_namespace() {
+        for (group, plural, want) in [
+            ("", "pods", true),
+            ("", "nodes", false),
+            ("", "namespaces", false),
+            ("", "persistentvolumes", true),
+            ("certificates.k8s.io", "certificatesigningrequests", false),
+            ("rbac.authorization.k8s.io", "clusterroles", true),
+        ] {
+            assert_eq!(resource(group, plural).selects_by("metadata.namespace"), want, "{plural}");
+        }
+        assert!(resource("", "nodes").selects_by("spec.unschedulable"));
+        assert!(!resource("", "nodes").selects_by("status.phase"));
     }
 
     #[test]

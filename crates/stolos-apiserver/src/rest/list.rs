@@ -148,7 +148,7 @@ pub(crate) fn selectors(call: &Call, options: &ListOptions) -> Result<Selectors,
     Selectors::parse(
         options.label_selector.as_deref(),
         options.field_selector.as_deref(),
-        &call.resource.selectable_fields,
+        |label| call.resource.selects_by(label),
     )
     .map_err(|error| ApiError::bad_request(selector_error(&call.resource, error.to_string())))
 }

@@ -29,11 +29,11 @@ impl Selectors {
     /// Parses both query parameters; an absent one selects everything.
     ///
     /// # Errors
-    /// The first parameter that does not parse, or a field that `selectable` does not list.
+    /// The first parameter that does not parse, or a field that is not `selectable`.
     pub fn parse(
         labels: Option<&str>,
         fields: Option<&str>,
-        selectable: &[String],
+        selectable: impl Fn(&str) -> bool,
     ) -> Result<Self, ParseError> {
         let labels = LabelSelector::parse(labels.unwrap_or_default())?;
         let fields = FieldSelector::parse(fields.unwrap_or_default())?;
