@@ -8,7 +8,7 @@ use super::conversion::Conversion;
 use super::names::Names;
 use super::{deprecation, storage_version, versions};
 use crate::names::GroupVersion;
-use crate::registry::{Resource, Scale, resource_id};
+use crate::registry::{Generation, Resource, Scale, resource_id};
 use crate::schema::structural;
 use crate::status::Cause;
 use crate::table;
@@ -100,9 +100,11 @@ fn row(
         status_subresource: subresources["status"].is_object(),
         scale: scale(&subresources["scale"]),
         other_subresources: &[],
-        generation: true,
+        generation: Generation::Counted,
         create_on_update: false,
         unconditional_update: false,
+        orphans_dependents: false,
+        returns_deleted: false,
         custom: true,
         schema: schema.into(),
         columns: columns.map_err(|error| vec![column_cause(index, &error)])?,
@@ -189,7 +191,8 @@ mod tests {
             (row.storage_version.as_str(), &*row.storage),
             ("v1alpha1", "widgets.example.com")
         );
-        assert!(row.namespaced && row.status_subresource && row.custom && row.generation);
+        assert!(row.namespaced && row.status_subresource && row.custom);
+        assert_eq!(row.generation, Generation::Counted);
         assert_eq!(row.selectable_fields, ["spec.color"]);
         let scale = row.scale.as_ref().unwrap();
         assert_eq!((scale.spec_replicas.as_str(), &scale.label_selector), ("spec.replicas", &None));

@@ -169,6 +169,23 @@ fn a_version_lists_resources_with_their_subresources() {
 }
 
 #[test]
+fn the_stored_form_has_the_known_hash() {
+    for (path, name, hash) in [
+        ("/api/v1", "configmaps", "qFsyl6wFWjQ="),
+        ("/api/v1", "pods", "xPOwRZ+Yhw8="),
+        ("/apis/autoscaling/v1", "horizontalpodautoscalers", "qwQve8ut294="),
+        ("/apis/autoscaling/v2", "horizontalpodautoscalers", "qwQve8ut294="),
+    ] {
+        let (_, json) = get(&Registry::builtin(), path, "").unwrap();
+        let rows = json["resources"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["name"] == name).unwrap();
+        assert_eq!(row["storageVersionHash"], hash, "{path}/{name}");
+    }
+    let (_, json) = get(&Registry::builtin(), "/apis/authorization.k8s.io/v1", "").unwrap();
+    assert!(json["resources"][0].get("storageVersionHash").is_none());
+}
+
+#[test]
 fn the_preferred_version_is_the_newest_stable_one() {
     let registry = with_widgets();
     let (_, json) = get(&registry, "/apis/example.com", "").unwrap();

@@ -274,8 +274,11 @@ const MEANINGFUL_ZEROS: &[(&str, &str)] = &[
     ("WebhookClientConfig", "url"),
     ("VolumeAttachmentSource", "persistentVolumeName"),
     ("PortStatus", "error"),
+    ("EndpointPort", "name port appProtocol"),
+    ("HorizontalPodAutoscalerSpec", "targetCPUUtilizationPercentage"),
 ];
 
+/// Pitfall: in protobuf a zero may be a wish or nothing at all, and only the table knows.
 #[test]
 fn zeros_with_a_meaning_are_kept() {
     for (message, fields) in MEANINGFUL_ZEROS {

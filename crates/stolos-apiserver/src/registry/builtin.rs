@@ -4,8 +4,8 @@
 //! exec, proxy) are not listed.
 
 use super::resource::{
-    CREATE, LazySchema, READ_WRITE, Resource, STORED, STORED_ONE_BY_ONE, Scale, Subresource,
-    UPDATE, resource_id,
+    CREATE, Generation, LazySchema, READ_WRITE, Resource, STORED, STORED_ONE_BY_ONE, Scale,
+    Subresource, UPDATE, resource_id,
 };
 use super::selectable;
 use crate::names::GroupVersion;
@@ -49,28 +49,58 @@ fn core() -> Vec<Row> {
             .short(&["ns"])
             .cluster_scoped()
             .verbs(STORED_ONE_BY_ONE)
+            .returns_deleted()
             .status()
             .with(NAMESPACE_SUBRESOURCES),
         row("nodes", "Node").short(&["no"]).cluster_scoped().status(),
-        row("persistentvolumeclaims", "PersistentVolumeClaim").short(&["pvc"]).status(),
-        row("persistentvolumes", "PersistentVolume").short(&["pv"]).cluster_scoped().status(),
-        row("pods", "Pod").short(&["po"]).all().status().generation().with(POD_SUBRESOURCES),
-        row("podtemplates", "PodTemplate").generation(),
+        row("persistentvolumeclaims", "PersistentVolumeClaim")
+            .short(&["pvc"])
+            .status()
+            .returns_deleted(),
+        row("persistentvolumes", "PersistentVolume")
+            .short(&["pv"])
+            .cluster_scoped()
+            .status()
+            .returns_deleted(),
+        row("pods", "Pod")
+            .short(&["po"])
+            .all()
+            .status()
+            .generation()
+            .returns_deleted()
+            .with(POD_SUBRESOURCES),
+        row("podtemplates", "PodTemplate").generation().returns_deleted(),
         row("replicationcontrollers", "ReplicationController")
             .short(&["rc"])
             .all()
             .status()
             .generation()
+            .orphans_dependents()
             .scale("status.replicas", "spec.selector"),
-        row("resourcequotas", "ResourceQuota").short(&["quota"]).status(),
+        row("resourcequotas", "ResourceQuota").short(&["quota"]).status().returns_deleted(),
         row("secrets", "Secret"),
-        row("serviceaccounts", "ServiceAccount").short(&["sa"]).with(SERVICE_ACCOUNT_SUBRESOURCES),
-        row("services", "Service").short(&["svc"]).all().status().create_on_update(),
+        row("serviceaccounts", "ServiceAccount")
+            .short(&["sa"])
+            .returns_deleted()
+            .with(SERVICE_ACCOUNT_SUBRESOURCES),
+        row("services", "Service")
+            .short(&["svc"])
+            .all()
+            .status()
+            .create_on_update()
+            .returns_deleted(),
     ]
 }
 
 fn workloads() -> Vec<Row> {
     let apps = |plural, kind| row("apps", "v1", plural, kind);
+    let autoscaler = |version| {
+        row("autoscaling", version, "horizontalpodautoscalers", "HorizontalPodAutoscaler")
+            .short(&["hpa"])
+            .all()
+            .status()
+            .stored_in("v2")
+    };
     let batch = |plural, kind| row("batch", "v1", plural, kind);
     vec![
         apps("controllerrevisions", "ControllerRevision"),
@@ -93,12 +123,10 @@ fn workloads() -> Vec<Row> {
             .status()
             .generation()
             .scale("status.replicas", "spec.selector"),
-        row("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
-            .short(&["hpa"])
-            .all()
-            .status(),
+        autoscaler("v1"),
+        autoscaler("v2"),
         batch("cronjobs", "CronJob").short(&["cj"]).all().status().generation(),
-        batch("jobs", "Job").all().status().generation(),
+        batch("jobs", "Job").all().status().generation().orphans_dependents(),
         row("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
             .short(&["pdb"])
             .status()
@@ -159,7 +187,13 @@ fn extension_points() -> Vec<Row> {
 
 fn cluster_services() -> Vec<Row> {
     let networking = |plural, kind| row("networking.k8s.io", "v1", plural, kind);
-    let storage = |plural, kind| row("storage.k8s.io", "v1", plural, kind).conditional_update();
+    let flow = |plural, kind| {
+        row("flowcontrol.apiserver.k8s.io", "v1", plural, kind)
+            .cluster_scoped()
+            .status()
+            .generation()
+    };
+    let storage = |plural, kind| row("storage.k8s.io", "v1", plural, kind);
     vec![
         row("coordination.k8s.io", "v1", "leases", "Lease").create_on_update().conditional_update(),
         row("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice").generation(),
@@ -168,6 +202,8 @@ fn cluster_services() -> Vec<Row> {
             .short(&["ev"])
             .create_on_update()
             .stored_as("events"),
+        flow("flowschemas", "FlowSchema"),
+        flow("prioritylevelconfigurations", "PriorityLevelConfiguration"),
         networking("ingressclasses", "IngressClass")
             .singular("ingressclass")
             .cluster_scoped()
@@ -177,6 +213,8 @@ fn cluster_services() -> Vec<Row> {
             .short(&["ing"])
             .status()
             .generation(),
+        networking("ipaddresses", "IPAddress").short(&["ip"]).cluster_scoped(),
+        networking("servicecidrs", "ServiceCIDR").cluster_scoped().status(),
         networking("networkpolicies", "NetworkPolicy")
             .singular("networkpolicy")
             .short(&["netpol"])
@@ -184,20 +222,36 @@ fn cluster_services() -> Vec<Row> {
         row("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass")
             .singular("runtimeclass")
             .cluster_scoped()
+            .create_on_update()
             .conditional_update(),
         row("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass")
             .singular("priorityclass")
             .short(&["pc"])
             .cluster_scoped()
-            .generation(),
-        storage("csidrivers", "CSIDriver").cluster_scoped(),
-        storage("csinodes", "CSINode").cluster_scoped(),
-        storage("csistoragecapacities", "CSIStorageCapacity").singular("csistoragecapacity"),
-        row("storage.k8s.io", "v1", "storageclasses", "StorageClass")
+            .generation_as(Generation::Fixed),
+        storage("csidrivers", "CSIDriver")
+            .cluster_scoped()
+            .conditional_update()
+            .generation_as(Generation::CountedFromChange)
+            .returns_deleted(),
+        storage("csinodes", "CSINode").cluster_scoped().conditional_update().returns_deleted(),
+        storage("csistoragecapacities", "CSIStorageCapacity")
+            .singular("csistoragecapacity")
+            .conditional_update(),
+        storage("storageclasses", "StorageClass")
             .singular("storageclass")
             .short(&["sc"])
-            .cluster_scoped(),
-        storage("volumeattachments", "VolumeAttachment").cluster_scoped().status(),
+            .cluster_scoped()
+            .returns_deleted(),
+        storage("volumeattachments", "VolumeAttachment")
+            .cluster_scoped()
+            .status()
+            .conditional_update()
+            .returns_deleted(),
+        storage("volumeattributesclasses", "VolumeAttributesClass")
+            .short(&["vac"])
+            .cluster_scoped()
+            .returns_deleted(),
     ]
 }
 
@@ -220,9 +274,11 @@ fn row(group: &str, version: &str, plural: &str, kind: &str) -> Row {
         status_subresource: false,
         scale: None,
         other_subresources: &[],
-        generation: false,
+        generation: Generation::Absent,
         create_on_update: false,
         unconditional_update: true,
+        orphans_dependents: false,
+        returns_deleted: false,
         custom: false,
         columns: Arc::from([]),
         selectable_fields: selectable::builtin_labels(group, plural),
@@ -287,7 +343,27 @@ impl Row {
     }
 
     fn generation(mut self) -> Self {
-        self.0.generation = true;
+        self.0.generation = Generation::Counted;
+        self
+    }
+
+    fn generation_as(mut self, generation: Generation) -> Self {
+        self.0.generation = generation;
+        self
+    }
+
+    fn orphans_dependents(mut self) -> Self {
+        self.0.orphans_dependents = true;
+        self
+    }
+
+    fn returns_deleted(mut self) -> Self {
+        self.0.returns_deleted = true;
+        self
+    }
+
+    fn stored_in(mut self, version: &str) -> Self {
+        version.clone_into(&mut self.0.storage_version);
         self
     }
 

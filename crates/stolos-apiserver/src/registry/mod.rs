@@ -13,8 +13,8 @@ use crate::discovery::Cache;
 use crate::store::ResourceId;
 
 pub use resource::{
-    CREATE, LazySchema, READ_WRITE, Resource, STORED, STORED_ONE_BY_ONE, Scale, Subresource,
-    UPDATE, resource_id,
+    CREATE, Generation, LazySchema, READ_WRITE, Resource, STORED, STORED_ONE_BY_ONE, Scale,
+    Subresource, UPDATE, resource_id,
 };
 
 /// The resources of one logical cluster. Clones share the content.
@@ -216,6 +216,7 @@ mod tests {
         }
     }
 
+    /// Pitfall: kinds with code of their own drift apart; every kind goes through one table and one handler.
     #[test]
     fn every_row_has_a_schema_and_what_is_stored_has_columns() {
         for row in Registry::builtin().all() {
@@ -250,10 +251,13 @@ mod tests {
         let row =
             |group: &str, plural: &str| registry.resource(group, "v1", plural).expect("built in");
         let leases = row("coordination.k8s.io", "leases");
-        assert!(leases.create_on_update && !leases.unconditional_update && !leases.generation);
+        assert!(leases.create_on_update && !leases.unconditional_update);
+        assert_eq!(leases.generation, Generation::Absent);
         let deployments = row("apps", "deployments");
         assert!(
-            !deployments.create_on_update && deployments.generation && deployments.scale.is_some()
+            !deployments.create_on_update
+                && deployments.generation.counts()
+                && deployments.scale.is_some()
         );
         assert!(!row("", "namespaces").offers("deletecollection"));
         assert!(!row("authorization.k8s.io", "subjectaccessreviews").is_stored());

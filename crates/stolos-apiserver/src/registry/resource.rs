@@ -53,12 +53,16 @@ pub struct Resource {
     pub scale: Option<Scale>,
     /// Subresources other than `status` and `scale`.
     pub other_subresources: &'static [Subresource],
-    /// `metadata.generation` counts changes of the desired state.
-    pub generation: bool,
+    /// What `metadata.generation` counts.
+    pub generation: Generation,
     /// PUT may create.
     pub create_on_update: bool,
     /// PUT without a resourceVersion is allowed.
     pub unconditional_update: bool,
+    /// Dependents stay when a deletion does not say what becomes of them.
+    pub orphans_dependents: bool,
+    /// Deleting at once answers with the last state of the object, not with a bare Status.
+    pub returns_deleted: bool,
     /// Defined by a CRD.
     pub custom: bool,
     /// Shape of the objects.
@@ -73,6 +77,33 @@ pub struct Resource {
     pub storage: ResourceId,
     /// Converts between versions that differ in more than their name.
     pub conversion: Option<Arc<Conversion>>,
+}
+
+/// What `metadata.generation` counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// The kind has no generation.
+    Absent,
+    /// From 1, one more with each change of the desired state.
+    Counted,
+    /// Absent until the desired state changes for the first time, then counted.
+    CountedFromChange,
+    /// Always 1: what could be counted cannot change.
+    Fixed,
+}
+
+impl Generation {
+    /// Returns whether objects are created with generation 1.
+    #[must_use]
+    pub fn starts(self) -> bool {
+        matches!(self, Self::Counted | Self::Fixed)
+    }
+
+    /// Returns whether a change of the desired state counts.
+    #[must_use]
+    pub fn counts(self) -> bool {
+        matches!(self, Self::Counted | Self::CountedFromChange)
+    }
 }
 
 impl Resource {

@@ -43,7 +43,7 @@ pub(super) fn builtin_labels(group: &str, plural: &str) -> Vec<String> {
         ("", "secrets") => &["type"],
         ("", "namespaces") => &["status.phase"],
         ("", "services") => &["spec.clusterIP", "spec.type"],
-        ("", "replicationcontrollers") | ("apps", "replicasets") => &["status.replicas"],
+        ("", "replicationcontrollers") => &["status.replicas"],
         ("batch", "jobs") => &["status.successful"],
         ("certificates.k8s.io", "certificatesigningrequests") => &["spec.signerName"],
         ("" | "events.k8s.io", "events") => EVENT_LABELS,

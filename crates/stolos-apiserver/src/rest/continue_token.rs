@@ -80,6 +80,7 @@ mod tests {
         }
     }
 
+    /// Pitfall: a token of one list that is taken for another shows the wrong objects.
     #[test]
     fn tokens_of_other_lists_and_garbage_are_refused() {
         assert_eq!(

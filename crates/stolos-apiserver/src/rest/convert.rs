@@ -1,7 +1,10 @@
 //! Stored form and served form of objects.
 //!
 //! Objects are stored in one version. Serving another one changes only `apiVersion`, except for events, whose two API
-//! groups name some fields differently, and for custom resources with a conversion webhook.
+//! groups name some fields differently, for the two versions of autoscalers, and for custom resources with a conversion
+//! webhook.
+
+mod autoscaler;
 
 use std::sync::Arc;
 
@@ -98,7 +101,7 @@ pub(crate) async fn all_served(
 
 /// Returns the stored bytes where they are what is served, but for the version that leads them.
 fn without_webhook(resource: &Resource, version: &Version) -> Option<Bytes> {
-    if renames_fields(resource) || !has_defaults(resource, version) {
+    if reshapes(resource) || !has_defaults(resource, version) {
         return None;
     }
     if is_in(&version.body, &resource.group_version) {
@@ -119,6 +122,9 @@ fn relabelled(resource: &Resource, version: &Version) -> Value {
     let mut object = version.object();
     if renames_fields(resource) {
         rename(&mut object, EVENT_FIELDS.iter().map(|(new, old)| (*old, *new)));
+    }
+    if is_old_autoscaler(resource) {
+        autoscaler::to_v1(&mut object);
     }
     if resource.conversion.is_none() {
         object["apiVersion"] = resource.group_version.to_string().into();
@@ -175,6 +181,12 @@ pub(crate) async fn between(
     if renames_fields(from) {
         rename(&mut object, EVENT_FIELDS.iter().copied());
     }
+    if is_old_autoscaler(from) {
+        autoscaler::to_v2(&mut object);
+    }
+    if is_old_autoscaler(to) {
+        autoscaler::to_v1(&mut object);
+    }
     if renames_fields(to) {
         rename(&mut object, EVENT_FIELDS.iter().map(|(new, old)| (*old, *new)));
     }
@@ -227,8 +239,21 @@ pub(crate) async fn to_storage(resource: &Resource, mut object: Value) -> Result
     if renames_fields(resource) {
         rename(&mut object, EVENT_FIELDS.iter().copied());
     }
+    if is_old_autoscaler(resource) {
+        autoscaler::to_v2(&mut object);
+    }
     object["apiVersion"] = stored.to_string().into();
     Ok(object)
+}
+
+/// Tells whether serving changes more than `apiVersion`.
+fn reshapes(resource: &Resource) -> bool {
+    renames_fields(resource) || is_old_autoscaler(resource)
+}
+
+fn is_old_autoscaler(resource: &Resource) -> bool {
+    let served = &resource.group_version;
+    !resource.custom && served.group == "autoscaling" && served.version == "v1"
 }
 
 fn renames_fields(resource: &Resource) -> bool {

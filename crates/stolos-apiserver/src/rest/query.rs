@@ -389,6 +389,7 @@ mod tests {
         }
     }
 
+    /// Pitfall: no version asks for the latest state, zero for any.
     #[test]
     fn an_empty_resource_version_differs_from_zero() {
         assert_eq!(list("resourceVersion=").unwrap().resource_version, None);

@@ -64,6 +64,7 @@ mod tests {
     use super::*;
     use crate::schema::structural;
 
+    /// Pitfall: null means absence here, removal in a merge patch, and a value where a schema allows it.
     #[test]
     fn absent_fields_and_nulls_take_defaults() {
         let schema = structural::compile(&json!({"type": "object", "properties": {

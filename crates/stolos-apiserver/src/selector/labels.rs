@@ -356,6 +356,7 @@ mod tests {
         pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
+    /// Pitfall: an absent label matches `notin` and `!=`.
     #[test]
     fn every_operator_selects_what_it_says() {
         let object = labels(&[("app", "web"), ("tier", "front"), ("n", "7"), ("none", "")]);

@@ -296,6 +296,22 @@ mod tests {
         assert!(load().is_err(), "a lost key is not replaced in silence");
     }
 
+    /// Pitfall: clients refuse a certificate that does not name what they dialled.
+    #[test]
+    fn server_certificates_name_every_way_to_reach_the_server() {
+        use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+        let authority = CertificateAuthority::generate("hub", now()).unwrap();
+        let server = authority.server(&["10.0.0.1".parse().unwrap()], now()).unwrap();
+        let der = pem_to_der(&server.certificate).unwrap();
+        let (_, certificate) = X509Certificate::from_der(&der).unwrap();
+        let names = certificate.subject_alternative_name().unwrap().unwrap();
+        let names = &names.value.general_names;
+        assert!(names.contains(&GeneralName::DNSName("localhost")));
+        for address in [&[127, 0, 0, 1][..], &[10, 0, 0, 1]] {
+            assert!(names.contains(&GeneralName::IPAddress(address)), "{address:?}");
+        }
+    }
+
     #[test]
     fn client_certificates_name_user_and_group() {
         let authority = CertificateAuthority::generate("hub", now()).unwrap();

@@ -266,6 +266,7 @@ mod tests {
         assert_eq!(load(&path)["current-context"], "hub");
     }
 
+    /// Pitfall: a kubeconfig that somebody else needs must not be overwritten.
     #[test]
     fn a_file_that_is_no_kubeconfig_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();

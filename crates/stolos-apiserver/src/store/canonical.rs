@@ -128,6 +128,8 @@ mod tests {
         );
     }
 
+    /// Pitfall: whether bytes are equal must not hang on a feature that some dependency switches on in the JSON
+    /// library.
     #[test]
     fn keys_are_sorted_whatever_order_they_came_in() {
         let one: Value =

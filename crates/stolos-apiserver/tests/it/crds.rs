@@ -64,6 +64,7 @@ async fn is_served(cluster: &Cluster, plural: &str) -> bool {
     status == StatusCode::OK && resources.iter().any(|resource| resource["name"] == plural)
 }
 
+/// Pitfall: clients that see a definition established look at discovery at once.
 #[tokio::test]
 async fn an_established_definition_is_served_and_in_discovery() {
     let cluster = Cluster::start().await;

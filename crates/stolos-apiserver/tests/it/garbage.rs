@@ -101,6 +101,7 @@ async fn dependents_go_after_their_owner_all_the_way_down() {
     assert!(garden.exists("bystander").await, "nobody owns it");
 }
 
+/// Pitfall: one owner that is gone does not take dependents of another along.
 #[tokio::test]
 async fn dependents_of_a_living_owner_stay() {
     let garden = Garden::start().await;
@@ -126,6 +127,7 @@ async fn an_owner_that_is_only_about_to_go_keeps_its_dependents() {
     garden.until_gone("child").await;
 }
 
+/// Pitfall: an owner is known by its uid, not by its name.
 #[tokio::test]
 async fn a_namesake_is_not_the_owner() {
     let garden = Garden::start().await;
@@ -225,6 +227,7 @@ async fn a_dependent_that_stops_to_block_lets_its_owner_go() {
     assert!(garden.exists("child").await);
 }
 
+/// Pitfall: owners that own each other must not wait for each other.
 #[tokio::test]
 async fn circles_do_not_block() {
     for propagation in ["Foreground", "Background"] {

@@ -248,6 +248,7 @@ async fn fill(cluster: &Cluster, count: usize) {
     }
 }
 
+/// Pitfall: a buffer for each slow watcher ends in too little memory.
 #[tokio::test]
 async fn a_watch_that_is_not_read_holds_no_objects() {
     let cluster = forgetful(5).await;

@@ -80,6 +80,7 @@ async fn generated_names_extend_their_base() {
     assert!(name.starts_with("job-") && name.len() == 9, "{name}");
 }
 
+/// Pitfall: a new version for a write without a change keeps controllers busy for ever.
 #[tokio::test]
 async fn a_write_that_changes_nothing_keeps_the_resource_version() {
     let cluster = Cluster::start().await;

@@ -34,6 +34,7 @@ async fn create_until_refused(cluster: Arc<Cluster>, namespace: String, creator:
     unreachable!("the loop has no end of its own")
 }
 
+/// Pitfall: a creation may race with the end of its namespace, so that the check belongs into the commit.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_object_outlives_its_namespace() {
     let cluster = Arc::new(Cluster::start_with(Controllers::default()).await);

@@ -104,6 +104,7 @@ fn widgets(version: &str) -> Resource {
     }
 }
 
+/// Pitfall: lists and watches carry the version that was asked for, whatever is stored.
 #[tokio::test]
 async fn every_served_version_shows_the_same_objects() {
     let cluster = Cluster::start().await;

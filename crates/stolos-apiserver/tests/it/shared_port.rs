@@ -70,6 +70,7 @@ async fn each_cluster_has_its_own_objects_and_tokens() {
     assert_eq!((status, &event["object"]["metadata"]["name"]), (StatusCode::OK, &json!("m")));
 }
 
+/// Pitfall: clients follow paths that the server names as they are, without the prefix of their cluster.
 #[tokio::test]
 async fn urls_that_the_server_names_begin_with_the_cluster() {
     let World { port, one, .. } = world().await;

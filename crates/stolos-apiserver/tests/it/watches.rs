@@ -66,6 +66,7 @@ async fn leaving_a_selector_is_a_deletion_at_the_new_version() {
     assert_eq!(brief(&events.next().await.unwrap().unwrap()), "added a");
 }
 
+/// Pitfall: a deletion told with the version of the last write makes reflectors resume in the past.
 #[tokio::test(start_paused = true)]
 async fn a_deletion_carries_its_own_version() {
     let cluster = Cluster::start().await;
@@ -81,6 +82,7 @@ async fn a_deletion_carries_its_own_version() {
     assert!(deleted > version.parse().unwrap());
 }
 
+/// Pitfall: informers wait ten seconds for the mark at the end of the first events, and then begin anew without it.
 #[tokio::test(start_paused = true)]
 async fn initial_events_end_with_a_marked_bookmark() {
     let cluster = Cluster::start().await;
@@ -109,6 +111,7 @@ async fn an_idle_watch_gets_bookmarks_and_ends_on_time() {
     assert_eq!(opened.elapsed().as_secs(), 120);
 }
 
+/// Pitfall: clients expect an outdated watch to begin well and end with an error event, not a 410 answer.
 #[tokio::test(start_paused = true)]
 async fn a_version_before_history_is_an_error_event_in_a_successful_answer() {
     let cluster = Cluster::start().await;

@@ -33,12 +33,14 @@ pub(crate) fn prepare_create(resource: &Resource, object: &mut Value, uid: &str,
     }
     metadata.insert("uid".to_owned(), uid.into());
     metadata.insert("creationTimestamp".to_owned(), meta::seconds(now).into());
-    if resource.generation {
+    if resource.generation.starts() {
         metadata.insert("generation".to_owned(), 1.into());
     }
-    initial_status::reset(resource, object);
-    if !resource.custom && resource.storage.as_ref() == "namespaces" {
-        label_namespace(object);
+    initial_status::reset(resource, object, now);
+    match (resource.custom, resource.storage.as_ref()) {
+        (false, "namespaces") => label_namespace(object),
+        (false, "daemonsets.apps") => set_template_generation(object, 1),
+        _ => {}
     }
 }
 
@@ -51,6 +53,23 @@ pub(crate) fn complete_create(resource: &Resource, object: &mut Value) {
         _ => {}
     }
 }
+
+/// Counts the templates of a DaemonSet, as old controllers did.
+pub(super) fn set_template_generation(daemon_set: &mut Value, generation: i64) {
+    let annotations = meta::of(daemon_set).entry("annotations").or_insert(Value::Null);
+    if !annotations.is_object() {
+        *annotations = json!({});
+    }
+    annotations[TEMPLATE_GENERATION] = generation.to_string().into();
+}
+
+/// Returns how many templates a DaemonSet has had.
+pub(super) fn template_generation(daemon_set: &Value) -> i64 {
+    let text = daemon_set["metadata"]["annotations"][TEMPLATE_GENERATION].as_str();
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 /// Labels a namespace with its own name, so that selectors can choose it.
 pub(super) fn label_namespace(namespace: &mut Value) {

@@ -56,25 +56,6 @@ pub(crate) fn decide_delete(
     Deletion::Mark(next)
 }
 
-/// Tells whether deleting answers with the object where upstream does, instead of a bare Status.
-#[must_use]
-pub(crate) fn returns_deleted_object(resource: &Resource) -> bool {
-    const KINDS: [&str; 11] = [
-        "csidrivers.storage.k8s.io",
-        "csinodes.storage.k8s.io",
-        "persistentvolumeclaims",
-        "persistentvolumes",
-        "pods",
-        "podtemplates",
-        "resourcequotas",
-        "serviceaccounts",
-        "services",
-        "storageclasses.storage.k8s.io",
-        "volumeattachments.storage.k8s.io",
-    ];
-    !resource.custom && KINDS.contains(&resource.storage.as_ref())
-}
-
 /// Returns what is shown of an object that goes now. Pods go with no grace left, which their last state says.
 #[must_use]
 pub(crate) fn last_state(resource: &Resource, mut object: Value, now: Timestamp) -> Value {
@@ -143,13 +124,6 @@ fn holds_namespace(namespace: &Value) -> bool {
     namespace["spec"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty())
 }
 
-/// An explicit policy wins over the garbage collector's finalizers that are there; without one they stay.
-/// Tells whether dependents stay behind when the client does not say, as these two kinds have always had it.
-fn orphans_by_default(resource: &Resource) -> bool {
-    !resource.custom
-        && ["jobs.batch", "replicationcontrollers"].contains(&resource.storage.as_ref())
-}
-
 /// The policy that the client asks for, or else the one that the object's finalizers ask for by themselves, or else
 /// the one of its kind.
 fn propagation(
@@ -163,12 +137,13 @@ fn propagation(
         (None, None) => {
             let present = meta::finalizers(current);
             let decided = present.contains(&ORPHAN) || present.contains(&FOREGROUND);
-            (!decided && orphans_by_default(resource)).then_some(Propagation::Orphan)
+            (!decided && resource.orphans_dependents).then_some(Propagation::Orphan)
         }
         (None, policy) => policy,
     }
 }
 
+/// An explicit policy wins over the garbage collector's finalizers that are there; without one they stay.
 fn next_finalizers(current: &Value, policy: Option<Propagation>) -> Vec<&str> {
     let present = meta::finalizers(current);
     let Some(policy) = policy else { return present };
@@ -237,6 +212,18 @@ mod tests {
         assert_eq!(finalizers(&DeleteOptions::default()), json!(["x", "orphan"]));
         let legacy = DeleteOptions { orphan_dependents: Some(true), ..DeleteOptions::default() };
         assert_eq!(finalizers(&legacy), json!(["x", "orphan"]));
+    }
+
+    #[test]
+    fn jobs_leave_their_pods_behind_unless_told_otherwise() {
+        let jobs = Registry::builtin().resource("batch", "v1", "jobs").unwrap();
+        let job = json!({"metadata": {"name": "j"}});
+        let decide = |job: &Value, options| decide_delete(&jobs, job, &options, now());
+        let Deletion::Mark(next) = decide(&job, DeleteOptions::default()) else {
+            panic!("the garbage collector has to release the pods first")
+        };
+        assert_eq!(next["metadata"]["finalizers"], json!(["orphan"]));
+        assert_eq!(decide(&job, policy(Propagation::Background)), Deletion::Remove);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The status an object starts with, whatever the client sent.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::crd;
 use crate::registry::Resource;
+use crate::rest::meta;
 
 /// Sets the status of a new object.
-pub(super) fn reset(resource: &Resource, object: &mut Value) {
+pub(super) fn reset(resource: &Resource, object: &mut Value, now: Timestamp) {
     if !resource.status_subresource {
         return;
     }
@@ -20,8 +22,10 @@ pub(super) fn reset(resource: &Resource, object: &mut Value) {
         // The kubelet registers a node together with what it reports.
         "nodes" => {}
         "namespaces" => object["status"] = json!({ "phase": "Active" }),
-        "persistentvolumes" | "persistentvolumeclaims" => {
-            object["status"] = json!({ "phase": "Pending" })
+        "persistentvolumeclaims" => object["status"] = json!({ "phase": "Pending" }),
+        "persistentvolumes" => {
+            let now = meta::seconds(now);
+            object["status"] = json!({ "phase": "Pending", "lastPhaseTransitionTime": now });
         }
         "pods" => object["status"] = json!({ "phase": "Pending", "qosClass": qos_class(object) }),
         "services" | "ingresses.networking.k8s.io" => {

@@ -12,7 +12,7 @@ mod update;
 mod validate;
 
 pub(crate) use create::{complete_create, generate_name, prepare_create};
-pub(crate) use delete::{Deletion, decide_delete, last_state, returns_deleted_object};
+pub(crate) use delete::{Deletion, decide_delete, last_state};
 pub(crate) use owners::without_duplicate_owners;
 pub(crate) use pod::admit_pod;
 pub(crate) use signing_request::{

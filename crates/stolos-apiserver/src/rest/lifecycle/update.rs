@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::registry::Resource;
-use crate::rest::lifecycle::create::label_namespace;
+use crate::rest::lifecycle::create::{
+    label_namespace, set_template_generation, template_generation,
+};
 use crate::rest::meta;
 
 /// Which part of an object a request writes.
@@ -46,7 +48,10 @@ pub(crate) fn prepare_update(resource: &Resource, part: Part, current: &Value, n
         Part::Status | Part::Approval => *new = with_status_of(resource, current, new),
         Part::Finalize => *new = with_finalizers_of(current, new),
     }
-    if resource.generation && part == Part::Main && desired_state_differs(resource, current, new) {
+    if resource.generation.counts()
+        && part == Part::Main
+        && desired_state_differs(resource, current, new)
+    {
         let generation = current["metadata"]["generation"].as_i64().unwrap_or(0);
         meta::of(new).insert("generation".to_owned(), (generation + 1).into());
     }
@@ -55,6 +60,10 @@ pub(crate) fn prepare_update(resource: &Resource, part: Part, current: &Value, n
 fn restore_what_subresources_own(resource: &Resource, current: &Value, new: &mut Value) {
     if resource.status_subresource {
         restore(current, new, "status");
+    }
+    if !resource.custom && resource.storage.as_ref() == "daemonsets.apps" {
+        let changed = new["spec"]["template"] != current["spec"]["template"];
+        set_template_generation(new, template_generation(current) + i64::from(changed));
     }
     if !resource.custom && resource.storage.as_ref() == "namespaces" {
         // The finalizers are all there is in a namespace's spec, and `/finalize` writes them.

@@ -10,7 +10,7 @@ use crate::rest::decode::{self, RequestBody};
 use crate::rest::query::{DeleteOptions, ListOptions, WriteOptions};
 use crate::rest::respond::{self, Response};
 use crate::rest::write::{Deleted, Writer};
-use crate::rest::{Core, lifecycle, list, meta, negotiate};
+use crate::rest::{Core, list, meta, negotiate};
 use crate::status::ApiError;
 
 /// Deletions of a collection that run at once; enough to fill a group commit.
@@ -49,7 +49,7 @@ pub(super) async fn delete(
             written_response(core, call, status, &written, &warnings).await
         }
         Deleted::Gone(last) => {
-            let mut response = if lifecycle::returns_deleted_object(&call.resource) {
+            let mut response = if call.resource.returns_deleted {
                 list::value_response(core, call, StatusCode::OK, last)?
             } else {
                 respond::document(StatusCode::OK, call.output.format, &gone(call, &last))

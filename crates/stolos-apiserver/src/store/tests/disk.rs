@@ -200,6 +200,7 @@ impl redb::StorageBackend for FaultyDisk {
     }
 }
 
+/// Pitfall: an event that is told before its write is safe may be told of something that never was.
 #[tokio::test]
 async fn nothing_is_visible_before_it_is_durable() {
     let disk = FaultyDisk::default();

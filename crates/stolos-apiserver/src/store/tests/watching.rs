@@ -54,6 +54,7 @@ async fn a_quiet_resource_does_not_expire_while_others_change() {
     assert_eq!(revisions(&watcher.next().await.unwrap()), [START + 10]);
 }
 
+/// Pitfall: a bookmark ahead of an event makes clients skip that event.
 #[tokio::test]
 async fn a_bookmark_never_overtakes_an_event() {
     let store = cluster();

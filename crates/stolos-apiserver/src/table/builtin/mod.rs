@@ -4,6 +4,7 @@
 mod batch;
 mod cluster;
 mod config;
+mod flow;
 mod network;
 mod pod;
 mod policy;
@@ -90,6 +91,7 @@ const PRINTERS: &[&[Printer]] = &[
     batch::PRINTERS,
     cluster::PRINTERS,
     config::PRINTERS,
+    flow::PRINTERS,
     network::PRINTERS,
     pod::PRINTERS,
     policy::PRINTERS,

@@ -108,6 +108,14 @@ pub(super) const PRINTERS: &[Printer] = &[
         ],
         cells: driver,
     },
+    Printer {
+        group: GROUP,
+        kind: "VolumeAttributesClass",
+        columns: &[NAME, Heading::string("DriverName", "Driver that knows the attributes."), AGE],
+        cells: |object, now| {
+            vec![name(object), text(object, "driverName").into(), age(object, now)]
+        },
+    },
 ];
 
 fn volume(volume: &Value, now: Timestamp) -> Vec<Value> {

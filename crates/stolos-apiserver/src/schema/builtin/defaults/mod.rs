@@ -50,9 +50,7 @@ pub fn default_object(group_version: &GroupVersion, kind: &str, object: &mut Val
             let spec = object_in(object, "spec");
             fill(spec, "persistentVolumeReclaimPolicy", "Retain");
             fill(spec, "volumeMode", "Filesystem");
-            if let Some(path) = spec.get_mut("hostPath").filter(|path| path.is_object()) {
-                fill_absent(path, "type", "");
-            }
+            pod::default_source(spec);
             fill(object_in(object, "status"), "phase", "Pending");
         }
         ("", "PersistentVolumeClaim") => claim(object),
@@ -235,7 +233,18 @@ fn node(object: &mut Value) {
 }
 
 fn claim(object: &mut Value) {
-    fill(object_in(object, "spec"), "volumeMode", "Filesystem");
+    let spec = object_in(object, "spec");
+    fill(spec, "volumeMode", "Filesystem");
+    // The older name of the same field; only the newer one reaches into other namespaces.
+    let (old, new) = (spec["dataSource"].clone(), spec["dataSourceRef"].clone());
+    if old.is_object() {
+        fill(spec, "dataSourceRef", old);
+    } else if new.is_object() && new.get("namespace").is_none() {
+        fill(spec, "dataSource", new);
+    }
+    if let Some(fields) = spec.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
     fill(object_in(object, "status"), "phase", "Pending");
 }
 
@@ -305,6 +314,11 @@ fn job(object: &mut Value) {
     let policy =
         if spec.get("podFailurePolicy").is_some() { "Failed" } else { "TerminatingOrFailed" };
     fill(spec, "podReplacementPolicy", policy);
+    if let Some(policy) = spec.get_mut("podFailurePolicy") {
+        for rule in items(policy, "rules") {
+            items(rule, "onPodConditions").for_each(|pattern| fill(pattern, "status", "True"));
+        }
+    }
     let Some(template) = spec.get_mut("template") else { return };
     pod::default_template(template);
     take_labels_of_template(object);
@@ -328,6 +342,17 @@ fn autoscaler(version: &str, object: &mut Value) {
         let cpu = json!([{"type": "Resource", "resource": {"name": "cpu",
             "target": {"type": "Utilization", "averageUtilization": 80}}}]);
         fill(spec, "metrics", cpu);
+    }
+    if let Some(behavior) = spec.get_mut("behavior").filter(|behavior| behavior.is_object()) {
+        let policy =
+            |type_: &str, value: i64| json!({"type": type_, "value": value, "periodSeconds": 15});
+        let up = object_in(behavior, "scaleUp");
+        fill(up, "stabilizationWindowSeconds", 0);
+        fill(up, "selectPolicy", "Max");
+        fill(up, "policies", json!([policy("Pods", 4), policy("Percent", 100)]));
+        let down = object_in(behavior, "scaleDown");
+        fill(down, "selectPolicy", "Max");
+        fill(down, "policies", json!([policy("Percent", 100)]));
     }
 }
 

@@ -148,11 +148,28 @@ fn default_volume(volume: &mut Value) {
             }
         }
     }
-    if let Some(path) = volume.get_mut("hostPath") {
-        fill_absent(path, "type", "");
-    }
+    default_source(volume);
     if let Some(claim) = volume.pointer_mut("/ephemeral/volumeClaimTemplate") {
         fill(object_in(claim, "spec"), "volumeMode", "Filesystem");
+    }
+}
+
+/// Fills in where a volume comes from, as far as pods and persistent volumes have it in common.
+pub(super) fn default_source(source: &mut Value) {
+    let defaults: [(&str, &[(&str, &str)]); 5] = [
+        ("hostPath", &[("type", "")]),
+        ("iscsi", &[("iscsiInterface", "default")]),
+        ("rbd", &[("pool", "rbd"), ("user", "admin"), ("keyring", "/etc/ceph/keyring")]),
+        ("azureDisk", &[("cachingMode", "ReadWrite"), ("kind", "Shared"), ("fsType", "ext4")]),
+        ("scaleIO", &[("storageMode", "ThinProvisioned"), ("fsType", "xfs")]),
+    ];
+    for (name, fields) in defaults {
+        if let Some(found) = source.get_mut(name) {
+            fields.iter().for_each(|(field, value)| fill_absent(found, field, *value));
+        }
+    }
+    if let Some(disk) = source.get_mut("azureDisk") {
+        fill_absent(disk, "readOnly", false);
     }
 }
 

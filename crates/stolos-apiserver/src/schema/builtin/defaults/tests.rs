@@ -79,6 +79,13 @@ fn kinds_get_their_defaults() {
             json!({"kubernetes.io/metadata.name": "x"}),
         ),
         ("v1", "ConfigMap", json!({"data": {"a": null}}), "", json!({"data": {"a": ""}})),
+        (
+            "batch/v1",
+            "Job",
+            json!({"spec": {"template": {"metadata": {"labels": {"a": "b"}}, "spec": {}}}}),
+            "/metadata/labels",
+            json!({"a": "b"}),
+        ),
         ("batch/v1", "Job", json!({"spec": {"parallelism": 2}}), "/spec/completions", json!(null)),
         ("batch/v1", "CronJob", json!({"spec": {}}), "/spec/failedJobsHistoryLimit", json!(1)),
         (
