@@ -23,6 +23,7 @@ mod ownership;
 mod pitfalls;
 mod pods;
 mod races;
+mod reads;
 mod representations;
 mod rights;
 mod shared_port;

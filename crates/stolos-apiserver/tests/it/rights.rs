@@ -83,3 +83,64 @@ async fn an_aggregated_role_follows_the_roles_it_is_made_of() {
     };
     cluster.until("the rule leaves", is_gone).await;
 }
+
+/// Asks the server who one is when one acts as somebody else.
+async fn acting(cluster: &Cluster, token: &str, headers: &[(&str, &str)]) -> (u16, Value) {
+    let mut request = Request::post("/apis/authentication.k8s.io/v1/selfsubjectreviews")
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", "application/json");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::new(Bytes::from_static(b"{}"))).unwrap();
+    let response = cluster.server.service().oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+#[tokio::test]
+async fn who_acts_as_another_needs_the_right_to_every_part_of_it() {
+    let cluster = start().await;
+    cluster.ok(Method::POST, ACCOUNTS, Some(json!({"metadata": {"name": "robot"}}))).await;
+    let token = cluster.ok(Method::POST, &format!("{ACCOUNTS}/robot/token"), Some(json!({}))).await;
+    let token = token["status"]["token"].as_str().unwrap();
+    let rule = |group: &str, resource: &str, name: &str| json!({"verbs": ["impersonate"], "apiGroups": [group], "resources": [resource], "resourceNames": [name]});
+    let authentication = "authentication.k8s.io";
+    let rules = json!([
+        rule("", "users", "alice"),
+        rule("", "groups", "dev"),
+        rule(authentication, "uids", "7"),
+        rule(authentication, "userextras/scopes", "read"),
+    ]);
+    let role = json!({"metadata": {"name": "actor"}, "rules": rules});
+    cluster.ok(Method::POST, ROLES, Some(role)).await;
+    let binding = json!({
+        "metadata": {"name": "actor"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "actor"},
+        "subjects": [{"kind": "ServiceAccount", "name": "robot", "namespace": "default"}],
+    });
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    cluster.ok(Method::POST, bindings, Some(binding)).await;
+
+    let all = [
+        ("Impersonate-User", "alice"),
+        ("Impersonate-Group", "dev"),
+        ("Impersonate-Uid", "7"),
+        ("Impersonate-Extra-Scopes", "read"),
+    ];
+    let (status, answer) = acting(&cluster, token, &all).await;
+    assert_eq!(status, 201, "{answer}");
+    let alice = json!({"username": "alice", "uid": "7", "groups": ["dev", "system:authenticated"],
+        "extra": {"scopes": ["read"]}});
+    assert_eq!(answer["status"]["userInfo"], alice);
+    for (at, other) in [(0, "bob"), (1, "ops"), (2, "8"), (3, "write")] {
+        let mut headers = all;
+        headers[at].1 = other;
+        let (status, answer) = acting(&cluster, token, &headers).await;
+        assert_eq!(status, 403, "{other}: {answer}");
+        assert!(answer["message"].as_str().unwrap().contains("cannot impersonate resource"));
+    }
+    let (status, _) = acting(&cluster, token, &all[1..]).await;
+    assert_ne!(status, 201, "groups alone are nobody");
+}
