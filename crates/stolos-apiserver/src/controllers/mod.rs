@@ -4,6 +4,7 @@
 //! for each key, and writes through the API like any client. Nothing polls.
 
 pub(crate) mod api;
+mod api_services;
 mod bootstrap;
 mod cluster_roles;
 mod event_expiry;
@@ -35,6 +36,8 @@ pub(crate) use api::Api;
 pub struct Controllers {
     /// Creates the namespaces that every cluster has.
     pub system_namespaces: bool,
+    /// Lists what is served as `APIServices`.
+    pub api_services: bool,
     /// Deletes objects whose owners are gone, and carries out foreground and orphaning deletion.
     pub garbage_collector: bool,
     /// Empties namespaces that are being deleted.
@@ -60,6 +63,7 @@ impl Default for Controllers {
     fn default() -> Self {
         Self {
             system_namespaces: true,
+            api_services: true,
             garbage_collector: true,
             namespaces: true,
             service_accounts: true,
@@ -77,7 +81,13 @@ impl Controllers {
     /// Returns what is part of kube-apiserver itself, without what kube-controller-manager does: the envtest profile.
     #[must_use]
     pub fn api_server_only() -> Self {
-        Self { system_namespaces: true, event_expiry: true, custom_resources: true, ..Self::none() }
+        Self {
+            system_namespaces: true,
+            api_services: true,
+            event_expiry: true,
+            custom_resources: true,
+            ..Self::none()
+        }
     }
 
     /// Returns no controllers.
@@ -85,6 +95,7 @@ impl Controllers {
     pub fn none() -> Self {
         Self {
             system_namespaces: false,
+            api_services: false,
             garbage_collector: false,
             namespaces: false,
             service_accounts: false,
@@ -139,7 +150,7 @@ impl Running {
 ///
 /// # Errors
 ///
-/// When the namespaces cannot be created.
+/// When the namespaces, or the services of built-in groups, cannot be created.
 pub(crate) async fn start(
     controllers: &Controllers,
     context: &Context,
@@ -152,6 +163,10 @@ pub(crate) async fn start(
     }
     if controllers.system_namespaces {
         bootstrap::create_namespaces(&context.api).await?;
+    }
+    if controllers.api_services {
+        api_services::create_builtin(context).await?;
+        tasks.spawn(api_services::run(context.clone()));
     }
     if controllers.garbage_collector {
         tasks.spawn(gc::run(context.clone()));

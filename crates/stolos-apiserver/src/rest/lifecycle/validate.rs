@@ -120,9 +120,13 @@ fn name_problems(resource: &Resource, name: &str) -> Vec<String> {
         ("", "namespaces") => label_problems(name),
         ("", "services") => service_problems(name),
         ("apps", "statefulsets.apps") => label_problems(name),
-        ("certificates.k8s.io" | "policy" | "rbac.authorization.k8s.io", _) => {
-            path_segment_problems(name)
-        }
+        (
+            "apiregistration.k8s.io"
+            | "certificates.k8s.io"
+            | "policy"
+            | "rbac.authorization.k8s.io",
+            _,
+        ) => path_segment_problems(name),
         _ => subdomain_problems(name),
     }
 }
@@ -354,6 +358,7 @@ mod tests {
             fields("rbac.authorization.k8s.io", "clusterroles", &json!({"name": "a/b"})),
             ["metadata.name"]
         );
+        assert_eq!(fields("apiregistration.k8s.io", "apiservices", &json!({"name": "v1."})), none);
         assert_eq!(fields("", "configmaps", &json!({})), ["metadata.name"]);
     }
 

@@ -137,6 +137,7 @@ fn check_meaning(group: &str, kind: &str, new: &Value, causes: &mut Vec<Cause>) 
         ("rbac.authorization.k8s.io", _) => check_binding(kind, new, causes),
         ("certificates.k8s.io", "CertificateSigningRequest") => signing_request::check(new, causes),
         ("coordination.k8s.io", "Lease") => check_lease(spec, causes),
+        ("apiregistration.k8s.io", "APIService") => check_api_service(new, causes),
         ("autoscaling", "HorizontalPodAutoscaler") => check_autoscaler(spec, causes),
         _ => {}
     }
@@ -175,6 +176,24 @@ fn check_lease(spec: &Value, causes: &mut Vec<Cause>) {
     let duration = &spec["leaseDurationSeconds"];
     if duration.as_i64().is_some_and(|seconds| seconds <= 0) {
         causes.push(invalid("spec.leaseDurationSeconds", duration, "must be greater than 0"));
+    }
+}
+
+fn check_api_service(service: &Value, causes: &mut Vec<Cause>) {
+    let spec = &service["spec"];
+    let text = |field: &str| spec[field].as_str().unwrap_or_default();
+    let named = format!("{}.{}", text("version"), text("group"));
+    let name = &service["metadata"]["name"];
+    if *name != named {
+        let why = format!("must be `spec.version+\".\"+spec.group`: {named:?}");
+        causes.push(invalid("metadata.name", name, &why));
+    }
+    for (field, most) in [("groupPriorityMinimum", 20_000), ("versionPriority", 1000)] {
+        let priority = &spec[field];
+        if priority.as_i64().is_none_or(|priority| priority <= 0 || priority > most) {
+            let why = format!("must be positive and less than {most}");
+            causes.push(invalid(&format!("spec.{field}"), priority, &why));
+        }
     }
 }
 
