@@ -133,8 +133,9 @@ fn name_problems(resource: &Resource, name: &str) -> Vec<String> {
 
 /// A base may end in a dash, because something follows.
 fn without_trailing_dash(base: &str) -> String {
-    match base.strip_suffix('-') {
-        Some(rest) if rest.len() > 1 => format!("{}a", &rest[..rest.len() - 1]),
+    let mut kept = base.strip_suffix('-').unwrap_or_default().chars();
+    match kept.next_back() {
+        Some(last) if last.is_ascii() => format!("{}a", kept.as_str()),
         _ => base.to_owned(),
     }
 }
@@ -395,6 +396,14 @@ mod tests {
         assert_eq!(fields("", "services", &json!({"name": "1a"})), ["metadata.name"]);
         let none: [String; 0] = [];
         assert_eq!(fields("", "configmaps", &json!({"name": "a", "generateName": "ab-"})), none);
+        for short in ["a", "a-"] {
+            let short = json!({"name": "a", "generateName": short});
+            assert_eq!(fields("", "configmaps", &short), none);
+        }
+        for bad in ["-", "é-", "aé-"] {
+            let bad = json!({"name": "a", "generateName": bad});
+            assert_eq!(fields("", "configmaps", &bad), ["metadata.generateName"]);
+        }
         let bad = json!({"name": "a", "generateName": "A-"});
         assert_eq!(fields("", "configmaps", &bad), ["metadata.generateName"]);
     }

@@ -127,7 +127,6 @@ pub(super) async fn delete_collection(
             Err(error) => return Err(error),
         }
     }
-    let mut warnings = Vec::new();
     warn_of_orphans(call, &options, &mut warnings);
     let list = json!({
         "apiVersion": call.resource.group_version.to_string(),
