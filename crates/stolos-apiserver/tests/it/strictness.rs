@@ -116,7 +116,7 @@ async fn what_is_applied_must_be_known_to_the_schema() {
     let body = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"foo":1}"#;
     let (status, _, error) = send(&cluster, (Method::PATCH, &path), APPLY, body).await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
-    let want = "failed to create typed patch object (default/a; /v1, Kind=ConfigMap): .foo: field not declared in schema";
+    let want = "failed to create typed patch object (/a; /v1, Kind=ConfigMap): .foo: field not declared in schema";
     assert_eq!(error["message"], want);
     let body = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"k":"1","k":"2"}}"#;
     let strict = format!("{path}&fieldValidation=Strict");
@@ -146,14 +146,16 @@ async fn bodies_of_subresources_are_looked_at_too() {
     for (method, path, content_type) in
         [(Method::PUT, &scale, JSON), (Method::PATCH, &scale, MERGE), (Method::POST, &token, JSON)]
     {
-        let body = r#"{"metadata":{"name":"web"},"spec":{"replicas":2,"foo":1}}"#;
+        let name = if path == &token { "robot" } else { "web" };
+        let body =
+            json!({"metadata": {"name": name}, "spec": {"replicas": 2, "foo": 1}}).to_string();
         let strict = format!("{path}?fieldValidation=Strict");
         let (status, _, error) =
-            send(&cluster, (method.clone(), &strict), content_type, body).await;
+            send(&cluster, (method.clone(), &strict), content_type, &body).await;
         assert!(status.is_client_error(), "{path}: {error}");
         let message = error["message"].as_str().unwrap();
         assert!(message.contains("unknown field \"spec.foo\""), "{message}");
-        let (status, warnings, answer) = send(&cluster, (method, path), content_type, body).await;
+        let (status, warnings, answer) = send(&cluster, (method, path), content_type, &body).await;
         assert!(status.is_success(), "{path}: {answer}");
         assert!(warnings.iter().any(|text| text.contains("spec.foo")), "{path}: {warnings:?}");
     }
