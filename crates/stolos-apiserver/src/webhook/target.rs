@@ -60,8 +60,18 @@ impl Target {
     }
 }
 
+/// Cleans a path as upstream's client does: one slash between segments and none at the end, no dots. envtest gives its
+/// webhooks two slashes, and servers redirect what is not clean.
 fn rooted(path: &str) -> String {
-    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+    let mut clean: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(clean.pop()),
+            other => clean.push(other),
+        }
+    }
+    format!("/{}", clean.join("/"))
 }
 
 #[cfg(test)]
@@ -81,7 +91,11 @@ mod tests {
                 service: None
             }
         );
-        assert_eq!(Target::parse(&json!({"url": "https://h"})).unwrap().path, "/");
+        for (url, path) in
+            [("https://h", "/"), ("https://h//a", "/a"), ("https://h/a//b/./c/../d/", "/a/b/d")]
+        {
+            assert_eq!(Target::parse(&json!({ "url": url })).unwrap().path, path);
+        }
         let service = json!({"service": {"namespace": "ns", "name": "hook", "path": "mutate"}});
         let service = Target::parse(&service).unwrap();
         assert_eq!(
