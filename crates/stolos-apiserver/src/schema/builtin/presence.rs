@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use super::topology::short;
-use crate::schema::Schema;
+use crate::schema::{Schema, Type};
 
 /// A model in each line, then its fields with the letter of their [`Presence`]. Fields that are pointers there, and so can be
 /// absent, empty or zero, are not listed.
@@ -89,7 +89,17 @@ pub(super) fn is_dropped(schema: &Schema, name: &str, value: &Value) -> bool {
         Value::Array(items) => items.is_empty(),
         Value::Object(fields) => fields.is_empty(),
     };
-    zero && schema.presence.get(name) == Some(&Presence::Dropped)
+    zero && fits(schema, name, value) && schema.presence.get(name) == Some(&Presence::Dropped)
+}
+
+/// Tells whether a value is of its field's shape. An empty list in place of a map is a mistake, not an absence.
+fn fits(schema: &Schema, name: &str, value: &Value) -> bool {
+    match schema.properties.get(name).map(|field| &field.type_) {
+        Some(Type::Array) => value.is_array(),
+        Some(Type::Object) => value.is_object(),
+        Some(Type::Any) | None => true,
+        Some(_) => !value.is_array() && !value.is_object(),
+    }
 }
 
 /// Fills in the structures that are never left out, which have defaults of their own.
@@ -139,6 +149,15 @@ mod tests {
         assert_eq!(deployment.get("selector"), Some(&Presence::Null));
         assert_eq!(deployment.get("replicas"), None);
         assert_eq!(of("io.k8s.api.core.v1.Volume").get("emptyDir"), None);
+    }
+
+    #[test]
+    fn only_an_empty_value_of_the_right_shape_is_an_absence() {
+        let schema = crate::schema::builtin::kind("", "v1", "ConfigMap").unwrap();
+        assert!(is_dropped(&schema, "data", &json!({})));
+        for wrong in [json!([]), json!(""), json!(0), json!(false)] {
+            assert!(!is_dropped(&schema, "data", &wrong), "{wrong}");
+        }
     }
 
     #[test]
