@@ -404,7 +404,7 @@ mod tests {
             let bad = json!({"name": "a", "generateName": bad});
             assert_eq!(fields("", "configmaps", &bad), ["metadata.generateName"]);
         }
-        let bad = json!({"name": "a", "generateName": "A-"});
+        let bad = json!({"name": "a", "generateName": "Ab-"});
         assert_eq!(fields("", "configmaps", &bad), ["metadata.generateName"]);
     }
 
