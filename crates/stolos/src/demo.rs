@@ -37,7 +37,8 @@ const NODE_UPGRADE_TIME: Duration = Duration::from_millis(200);
 pub(crate) async fn run(_: DemoArgs) -> anyhow::Result<Exit> {
     let mut tour = Tour::begin();
     let arguments = arguments();
-    let fleet = up::Fleet::start(&arguments);
+    // The start of a whole fleet is a large future.
+    let fleet = Box::pin(up::Fleet::start(&arguments));
     let title = "a hub and three members start, and the members join";
     let Some(fleet) = tour.step(title, fleet).await? else { return Ok(Exit::Failure) };
     let held = show(&mut tour, &fleet).await;

@@ -85,7 +85,9 @@ mod tests {
         for (name, check) in TARGETS {
             let seeds = seeds(name);
             assert!(seeds.len() >= 2, "{name} has seeds");
-            seeds.iter().for_each(|seed| check(seed));
+            for seed in &seeds {
+                check(seed);
+            }
         }
     }
 

@@ -74,8 +74,8 @@ fn operation(source: &Value) -> Value {
     parameters.extend(given);
     if let Some(fields) = out.as_object_mut() {
         fields.remove("requestBody");
-        for response in fields.get_mut("responses").and_then(Value::as_object_mut).into_iter() {
-            for (_, response) in response.iter_mut() {
+        if let Some(responses) = fields.get_mut("responses").and_then(Value::as_object_mut) {
+            for response in responses.values_mut() {
                 let shape = response["content"][JSON].get("schema").map(schema);
                 let description = response["description"].take();
                 *response = json!({ "description": description });
@@ -133,7 +133,9 @@ fn schema(source: &Value) -> Value {
     } else if is_text_or_number(source) {
         out.insert("type".to_owned(), json!("string"));
     }
-    DROPPED.iter().for_each(|keyword| drop(out.remove(*keyword)));
+    for keyword in DROPPED {
+        out.remove(keyword);
+    }
     let nullable = source.get("nullable") == Some(&json!(true));
     let keeps_unknown = source.get("x-kubernetes-preserve-unknown-fields") == Some(&json!(true));
     if nullable || keeps_unknown {

@@ -142,13 +142,12 @@ fn converted_objects(review: &str, uid: &str, mut answer: Value) -> Result<Vec<V
     }
     let result = &answer["response"]["result"];
     if result["status"] != "Success" {
-        return Err(match result["message"].as_str().filter(|text| !text.is_empty()) {
-            Some(message) => message.to_owned(),
-            None => {
-                let status = result["status"].as_str().unwrap_or_default();
-                format!("response.result.status was '{status}', not 'Success'")
-            }
-        });
+        let status = result["status"].as_str().unwrap_or_default();
+        let message = result["message"].as_str().filter(|text| !text.is_empty());
+        return Err(message.map_or_else(
+            || format!("response.result.status was '{status}', not 'Success'"),
+            str::to_owned,
+        ));
     }
     match answer["response"]["convertedObjects"].take() {
         Value::Array(objects) => Ok(objects),

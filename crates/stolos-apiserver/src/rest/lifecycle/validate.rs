@@ -117,9 +117,8 @@ fn name_problems(resource: &Resource, name: &str) -> Vec<String> {
         return subdomain_problems(name);
     }
     match (resource.group_version.group.as_str(), resource.storage.as_ref()) {
-        ("", "namespaces") => label_problems(name),
+        ("", "namespaces") | ("apps", "statefulsets.apps") => label_problems(name),
         ("", "services") => service_problems(name),
-        ("apps", "statefulsets.apps") => label_problems(name),
         (
             "apiregistration.k8s.io"
             | "certificates.k8s.io"

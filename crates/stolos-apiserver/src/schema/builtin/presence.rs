@@ -132,7 +132,9 @@ fn fill_where(schema: &Schema, value: &mut Value, chosen: fn(Presence) -> bool) 
         }
         Value::Array(items) => {
             let Some(schema) = &schema.items else { return };
-            items.iter_mut().for_each(|item| fill_where(schema, item, chosen));
+            for item in items {
+                fill_where(schema, item, chosen);
+            }
         }
         _ => {}
     }

@@ -112,17 +112,23 @@ fn check_meaning(group: &str, kind: &str, new: &Value, causes: &mut Vec<Cause>) 
             check_text(spec, "schedule", "spec.schedule", causes);
             check_job(&spec["jobTemplate"]["spec"], "spec.jobTemplate.spec", causes);
         }
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration")
+            if (spec["type"] == "Exempt") != (new["metadata"]["name"] == "exempt") =>
+        {
+            let why = "must be 'Exempt' if and only if `name` is 'exempt'";
+            causes.push(invalid("spec.type", &spec["type"], why));
+        }
         ("apps", "ControllerRevision") if new["data"].is_null() => {
             causes.push(required("data", "data is mandatory"));
         }
         ("", "PodTemplate") => {
             check_pod(&new["template"]["spec"], "template.spec", BTreeSet::new(), causes);
         }
-        ("networking.k8s.io", "Ingress") => {
-            if spec["defaultBackend"].is_null() && list(spec, "rules").next().is_none() {
-                let why = "either `defaultBackend` or `rules` must be specified";
-                causes.push(invalid("spec", &Value::Null, why));
-            }
+        ("networking.k8s.io", "Ingress")
+            if spec["defaultBackend"].is_null() && list(spec, "rules").next().is_none() =>
+        {
+            let why = "either `defaultBackend` or `rules` must be specified";
+            causes.push(invalid("spec", &Value::Null, why));
         }
         ("networking.k8s.io", "IngressClass") => {
             check_text(spec, "controller", "spec.controller", causes);

@@ -105,7 +105,7 @@ fn take_out(moment: Option<&mut Value>) {
     if let Some(Value::String(text)) = moment
         && text.starts_with('$')
     {
-        *text = "<rv>".to_owned();
+        "<rv>".clone_into(text);
     }
 }
 

@@ -90,7 +90,9 @@ async fn our_answers_differ_from_the_recorded_ones_only_where_listed() {
     if let Some(names) = selection() {
         let chosen =
             |place: &String| names.iter().any(|name| place.starts_with(&format!("{name} /")));
-        known.iter_mut().for_each(|known| known.places.retain(chosen));
+        for known in &mut known {
+            known.places.retain(chosen);
+        }
     }
     if mode("prune") {
         let path = folder().join("differences.yaml");

@@ -142,7 +142,9 @@ impl Player<'_> {
                     let value = self.normal.fill(value);
                     answer.body.pointer(path).is_some_and(|found| match found {
                         Value::String(text) => *text == value,
-                        other => other.to_string() == value,
+                        other => {
+                            serde_json::from_str::<Value>(&value).is_ok_and(|value| value == *other)
+                        }
                     })
                 }
             };
@@ -204,7 +206,7 @@ impl Player<'_> {
                     .headers
                     .get(header)
                     .and_then(|value| value.to_str().ok())
-                    .map(|text| Value::from(text)),
+                    .map(Value::from),
                 None => answer.body.pointer(path).cloned(),
             };
             let value = match found {

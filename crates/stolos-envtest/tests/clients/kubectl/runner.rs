@@ -94,7 +94,11 @@ impl<'a> Kubectl<'a> {
     pub(crate) fn file(&self, name: &str, content: &str) -> String {
         let path = self.cluster.folder().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let content = if name.ends_with(".yaml") { yaml(content) } else { content.to_owned() };
+        let content = if std::path::Path::new(name).extension().is_some_and(|end| end == "yaml") {
+            yaml(content)
+        } else {
+            content.to_owned()
+        };
         std::fs::write(&path, content).unwrap();
         path.display().to_string()
     }

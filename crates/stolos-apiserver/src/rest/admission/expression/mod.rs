@@ -261,15 +261,12 @@ impl<'a> LazyFields<'a> for Composed<'a> {
         let Some((_, expression)) = found else { return Ok(None) };
         // Never held while an expression runs: it may read other variables.
         let known = self.known.lock().expect("a map insertion does not panic").get(name).cloned();
-        let value = match known {
-            Some(value) => value,
-            None => {
-                let value = self.compute(expression);
-                let mut known = self.known.lock().expect("a map insertion does not panic");
-                known.insert(name.to_owned(), value.clone());
-                value
-            }
-        };
+        let value = known.unwrap_or_else(|| {
+            let value = self.compute(expression);
+            let mut known = self.known.lock().expect("a map insertion does not panic");
+            known.insert(name.to_owned(), value.clone());
+            value
+        });
         let failed = |error: Error| {
             Error::new(format!("composited variable {name:?} fails to evaluate: {error}"))
         };

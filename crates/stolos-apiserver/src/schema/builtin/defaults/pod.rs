@@ -165,7 +165,9 @@ pub(super) fn default_source(source: &mut Value) {
     ];
     for (name, fields) in defaults {
         if let Some(found) = source.get_mut(name) {
-            fields.iter().for_each(|(field, value)| fill_absent(found, field, *value));
+            for (field, value) in fields {
+                fill_absent(found, field, *value);
+            }
         }
     }
     if let Some(disk) = source.get_mut("azureDisk") {
