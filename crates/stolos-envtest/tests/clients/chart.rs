@@ -21,7 +21,8 @@ fn applied_twice(flags: &str, first: &str) {
         assert!(line.ends_with(first), "at first: {line}");
     }
     // Definitions change once more when their kinds are established.
-    kubectl.run("wait --for=condition=Established crd --all --timeout=60s");
+    // kubectl fails on one that has no conditions yet.
+    kubectl.run_until_done("wait --for=condition=Established crd --all --timeout=60s");
     let revisions = format!(
         "get --ignore-not-found -o custom-columns=K:.kind,N:.metadata.name,R:.metadata.resourceVersion -f {}",
         file.display()
