@@ -77,7 +77,9 @@ fn smallest(resource: &Resource) -> Value {
             json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}]})
         }
         "FlowSchema" => json!({"spec": {"priorityLevelConfiguration": {"name": "p"}}}),
-        "PriorityLevelConfiguration" => json!({"spec": {"type": "Exempt"}}),
+        "PriorityLevelConfiguration" => {
+            json!({"spec": {"type": "Limited", "limited": {"limitResponse": {"type": "Reject"}}}})
+        }
         "IngressClass" => json!({"spec": {"controller": "example.com/c"}}),
         "Ingress" => {
             json!({"spec": {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}})
