@@ -34,6 +34,7 @@ pub use library::opaque::Opaque;
 pub use library::{Authorization, Authorize, Check, Verdict};
 pub use list::List;
 pub use map::{LazyFields, Map};
+pub(crate) use names::is_reserved;
 pub use program::{Environment, Program};
 pub(super) use rules::Problem;
 pub use rules::Rule;

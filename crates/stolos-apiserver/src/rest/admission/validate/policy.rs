@@ -9,7 +9,7 @@ use super::webhooks::is_label_1035;
 use crate::rest::admission::expression::{Declared, Returns};
 use crate::rest::lifecycle::{path_segment_problems, qualified_problems, subdomain_problems};
 use crate::schema::causes::{duplicate, forbidden, invalid, not_supported, required};
-use crate::schema::cel::Type;
+use crate::schema::cel::{self, Type};
 use crate::status::Cause;
 
 const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an \
@@ -160,33 +160,10 @@ fn check_variables(spec: &Value, declared: &mut Declared, causes: &mut Vec<Cause
 }
 
 fn is_identifier(name: &str) -> bool {
-    const RESERVED: [&str; 21] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
     let first = name.as_bytes().first();
     first.is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_')
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        && !RESERVED.contains(&name)
+        && !cel::is_reserved(name)
 }
 
 fn check_validation(at: &str, validation: &Value, declared: &Declared, causes: &mut Vec<Cause>) {
