@@ -41,14 +41,26 @@ fn cluster_name(member: &str, cluster: &ClusterReference) -> String {
     name.to_owned()
 }
 
-/// Returns the member that has the cluster: of all that name it, the one that came first.
+/// Returns the member that has the cluster: of all that name it, the one that was told so, else the one that came first.
+/// Creation is known to the second only; a tie must not move a cluster from one fleet to another.
 #[must_use]
 pub fn owner<'a>(claimants: impl Iterator<Item = &'a FleetMember>) -> Option<&'a FleetMember> {
     claimants.min_by_key(|member| {
         let created = member.metadata.creation_timestamp.as_ref().map(|at| at.0);
-        (created, member.metadata.uid.clone())
+        (!was_accepted(member), created, member.metadata.uid.clone())
     })
 }
+
+/// Whether a member was told earlier that the cluster is its own, joined already or not.
+fn was_accepted(member: &FleetMember) -> bool {
+    let conditions = member.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    condition::find(conditions, type_::JOINED)
+        .is_some_and(|joined| joined.reason != CLUSTER_TAKEN && joined.reason != NAME_TAKEN)
+}
+
+/// Why a member is refused: another member has the cluster, or the name on the hub.
+const CLUSTER_TAKEN: &str = "ClusterAlreadyJoinedAnotherFleet";
+const NAME_TAKEN: &str = "MemberNameTaken";
 
 /// Annotation on a MemberCluster: the uid of the FleetMember that it was made for. Without it the object is the user's own.
 pub const MADE_FOR: &str = "fleet.stolos.dev/fleet-member-uid";
@@ -82,7 +94,7 @@ pub fn joined(
     if let Some(other) = taken_by {
         let message =
             format!("the cluster is member `{other}` already; a cluster is in at most one fleet");
-        return new("False", "ClusterAlreadyJoinedAnotherFleet", &message);
+        return new("False", CLUSTER_TAKEN, &message);
     }
     if !has_hub {
         return new("True", "Joined", "the fleet has no hub; the cluster is known to it");
@@ -93,7 +105,7 @@ pub fn joined(
             "member cluster `{name}` of the hub belongs to a member of another fleet; \
              names of members are unique on a hub"
         );
-        return new("False", "MemberNameTaken", &message);
+        return new("False", NAME_TAKEN, &message);
     }
     let conditions =
         hub.and_then(|hub| hub.status.as_ref()).map_or(&[][..], |status| &status.conditions);
@@ -139,6 +151,24 @@ mod tests {
     fn of_two_members_with_one_cluster_the_first_has_it() {
         let (early, late) = (member("f.z", 1), member("f.a", 2));
         let has = owner([&late, &early].into_iter()).expect("somebody has it");
+        assert_eq!(has.metadata.name.as_deref(), Some("f.z"));
+    }
+
+    #[test]
+    fn a_cluster_stays_where_it_is_when_another_member_of_the_same_second_claims_it() {
+        let (mut holder, claimant) = (member("f.z", 1), member("f.a", 1));
+        let joining = joined(&holder, None, true, None, Timestamp::UNIX_EPOCH);
+        holder.status.get_or_insert_default().conditions.push(joining);
+        let has = owner([&claimant, &holder].into_iter()).expect("somebody has it");
+        assert_eq!(has.metadata.name.as_deref(), Some("f.z"));
+    }
+
+    #[test]
+    fn a_member_that_was_refused_has_no_claim_from_that() {
+        let (mut refused, first) = (member("f.a", 2), member("f.z", 1));
+        let refusal = joined(&refused, Some("f.z"), true, None, Timestamp::UNIX_EPOCH);
+        refused.status.get_or_insert_default().conditions.push(refusal);
+        let has = owner([&refused, &first].into_iter()).expect("somebody has it");
         assert_eq!(has.metadata.name.as_deref(), Some("f.z"));
     }
 
