@@ -71,11 +71,15 @@ async fn watch(
     }
 }
 
-/// Follows every stored resource that the registry has or gets, until the store closes.
-pub(crate) async fn follow_all<S>(context: &Context, see: S)
-where
-    S: Fn(&ResourceId, Seen<'_>) + Clone + Send + Sync + 'static,
-{
+/// Sees what happens in every resource. It must be quick and must not wait.
+pub(crate) trait Observer: Send + Sync {
+    /// Takes note of one thing.
+    fn see(&self, resource: &ResourceId, seen: &Seen<'_>);
+}
+
+/// Follows every stored resource that the registry has or gets, until the store closes. All observers share the watches.
+pub(crate) async fn follow_all(context: Context, observers: Vec<Arc<dyn Observer>>) {
+    let observers: Arc<[Arc<dyn Observer>]> = observers.into();
     let mut tasks = JoinSet::new();
     let mut followed = BTreeSet::new();
     let mut registry_changes = context.registry.subscribe();
@@ -87,9 +91,11 @@ where
         looked_at = context.store.revision();
         for resource in stored_resources(&context.registry) {
             if followed.insert(Arc::clone(&resource)) {
-                let (store, see) = (context.store.clone(), see.clone());
+                let (store, observers) = (context.store.clone(), Arc::clone(&observers));
                 tasks.spawn(async move {
-                    let mut see = |seen: Seen<'_>| see(&resource, seen);
+                    let mut see = |seen: Seen<'_>| {
+                        observers.iter().for_each(|observer| observer.see(&resource, &seen));
+                    };
                     follow_since(&store, &resource, Some(since), &mut see).await;
                 });
             }

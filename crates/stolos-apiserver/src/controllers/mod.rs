@@ -16,7 +16,7 @@ mod policy_status;
 pub(crate) mod queue;
 mod token_secrets;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinSet;
 
@@ -168,11 +168,19 @@ pub(crate) async fn start(
         api_services::create_builtin(context).await?;
         tasks.spawn(api_services::run(context.clone()));
     }
+    let mut observers: Vec<Arc<dyn follow::Observer>> = Vec::new();
     if controllers.garbage_collector {
-        tasks.spawn(gc::run(context.clone()));
+        let collector = Arc::new(gc::Collector::new(context.clone()));
+        observers.push(collector.clone());
+        tasks.spawn(gc::run(collector));
     }
     if controllers.namespaces {
-        tasks.spawn(namespaces::run(context.clone()));
+        let controller = Arc::new(namespaces::Controller::new(context.clone()));
+        observers.push(controller.clone());
+        tasks.spawn(namespaces::run(controller));
+    }
+    if !observers.is_empty() {
+        tasks.spawn(follow::follow_all(context.clone(), observers));
     }
     let defaults = namespace_defaults::Defaults {
         service_account: controllers.service_accounts,

@@ -71,7 +71,8 @@ impl<K: Ord + Clone + Debug> Queue<K> {
             {
                 timers.cancel(&key);
                 busy.insert(key.clone());
-                let work = process(key.clone());
+                // Boxed: the set keeps the memory of the last one that ended, and it can be large.
+                let work = Box::pin(process(key.clone()));
                 running.push(async move { (key, work.await) });
             }
             tokio::select! {

@@ -1,6 +1,5 @@
 //! What stands in URLs, headers and files: paths, queries, selectors, continue tokens, bearer tokens, kubeconfigs.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use http::HeaderMap;
@@ -14,7 +13,7 @@ use crate::auth::user_of_certificate;
 use crate::rest::fuzzing as rest;
 use crate::selector::{FieldSelector, LabelSelector, Operator};
 use crate::serve::kubeconfig;
-use crate::store::{Attributes, Key};
+use crate::store::{Attributes, Key, Pairs};
 
 /// Paths, queries and options are read without a panic; a continue token that was accepted is accepted again when written.
 pub(super) fn url(bytes: &[u8]) {
@@ -32,11 +31,9 @@ pub(super) fn url(bytes: &[u8]) {
 /// A selector that was read reads the same when written; negative operators are the contrary of positive ones.
 pub(super) fn selectors(bytes: &[u8]) {
     let bytes = text(bytes);
-    let samples: [BTreeMap<String, String>; 3] = [
-        BTreeMap::new(),
-        [("a", "b"), ("c", "5"), ("x.io/y", "")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
-        [("a".to_owned(), "-7".to_owned())].into(),
-    ];
+    let samples: [&[(&str, &str)]; 3] =
+        [&[], &[("a", "b"), ("c", "5"), ("x.io/y", "")], &[("a", "-7")]];
+    let samples: [Pairs; 3] = samples.map(|labels| labels.iter().copied().collect());
     if let Ok(selector) = LabelSelector::parse(&bytes) {
         let written = selector.to_string();
         assert_eq!(LabelSelector::parse(&written).as_ref(), Ok(&selector), "{written}");
@@ -58,13 +55,13 @@ pub(super) fn selectors(bytes: &[u8]) {
 }
 
 /// What each operator means, said a second time.
-fn holds(operator: &Operator, value: Option<&String>) -> bool {
+fn holds(operator: &Operator, value: Option<&str>) -> bool {
     let number = || value.and_then(|value| value.parse::<i64>().ok());
     match operator {
-        Operator::Equals(wanted) => value == Some(wanted),
-        Operator::NotEquals(wanted) => value != Some(wanted),
-        Operator::In(wanted) => value.is_some_and(|value| wanted.contains(value)),
-        Operator::NotIn(wanted) => !value.is_some_and(|value| wanted.contains(value)),
+        Operator::Equals(wanted) => value == Some(wanted.as_str()),
+        Operator::NotEquals(wanted) => value != Some(wanted.as_str()),
+        Operator::In(wanted) => value.is_some_and(|value| wanted.iter().any(|w| w == value)),
+        Operator::NotIn(wanted) => !value.is_some_and(|value| wanted.iter().any(|w| w == value)),
         Operator::Exists => value.is_some(),
         Operator::DoesNotExist => value.is_none(),
         Operator::GreaterThan(bound) => number().is_some_and(|number| number > *bound),

@@ -2,11 +2,10 @@
 //!
 //! A label is mostly a path into the object, but not always: `status.successful` of a Job counts `status.succeeded`.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use super::Resource;
+use crate::store::Pairs;
 
 /// Labels of core events; the other event group knows them under names of its own.
 const EVENT_LABELS: &[&str] = &[
@@ -81,7 +80,7 @@ impl Resource {
 
     /// Returns the values of the selectable fields of a stored object, for the attributes the store keeps.
     #[must_use]
-    pub fn field_attributes(&self, stored: &Value) -> BTreeMap<String, String> {
+    pub fn field_attributes(&self, stored: &Value) -> Pairs {
         let own = self
             .selectable_fields
             .iter()
@@ -159,10 +158,10 @@ mod tests {
         let pod =
             json!({"spec": {"nodeName": "n1"}, "status": {"podIPs": [{"ip": "a"}, {"ip": "b"}]}});
         let fields = resource("", "pods").field_attributes(&pod);
-        assert_eq!(fields["spec.nodeName"], "n1");
-        assert_eq!(fields["spec.hostNetwork"], "false");
-        assert_eq!(fields["status.podIPs"], "a,b");
-        assert_eq!(fields["status.phase"], "");
+        assert_eq!(&fields["spec.nodeName"], "n1");
+        assert_eq!(&fields["spec.hostNetwork"], "false");
+        assert_eq!(&fields["status.podIPs"], "a,b");
+        assert_eq!(&fields["status.phase"], "");
     }
 
     /// Pitfall: whether `metadata.namespace` selects cluster-scoped objects depends on the kind.
@@ -185,9 +184,9 @@ mod tests {
     #[test]
     fn jobs_count_their_successes() {
         let jobs = resource("batch", "jobs");
-        assert_eq!(jobs.field_attributes(&json!({}))["status.successful"], "0");
+        assert_eq!(&jobs.field_attributes(&json!({}))["status.successful"], "0");
         let job = json!({"status": {"succeeded": 3}});
-        assert_eq!(jobs.field_attributes(&job)["status.successful"], "3");
+        assert_eq!(&jobs.field_attributes(&job)["status.successful"], "3");
     }
 
     #[test]
@@ -197,10 +196,10 @@ mod tests {
         let other = resource("events.k8s.io", "events");
         let fields = core.field_attributes(&event);
         assert_eq!(fields, other.field_attributes(&event));
-        assert_eq!(fields["source"], "kubelet");
-        assert_eq!(fields["involvedObject.name"], fields["regarding.name"]);
+        assert_eq!(&fields["source"], "kubelet");
+        assert_eq!(&fields["involvedObject.name"], &fields["regarding.name"]);
         for label in core.selectable_fields.iter().chain(&other.selectable_fields) {
-            assert!(fields.contains_key(label), "{label}");
+            assert!(fields.get(label).is_some(), "{label}");
         }
     }
 }

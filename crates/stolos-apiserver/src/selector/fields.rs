@@ -56,7 +56,7 @@ impl FieldSelector {
             let value = match term.path.as_str() {
                 NAME => &key.name,
                 NAMESPACE => &key.namespace,
-                path => attributes.fields.get(path).map_or("", String::as_str),
+                path => attributes.fields.get(path).unwrap_or_default(),
             };
             (value == term.value) == term.equal
         })
@@ -163,7 +163,7 @@ mod tests {
 
     fn object() -> (Key, Attributes) {
         let key = Key { namespace: "prod".to_owned(), name: "web".to_owned() };
-        let fields = [("spec.nodeName".to_owned(), "a,b=c".to_owned())].into();
+        let fields = [("spec.nodeName", "a,b=c")].into_iter().collect();
         (key, Attributes { fields, ..Attributes::default() })
     }
 

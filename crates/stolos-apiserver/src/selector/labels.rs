@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::ParseError;
 use super::names::{check_key, check_value};
+use crate::store::Pairs;
 
 /// Conditions on labels, all of which must hold; none selects everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,8 +105,8 @@ impl LabelSelector {
 
     /// Returns whether labels satisfy every requirement.
     #[must_use]
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.requirements.iter().all(|r| r.operator.accepts(labels.get(&r.key).map(String::as_str)))
+    pub fn matches(&self, labels: &Pairs) -> bool {
+        self.requirements.iter().all(|r| r.operator.accepts(labels.get(&r.key)))
     }
 
     /// Returns whether there is no requirement.
@@ -352,8 +353,8 @@ mod tests {
 
     use super::*;
 
-    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    fn labels(pairs: &[(&str, &str)]) -> Pairs {
+        pairs.iter().copied().collect()
     }
 
     /// Pitfall: an absent label matches `notin` and `!=`.
@@ -414,8 +415,8 @@ mod tests {
             Ok(empty.clone()),
             "both hold the empty value"
         );
-        assert!(empty.matches(&BTreeMap::from([("a".to_owned(), String::new())])));
-        assert!(!empty.matches(&BTreeMap::new()));
+        assert!(empty.matches(&labels(&[("a", "")])));
+        assert!(!empty.matches(&Pairs::default()));
         assert!(LabelSelector::parse("x/y/z=1").is_err());
     }
 

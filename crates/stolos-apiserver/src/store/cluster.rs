@@ -42,6 +42,12 @@ struct Progress {
     end: Option<End>,
 }
 
+impl Progress {
+    fn is_closed(&self) -> bool {
+        matches!(self.end, Some(End::Closed | End::Removed))
+    }
+}
+
 /// Why the cluster takes no more writes.
 #[derive(Clone, Debug, PartialEq)]
 enum End {
@@ -137,14 +143,15 @@ impl Cluster {
         &self.name
     }
 
-    /// Adds an object found on disk.
-    pub(super) fn load(&self, resource: &ResourceId, version: Version) {
-        let version = Arc::new(version);
+    /// Takes the objects of a resource found on disk.
+    pub(super) fn load(&self, resource: &ResourceId, versions: Vec<Arc<Version>>) {
         let mut sequencer = lock::lock(&self.sequencer);
-        sequencer.size = sequencer.size.after(None, Some(version.body.len()));
+        for version in &versions {
+            sequencer.size = sequencer.size.after(None, Some(version.body.len()));
+            self.index_owners(resource, version);
+        }
         drop(sequencer);
-        self.index_owners(resource, &version);
-        self.table(resource).load(version);
+        self.table(resource).load(versions);
     }
 
     /// Revision up to which everything is visible.
@@ -153,7 +160,13 @@ impl Cluster {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        matches!(self.progress.borrow().end, Some(End::Closed | End::Removed))
+        self.progress.borrow().is_closed()
+    }
+
+    /// Waits until the cluster is closed or removed.
+    pub(super) async fn closed(&self) {
+        // The sender lives as long as the cluster.
+        let _ = self.progress.subscribe().wait_for(Progress::is_closed).await;
     }
 
     pub(super) fn is_removed(&self) -> bool {

@@ -8,32 +8,32 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use redb::{
-    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError,
-    TableDefinition, TableHandle,
+    Builder, Database, DatabaseError, ReadableTableMetadata, StorageError, TableDefinition,
 };
 
 use super::cluster::{Cluster, Pending};
-use super::object::{Completeness, Key, ResourceId, Version};
+use super::packed::{self, Beside};
+use super::recovery::{self, Found};
 
 /// Name of the file within the data directory.
 const FILE: &str = "store.redb";
-/// Version of the layout described by the table definitions below.
-const FORMAT: u64 = 1;
+/// Version of the layout described by the table definitions below. Format 1 is read as well: its bodies are not packed.
+pub(super) const FORMAT: u64 = 2;
 /// The index in memory serves all reads; the cache only spares the writer the upper pages of the tree.
-const CACHE_BYTES: usize = 32 << 20;
+const CACHE_BYTES: usize = 16 << 20;
 
 /// `format`, `start` with the revision that new clusters start from, and `revision/<cluster>` with the last revision of each
-/// cluster.
-const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
-const REVISION_PREFIX: &str = "revision/";
-const START: &str = "start";
+/// cluster, and `count/<cluster>` with the number of its objects.
+pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+pub(super) const REVISION_PREFIX: &str = "revision/";
+pub(super) const COUNT_PREFIX: &str = "count/";
+pub(super) const START: &str = "start";
 
 /// (resource, namespace, name)
-type ObjectKey = (&'static str, &'static str, &'static str);
-/// (revision, attributes as JSON, body)
-type ObjectValue = (u64, &'static [u8], &'static [u8]);
+pub(super) type ObjectKey = (&'static str, &'static str, &'static str);
+/// (revision, attributes as JSON, packed body)
+pub(super) type ObjectValue = (u64, &'static [u8], &'static [u8]);
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,25 +70,11 @@ pub enum OpenError {
     },
 }
 
-/// A logical cluster as it was found on disk.
-pub(super) struct Recovered {
-    pub(super) name: String,
-    pub(super) revision: u64,
-    pub(super) objects: Vec<(ResourceId, Version)>,
-}
-
-/// Everything that was found on disk.
-#[derive(Default)]
-pub(super) struct Found {
-    /// Revision that new clusters start from.
-    pub(super) start: u64,
-    pub(super) clusters: Vec<Recovered>,
-}
-
 pub(super) struct Disk(Database);
 
 impl Disk {
-    /// Opens or creates the file in a directory, checks all of it, and reads it.
+    /// Opens or creates the file in a directory, checks every object, and reads it. After a crash `redb` checks its own pages
+    /// as well.
     pub(super) fn open(directory: &Path) -> Result<(Self, Found), OpenError> {
         let path = directory.join(FILE);
         let io_error = |source| OpenError::Io { path: path.clone(), source };
@@ -109,11 +95,11 @@ impl Disk {
         Self(database)
     }
 
-    /// Opens a database on other storage, checks all of it, and reads it.
+    /// Opens a database on other storage, checks every object, and reads it.
     #[cfg(test)]
     pub(super) fn reopen_on(backend: impl redb::StorageBackend) -> Result<(Self, Found), String> {
         let database = builder().create_with_backend(backend).map_err(|error| error.to_string())?;
-        match recover(&database) {
+        match recovery::read(&database) {
             Ok(found) => Ok((Self(database), found)),
             Err(damage) => Err(damage.at(Path::new("memory")).to_string()),
         }
@@ -127,6 +113,7 @@ impl Disk {
         {
             let mut meta = transaction.open_table(META)?;
             meta.remove(format!("{REVISION_PREFIX}{cluster}").as_str())?;
+            meta.remove(format!("{COUNT_PREFIX}{cluster}").as_str())?;
             meta.insert(START, start)?;
         }
         transaction.commit()?;
@@ -152,12 +139,21 @@ impl Disk {
                 } else {
                     let attributes = serde_json::to_vec(&current.attributes)
                         .expect("attributes are strings and flags");
+                    let beside = Beside {
+                        key: key.into(),
+                        revision: current.revision,
+                        attributes: &attributes,
+                    };
+                    let body = packed::pack(&current.body, &beside);
                     objects
-                        .insert(key, (current.revision, attributes.as_slice(), &*current.body))?;
+                        .insert(key, (current.revision, attributes.as_slice(), body.as_slice()))?;
                 }
             }
+            let mut meta = transaction.open_table(META)?;
             let revision = format!("{REVISION_PREFIX}{}", cluster.name());
-            transaction.open_table(META)?.insert(revision.as_str(), last.event.revision)?;
+            meta.insert(revision.as_str(), last.event.revision)?;
+            let count = format!("{COUNT_PREFIX}{}", cluster.name());
+            meta.insert(count.as_str(), objects.len()?)?;
         }
         transaction.commit()?;
         Ok(())
@@ -165,7 +161,7 @@ impl Disk {
 }
 
 /// What is wrong with an existing file.
-enum Damage {
+pub(super) enum Damage {
     Locked,
     Broken(String),
     Format(u64),
@@ -203,21 +199,24 @@ impl<E: Into<redb::Error>> From<E> for Damage {
 
 fn builder() -> Builder {
     let mut builder = Builder::new();
-    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    builder.set_cache_size(CACHE_BYTES);
     builder
 }
 
-fn objects_table(name: &str) -> TableDefinition<'_, ObjectKey, ObjectValue> {
+pub(super) fn objects_table(name: &str) -> TableDefinition<'_, ObjectKey, ObjectValue> {
     TableDefinition::new(name)
 }
 
-fn table_name(cluster: &str) -> String {
+pub(super) fn table_name(cluster: &str) -> String {
     format!("objects/{cluster}")
 }
 
 fn open_existing(path: &Path) -> Result<(Disk, Found), Damage> {
     let database = builder().open(path)?;
-    let found = recover(&database)?;
+    let found = recovery::read(&database)?;
+    if found.format != FORMAT {
+        write_format(&database)?;
+    }
     Ok((Disk(database), found))
 }
 
@@ -262,62 +261,4 @@ fn write_format(database: &Database) -> Result<(), redb::Error> {
     transaction.open_table(META)?.insert("format", FORMAT)?;
     transaction.commit()?;
     Ok(())
-}
-
-fn recover(database: &Database) -> Result<Found, Damage> {
-    let transaction = database.begin_read()?;
-    let meta = transaction.open_table(META)?;
-    match meta.get("format")?.map(|format| format.value()) {
-        Some(FORMAT) => {}
-        Some(other) => return Err(Damage::Format(other)),
-        None => return Err(Damage::Broken("it names no format".to_owned())),
-    }
-    let tables: Vec<String> =
-        transaction.list_tables()?.map(|table| table.name().to_owned()).collect();
-    let start = meta.get(START)?.map_or(0, |start| start.value());
-    let mut clusters = Vec::new();
-    for entry in meta.range(REVISION_PREFIX..)? {
-        let (key, revision) = entry?;
-        let Some(name) = key.value().strip_prefix(REVISION_PREFIX).map(str::to_owned) else {
-            break;
-        };
-        let table = table_name(&name);
-        if !tables.contains(&table) {
-            return Err(Damage::Broken(format!("the objects of cluster `{name}` are missing")));
-        }
-        let mut objects: Vec<(ResourceId, Version)> = Vec::new();
-        for entry in transaction.open_table(objects_table(&table))?.iter()? {
-            let (key, value) = entry?;
-            let (resource, namespace, name) = key.value();
-            // The objects of a resource are neighbours and share its name.
-            let resource = match objects.last() {
-                Some((last, _)) if **last == *resource => Arc::clone(last),
-                Some(_) | None => ResourceId::from(resource),
-            };
-            let version = decode(&resource, Key::namespaced(namespace, name), value.value())?;
-            objects.push((resource, version));
-        }
-        clusters.push(Recovered { name, revision: revision.value(), objects });
-    }
-    Ok(Found { start, clusters })
-}
-
-fn decode(
-    resource: &str,
-    key: Key,
-    (revision, attributes, body): (u64, &[u8], &[u8]),
-) -> Result<Version, Damage> {
-    let attributes = serde_json::from_slice(attributes).map_err(|error| {
-        let Key { namespace, name } = &key;
-        Damage::Broken(format!(
-            "the attributes of `{resource}` `{namespace}/{name}` do not parse: {error}"
-        ))
-    })?;
-    Ok(Version {
-        key,
-        revision,
-        body: Bytes::copy_from_slice(body),
-        attributes,
-        complete: Completeness::default(),
-    })
 }

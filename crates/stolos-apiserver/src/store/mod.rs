@@ -19,6 +19,9 @@ mod flush;
 mod history;
 mod lock;
 mod object;
+mod packed;
+mod pairs;
+mod recovery;
 mod rendition;
 mod table;
 #[cfg(test)]
@@ -31,13 +34,15 @@ pub use object::{
     Attributes, Change, CommitError, Completeness, Event, Excess, Expect, Expired, Key, ResourceId,
     Version, Write,
 };
+pub use pairs::Pairs;
 pub use rendition::Renditions;
 pub use table::{At, Filter, ListOptions, Page};
 pub use watcher::{WatchEnd, Watcher};
 
 use cluster::Cluster;
-use disk::{Disk, Found, Recovered};
+use disk::Disk;
 use flush::Flusher;
+use recovery::{Found, Recovered};
 
 /// All logical clusters of a process. Clones share the store; the last handle to go closes it.
 #[derive(Clone)]
@@ -106,8 +111,8 @@ impl Store {
         let mut state = lock::lock(&store.0.state);
         for Recovered { name, revision, objects } in found.clusters {
             let cluster = Cluster::new(&name, revision, limits, Some(Arc::clone(&flusher)));
-            for (resource, version) in objects {
-                cluster.load(&resource, version);
+            for (resource, versions) in objects {
+                cluster.load(&resource, versions);
             }
             state.clusters.insert(name, Arc::new(cluster));
         }
@@ -258,6 +263,11 @@ impl ClusterStore {
     /// Waits until a revision is visible; false when that takes too long.
     pub async fn wait_for(&self, revision: u64, timeout: Duration) -> bool {
         tokio::time::timeout(timeout, self.cluster.reached(revision)).await.unwrap_or(false)
+    }
+
+    /// Waits until the store is closed, or the cluster removed.
+    pub async fn closed(&self) {
+        self.cluster.closed().await;
     }
 
     /// Returns why the store takes no writes any more, after a write failed. Only a restart heals it.

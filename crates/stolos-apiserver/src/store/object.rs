@@ -1,6 +1,5 @@
 //! What the store keeps and what it is asked to do: keys, versions, events, writes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::pairs::Pairs;
 use super::rendition::Renditions;
 
 /// Identifies a resource within a store, such as `deployments.apps` or `pods`; the same for all served versions.
@@ -43,9 +43,9 @@ pub struct Attributes {
     /// `metadata.uid`.
     pub uid: String,
     /// `metadata.labels`.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Pairs,
     /// Selectable fields of the resource by path, such as `spec.nodeName`.
-    pub fields: BTreeMap<String, String>,
+    pub fields: Pairs,
     /// Uids of `metadata.ownerReferences`.
     pub owners: Vec<String>,
     /// `metadata.deletionTimestamp` is set.
@@ -62,8 +62,10 @@ impl Attributes {
         let owners = metadata["ownerReferences"].as_array().into_iter().flatten();
         Self {
             uid: text(&metadata["uid"]),
-            labels: labels.map(|(key, value)| (key.clone(), text(value))).collect(),
-            fields: BTreeMap::new(),
+            labels: labels
+                .map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()))
+                .collect(),
+            fields: Pairs::default(),
             owners: owners.map(|reference| text(&reference["uid"])).collect(),
             deleting: metadata["deletionTimestamp"].is_string(),
         }
@@ -234,7 +236,7 @@ mod tests {
         }});
         let attributes = Attributes::of(&object);
         assert_eq!(attributes.uid, "u1");
-        assert_eq!(attributes.labels["app"], "web");
+        assert_eq!(&attributes.labels["app"], "web");
         assert_eq!(attributes.owners, ["o1", "o2"]);
         assert!(attributes.deleting);
         assert_eq!(Attributes::of(&json!({})), Attributes::default());

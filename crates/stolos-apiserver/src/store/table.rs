@@ -1,6 +1,8 @@
 //! One resource of a logical cluster in memory: current objects, history, and who waits for news.
 
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::ops::Bound;
 use std::sync::{Arc, RwLock};
@@ -67,7 +69,7 @@ pub(super) struct Table {
 }
 
 struct State {
-    objects: BTreeMap<Key, Arc<Version>>,
+    objects: BTreeSet<Current>,
     history: History,
     /// Revision of the last change of this resource.
     last: u64,
@@ -77,20 +79,49 @@ struct State {
     removed_at: u64,
 }
 
+/// The current state of an object, found by its key, which is not kept a second time.
+struct Current(Arc<Version>);
+
+impl Borrow<Key> for Current {
+    fn borrow(&self) -> &Key {
+        &self.0.key
+    }
+}
+
+impl Ord for Current {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.key.cmp(&other.0.key)
+    }
+}
+
+impl PartialOrd for Current {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Current {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Current {}
+
 impl Table {
     pub(super) fn new(start: u64, limits: Limits) -> Self {
         let history = History::new(start, limits);
-        let state = State { objects: BTreeMap::new(), history, last: 0, epoch: 0, removed_at: 0 };
+        let state = State { objects: BTreeSet::new(), history, last: 0, epoch: 0, removed_at: 0 };
         Self { state: RwLock::new(state), wake: watch::Sender::new(()) }
     }
 
-    /// Adds an object found on disk; there is no event for it.
-    pub(super) fn load(&self, version: Arc<Version>) {
-        lock::write(&self.state).objects.insert(version.key.clone(), version);
+    /// Takes the objects found on disk, ordered by key; there are no events for them.
+    pub(super) fn load(&self, versions: Vec<Arc<Version>>) {
+        lock::write(&self.state).objects = versions.into_iter().map(Current).collect();
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Version>> {
-        lock::read(&self.state).objects.get(key).cloned()
+        lock::read(&self.state).objects.get(key).map(|current| Arc::clone(&current.0))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -103,7 +134,7 @@ impl Table {
         if event.deleted {
             state.objects.remove(&current.key);
         } else {
-            state.objects.insert(current.key.clone(), Arc::clone(current));
+            state.objects.replace(Current(Arc::clone(current)));
         }
         state.last = event.revision;
         state.history.push(Arc::clone(event), now);
@@ -215,10 +246,10 @@ impl State {
         };
         let mut current = self
             .objects
-            .range((start.clone(), Bound::Unbounded))
-            .take_while(move |(key, _)| in_range(key))
-            .filter(|(key, _)| !overlay.contains_key(key))
-            .map(|(_, version)| version)
+            .range::<Key, _>((start.clone(), Bound::Unbounded))
+            .map(|Current(version)| version)
+            .take_while(move |version| in_range(&version.key))
+            .filter(|version| !overlay.contains_key(&version.key))
             .peekable();
         let start = start.as_ref().map(Key::clone);
         let mut undone = overlay

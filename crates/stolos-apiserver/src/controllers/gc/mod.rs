@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::api;
-use super::follow::{Seen, follow_all, stored_resources};
+use super::follow::{Observer, Seen, stored_resources};
 use super::queue::{Next, Queue};
 use crate::names::GroupVersion;
 use crate::rest::meta::{self, FOREGROUND, ORPHAN};
@@ -26,26 +26,22 @@ const CONCURRENCY: usize = 32;
 /// Names an object.
 type Id = (ResourceId, Key);
 
-struct Collector {
+pub(super) struct Collector {
     context: Context,
     queue: Queue<Id>,
     memory: Memory,
 }
 
 /// Runs until the store closes.
-pub(super) async fn run(context: Context) {
-    let collector = Arc::new(Collector { context, queue: Queue::new(), memory: Memory::default() });
-    let watching = Arc::clone(&collector);
-    let following =
-        follow_all(&collector.context, move |resource, seen| watching.see(resource, &seen));
+pub(super) async fn run(collector: Arc<Collector>) {
     tokio::select! {
-        () = following => {}
+        () = collector.context.store.closed() => {}
         () = collector.retry_unresolved() => {}
         () = collector.queue.run(CONCURRENCY, |id| collector.process(id)) => {}
     }
 }
 
-impl Collector {
+impl Observer for Collector {
     fn see(&self, resource: &ResourceId, seen: &Seen<'_>) {
         match seen {
             Seen::Listed(version) => {
@@ -57,6 +53,12 @@ impl Collector {
             Seen::Changed(event) => self.see_change(resource, event),
             Seen::Missed => self.rescan(),
         }
+    }
+}
+
+impl Collector {
+    pub(super) fn new(context: Context) -> Self {
+        Self { context, queue: Queue::new(), memory: Memory::default() }
     }
 
     fn see_deletion(&self, resource: &ResourceId, event: &Event) {

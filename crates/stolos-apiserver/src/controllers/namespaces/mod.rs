@@ -9,7 +9,7 @@ use futures::{StreamExt, stream};
 
 use super::Context;
 use super::api::{self, Propagation};
-use super::follow::{Seen, follow, follow_all};
+use super::follow::{Observer, Seen, follow};
 use super::queue::{Next, Queue};
 use crate::status::ApiError;
 use crate::store::{Key, ListOptions, ResourceId, Version};
@@ -20,7 +20,7 @@ const CONCURRENCY: usize = 8;
 /// Deletions at once per namespace; enough to fill a group commit.
 const PARALLEL_DELETIONS: usize = 32;
 
-struct Controller {
+pub(super) struct Controller {
     context: Context,
     queue: Queue<String>,
     /// Namespaces that wait for their content to go.
@@ -28,9 +28,7 @@ struct Controller {
 }
 
 /// Runs until the store closes.
-pub(super) async fn run(context: Context) {
-    let waiting = Mutex::default();
-    let controller = Arc::new(Controller { context, queue: Queue::new(), waiting });
+pub(super) async fn run(controller: Arc<Controller>) {
     let Controller { context, queue, .. } = &*controller;
     let namespaces = ResourceId::from("namespaces");
     let all = follow(&context.store, &namespaces, |seen| match seen {
@@ -38,17 +36,14 @@ pub(super) async fn run(context: Context) {
         Seen::Changed(event) => queue.push(event.current.key.name.clone()),
         Seen::Missed => {}
     });
-    let watching = Arc::clone(&controller);
-    let contents = follow_all(context, move |_, seen| watching.content_changed(&seen));
     tokio::select! {
         () = all => {}
-        () = contents => {}
         () = queue.run(CONCURRENCY, |name| controller.process(name)) => {}
     }
 }
 
-impl Controller {
-    fn content_changed(&self, seen: &Seen<'_>) {
+impl Observer for Controller {
+    fn see(&self, _: &ResourceId, seen: &Seen<'_>) {
         match seen {
             // Only what vanishes, or loses a finalizer, brings a namespace further.
             Seen::Changed(event) => {
@@ -62,6 +57,12 @@ impl Controller {
             }
             Seen::Listed(_) => {}
         }
+    }
+}
+
+impl Controller {
+    pub(super) fn new(context: Context) -> Self {
+        Self { context, queue: Queue::new(), waiting: Mutex::default() }
     }
 
     async fn process(&self, name: String) -> Result<Next, ApiError> {
@@ -101,7 +102,7 @@ impl Controller {
     async fn repair_label(&self, namespace: &Version) -> Result<(), ApiError> {
         const LABEL: &str = "kubernetes.io/metadata.name";
         let name = &namespace.key.name;
-        if namespace.attributes.labels.get(LABEL) == Some(name) {
+        if namespace.attributes.labels.get(LABEL) == Some(name.as_str()) {
             return Ok(());
         }
         let labels = serde_json::json!({ "labels": { LABEL: name } });

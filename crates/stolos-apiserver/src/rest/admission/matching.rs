@@ -1,6 +1,5 @@
 //! Which writes concern a webhook or policy, and in which version of the resource it wants to see them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -10,7 +9,7 @@ use super::{Request, internal};
 use crate::registry::{Registry, Resource};
 use crate::selector::LabelSelector;
 use crate::status::ApiError;
-use crate::store::{Attributes, ClusterStore, Key};
+use crate::store::{Attributes, ClusterStore, Key, Pairs};
 
 /// What has to hold of a write.
 #[derive(Debug)]
@@ -156,6 +155,6 @@ fn has_subresource(resource: &Resource, name: &str) -> bool {
     name.is_empty() || resource.subresource(name).is_some()
 }
 
-fn labels(object: Option<&Value>) -> BTreeMap<String, String> {
+fn labels(object: Option<&Value>) -> Pairs {
     object.map(|object| Attributes::of(object).labels).unwrap_or_default()
 }

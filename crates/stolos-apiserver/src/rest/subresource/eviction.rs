@@ -78,8 +78,7 @@ pub(crate) fn announced(pod: &Value, now: Timestamp) -> Value {
 
 fn covers(budget: &Value, pod: &Value) -> bool {
     let labels = pod["metadata"]["labels"].as_object().into_iter().flatten();
-    let labels =
-        labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
+    let labels = labels.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect();
     match LabelSelector::from_object(&budget["spec"]["selector"]) {
         Ok(Some(selector)) => selector.matches(&labels),
         Ok(None) | Err(_) => false,

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::FutureExt;
 use futures::future::join_all;
+use redb::ReadableDatabase;
 use redb::backends::InMemoryBackend;
 
 use super::super::disk::Disk;
@@ -134,6 +135,36 @@ async fn an_unknown_format_is_not_touched() {
     transaction.commit().unwrap();
     drop(database);
     assert!(matches!(Store::open(directory.path()), Err(OpenError::Format { found: 99, .. })));
+}
+
+/// As an earlier version left it: bodies as they are, and format 1.
+#[tokio::test]
+async fn a_store_of_an_earlier_format_is_read_and_goes_on_in_the_new_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, cluster) = open(directory.path());
+    let kept = cluster.commit(create("a/x")).await.unwrap();
+    store.close();
+
+    let path = directory.path().join("store.redb");
+    let meta = redb::TableDefinition::<&str, u64>::new("meta");
+    let objects =
+        redb::TableDefinition::<(&str, &str, &str), (u64, &[u8], &[u8])>::new("objects/hub");
+    let database = redb::Database::open(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let attributes = serde_json::to_vec(&kept.attributes).unwrap();
+    let value = (kept.revision, attributes.as_slice(), &*kept.body);
+    transaction.open_table(objects).unwrap().insert(("pods", "a", "x"), value).unwrap();
+    transaction.open_table(meta).unwrap().insert("format", 1).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+
+    let (store, cluster) = open(directory.path());
+    assert_eq!(cluster.get(&pods(), &key("a/x")).unwrap().body, kept.body);
+    store.close();
+    let database = redb::Database::open(&path).unwrap();
+    let transaction = database.begin_read().unwrap();
+    let format = transaction.open_table(meta).unwrap().get("format").unwrap().unwrap().value();
+    assert_eq!(format, 2, "a version that cannot read packed bodies must not try");
 }
 
 /// A disk that can be held up and can break.
