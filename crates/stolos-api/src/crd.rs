@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::schema;
 
-/// Version that objects are stored in and that the Rust types describe.
+/// Version that objects of nearly every kind are stored in.
 pub(crate) const STORAGE_VERSION: &str = "v1beta1";
 
 /// What a definition says besides the schema of spec and status.
@@ -28,15 +28,61 @@ pub(crate) struct Definition {
     pub(crate) short_names: &'static [&'static str],
     pub(crate) categories: &'static [&'static str],
     pub(crate) versions: &'static [&'static str],
+    /// Version that objects are stored in and that the Rust types describe.
+    pub(crate) storage: &'static str,
+    pub(crate) subresources: Subresources,
     pub(crate) columns: &'static [Column],
-    /// Whether an object without a spec is refused.
-    pub(crate) spec_required: bool,
+    /// Fields besides the metadata without which an object is refused.
+    pub(crate) required: &'static [&'static str],
     /// CEL rules on the whole object.
     pub(crate) rules: &'static [Rule],
     /// CEL rules on the spec, in addition to those of its type.
     pub(crate) spec_rules: &'static [Rule],
-    /// Paths of fields that `v1` does not have; `[]` steps into the items of a list.
-    pub(crate) not_in_v1: &'static [&'static [&'static str]],
+    /// What versions besides the storage version have differently.
+    pub(crate) other_versions: &'static [OtherVersion],
+}
+
+/// What a version has differently from the storage version.
+#[derive(Debug)]
+pub(crate) struct OtherVersion {
+    name: &'static str,
+    /// Paths of fields that it does not have; `[]` steps into the items of a list.
+    lacks: &'static [&'static [&'static str]],
+    /// Columns that it does not have.
+    hides: &'static [&'static str],
+    /// Changes whatever else is different in the schema.
+    adjust: fn(&mut Value),
+}
+
+impl OtherVersion {
+    /// A version that lacks fields.
+    pub(crate) const fn lacking(
+        name: &'static str,
+        lacks: &'static [&'static [&'static str]],
+    ) -> Self {
+        Self { name, lacks, hides: &[], adjust: |_| () }
+    }
+
+    /// A version that also lacks columns of `kubectl get`.
+    pub(crate) const fn hiding(self, hides: &'static [&'static str]) -> Self {
+        Self { hides, ..self }
+    }
+
+    /// A version whose schema is also different in other ways.
+    pub(crate) const fn adjusted(self, adjust: fn(&mut Value)) -> Self {
+        Self { adjust, ..self }
+    }
+}
+
+/// Which subresources a kind has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subresources {
+    /// None; the whole object is written at once.
+    None,
+    /// None, said with an empty list, as one published definition does.
+    Empty,
+    /// The status.
+    Status,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,18 +127,34 @@ impl Column {
     pub(crate) const GENERATION: Self = Self::text("Gen", ".metadata.generation");
 }
 
-/// Builds the definition of a kind from its spec and status types.
-pub(crate) fn build<Spec: JsonSchema, Status: JsonSchema>(
+/// A field of an object besides its metadata, with the schema of its type.
+pub(crate) struct Part {
+    name: &'static str,
+    schema: Value,
+}
+
+impl Part {
+    /// Returns the part of this name and type.
+    pub(crate) fn of<T: JsonSchema>(name: &'static str) -> Self {
+        Self { name, schema: schema::of::<T>() }
+    }
+
+    /// Describes the part where its type does not.
+    pub(crate) fn described(mut self, description: &str) -> Self {
+        self.schema["description"] = json!(description);
+        self
+    }
+}
+
+/// Builds the definition of a kind from its parts, which are spec and status for most kinds.
+pub(crate) fn build(
     definition: &Definition,
     description: &str,
+    parts: Vec<Part>,
 ) -> CustomResourceDefinition {
-    let storage_schema = root_schema::<Spec, Status>(definition, description);
+    let storage_schema = root_schema(definition, description, parts);
     let versions = definition.versions.iter().map(|name| {
-        let schema = match *name {
-            "v1" => schema_of_v1(storage_schema.clone(), definition),
-            _ => storage_schema.clone(),
-        };
-        version(definition, name, schema)
+        version(definition, name, schema_of_version(storage_schema.clone(), definition, name))
     });
     CustomResourceDefinition {
         metadata: ObjectMeta { name: Some(definition.name.into()), ..ObjectMeta::default() },
@@ -114,12 +176,7 @@ pub(crate) fn build<Spec: JsonSchema, Status: JsonSchema>(
     }
 }
 
-fn root_schema<Spec: JsonSchema, Status: JsonSchema>(
-    definition: &Definition,
-    description: &str,
-) -> Value {
-    let mut spec = schema::of::<Spec>();
-    add_rules(&mut spec, definition.spec_rules);
+fn root_schema(definition: &Definition, description: &str, parts: Vec<Part>) -> Value {
     let mut root = json!({
         "description": description,
         "type": "object",
@@ -127,12 +184,16 @@ fn root_schema<Spec: JsonSchema, Status: JsonSchema>(
             "apiVersion": {"description": "Group and version of this object.", "type": "string"},
             "kind": {"description": "Kind of this object.", "type": "string"},
             "metadata": {"type": "object"},
-            "spec": spec,
-            "status": schema::of::<Status>(),
         },
     });
-    if definition.spec_required {
-        root["required"] = json!(["spec"]);
+    for Part { name, schema } in parts {
+        root["properties"][name] = schema;
+    }
+    if !definition.spec_rules.is_empty() {
+        add_rules(&mut root["properties"]["spec"], definition.spec_rules);
+    }
+    if !definition.required.is_empty() {
+        root["required"] = json!(definition.required);
     }
     add_rules(&mut root, definition.rules);
     root
@@ -150,13 +211,18 @@ fn add_rules(schema: &mut Value, rules: &[Rule]) {
     list.extend(rules.iter().map(|rule| json!({"rule": rule.rule, "message": rule.message})));
 }
 
-/// Derives the schema of `v1` from that of the storage version: without the fields that `v1`
-/// lacks, and without the envelope type `ConfigMap`, which `v1` neither knows nor defaults to.
-fn schema_of_v1(mut schema: Value, definition: &Definition) -> Value {
-    for path in definition.not_in_v1 {
-        remove_property(&mut schema, path);
+/// Derives the schema of a version from that of the storage version. `v1` neither knows envelopes of
+/// type `ConfigMap` nor defaults to them.
+fn schema_of_version(mut schema: Value, definition: &Definition, version: &str) -> Value {
+    for other in definition.other_versions.iter().filter(|other| other.name == version) {
+        for path in other.lacks {
+            remove_property(&mut schema, path);
+        }
+        (other.adjust)(&mut schema);
     }
-    drop_config_map_envelopes(&mut schema);
+    if version == "v1" {
+        drop_config_map_envelopes(&mut schema);
+    }
     schema
 }
 
@@ -190,17 +256,26 @@ fn drop_config_map_envelopes(schema: &mut Value) {
 
 fn version(definition: &Definition, name: &str, schema: Value) -> CustomResourceDefinitionVersion {
     let schema = serde_json::from_value(schema).expect("generated schema is a JSONSchemaProps");
-    let columns: Vec<_> = definition.columns.iter().map(column).collect();
+    let is_hidden = |column: &Column| {
+        let other = definition.other_versions.iter().find(|other| other.name == name);
+        other.is_some_and(|other| other.hides.contains(&column.name))
+    };
+    let columns = definition.columns.iter().filter(|column| !is_hidden(column));
+    let columns: Vec<_> = columns.map(column).collect();
     CustomResourceDefinitionVersion {
         additional_printer_columns: (!columns.is_empty()).then_some(columns),
         name: name.into(),
         schema: Some(CustomResourceValidation { open_api_v3_schema: Some(schema) }),
         served: true,
-        storage: name == STORAGE_VERSION,
-        subresources: Some(CustomResourceSubresources {
-            scale: None,
-            status: Some(CustomResourceSubresourceStatus(json!({}))),
-        }),
+        storage: name == definition.storage,
+        subresources: match definition.subresources {
+            Subresources::None => None,
+            Subresources::Empty => Some(CustomResourceSubresources::default()),
+            Subresources::Status => Some(CustomResourceSubresources {
+                scale: None,
+                status: Some(CustomResourceSubresourceStatus(json!({}))),
+            }),
+        },
         ..CustomResourceDefinitionVersion::default()
     }
 }

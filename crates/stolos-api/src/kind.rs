@@ -1,10 +1,11 @@
 //! Turns a spec and a status type into a kind that `kube` can work with.
 //!
 //! `kube::CustomResource` derives a kind from its spec type, so a spec can belong to one kind only.
-//! Most of ours belong to two, one cluster-scoped and one namespaced, hence this macro.
+//! Most of ours belong to two, one cluster-scoped and one namespaced, and a few kinds have no spec
+//! at all; hence this macro.
 
 /// Declares a kind: the object type, its (de)serialisation with `apiVersion` and `kind`, and the
-/// `kube` traits.
+/// `kube` traits. A kind has a spec and a status, a spec alone, or fields of its own.
 macro_rules! custom_resource {
     (
         $(#[doc = $doc:literal])+
@@ -25,15 +26,6 @@ macro_rules! custom_resource {
             pub status: Option<$status>,
         }
 
-        impl $kind {
-            /// Returns a new object with this name and spec and no status.
-            pub fn new(name: &str, spec: $spec) -> Self {
-                let mut object = Self { spec, ..Self::default() };
-                object.metadata.name = Some(name.to_owned());
-                object
-            }
-        }
-
         impl ::serde::Serialize for $kind {
             fn serialize<S: ::serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
                 use ::serde::ser::SerializeStruct;
@@ -51,6 +43,116 @@ macro_rules! custom_resource {
             }
         }
 
+        impl ::kube::core::object::HasStatus for $kind {
+            type Status = $status;
+
+            fn status(&self) -> Option<&$status> {
+                self.status.as_ref()
+            }
+
+            fn status_mut(&mut self) -> &mut Option<$status> {
+                &mut self.status
+            }
+        }
+
+        $crate::kind::custom_resource! { @spec $kind, $spec }
+        $crate::kind::custom_resource! {
+            @kind $kind, $scope, $definition, concat!($($doc),+).trim(),
+            [$crate::crd::Part::of::<$spec>("spec"), $crate::crd::Part::of::<$status>("status")]
+        }
+    };
+    (
+        $(#[doc = $doc:literal])+
+        $kind:ident, $scope:ident, spec: $spec:ty, defined by $definition:path
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Debug, Default, PartialEq, ::serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        pub struct $kind {
+            /// Name, labels, annotations, finalizers and owners.
+            #[serde(default)]
+            pub metadata: ::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+            /// What is wanted.
+            #[serde(default)]
+            pub spec: $spec,
+        }
+
+        $crate::kind::custom_resource! { @serialize $kind, spec: $spec }
+        $crate::kind::custom_resource! { @spec $kind, $spec }
+        $crate::kind::custom_resource! {
+            @kind $kind, $scope, $definition, concat!($($doc),+).trim(),
+            [$crate::crd::Part::of::<$spec>("spec")]
+        }
+    };
+    (
+        $(#[doc = $doc:literal])+
+        $kind:ident, $scope:ident,
+        fields: { $($(#[doc = $field_doc:literal])+ $field:ident as $name:literal: $type:ty,)+ },
+        defined by $definition:path
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Debug, PartialEq, ::serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        pub struct $kind {
+            /// Name, labels, annotations, finalizers and owners.
+            #[serde(default)]
+            pub metadata: ::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+            $($(#[doc = $field_doc])+ pub $field: $type,)+
+        }
+
+        $crate::kind::custom_resource! { @serialize $kind, $($field: $type),+ }
+        $crate::kind::custom_resource! {
+            @kind $kind, $scope, $definition, concat!($($doc),+).trim(),
+            [$(
+                $crate::crd::Part::of::<$type>($name)
+                    .described(concat!($($field_doc),+).trim())
+            ),+]
+        }
+    };
+    (@serialize $kind:ident, $($field:ident: $type:ty),+) => {
+        impl ::serde::Serialize for $kind {
+            fn serialize<S: ::serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                #[derive(::serde::Serialize)]
+                #[serde(rename_all = "camelCase")]
+                struct Object<'a> {
+                    api_version: ::std::borrow::Cow<'a, str>,
+                    kind: ::std::borrow::Cow<'a, str>,
+                    metadata: &'a ::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+                    $($field: &'a $type,)+
+                }
+                let object = Object {
+                    api_version: <Self as ::kube::Resource>::api_version(&()),
+                    kind: <Self as ::kube::Resource>::kind(&()),
+                    metadata: &self.metadata,
+                    $($field: &self.$field,)+
+                };
+                object.serialize(to)
+            }
+        }
+    };
+    (@spec $kind:ident, $spec:ty) => {
+        impl $kind {
+            /// Returns a new object with this name and spec.
+            pub fn new(name: &str, spec: $spec) -> Self {
+                let mut object = Self { spec, ..Self::default() };
+                object.metadata.name = Some(name.to_owned());
+                object
+            }
+        }
+
+        impl ::kube::core::object::HasSpec for $kind {
+            type Spec = $spec;
+
+            fn spec(&self) -> &$spec {
+                &self.spec
+            }
+
+            fn spec_mut(&mut self) -> &mut $spec {
+                &mut self.spec
+            }
+        }
+    };
+    (@kind $kind:ident, $scope:ident, $definition:path, $description:expr, [$($part:expr),+]) => {
         impl ::kube::Resource for $kind {
             type DynamicType = ();
             type Scope = ::kube::core::$scope;
@@ -64,7 +166,7 @@ macro_rules! custom_resource {
             }
 
             fn version((): &()) -> ::std::borrow::Cow<'_, str> {
-                $crate::crd::STORAGE_VERSION.into()
+                $definition.storage.into()
             }
 
             fn plural((): &()) -> ::std::borrow::Cow<'_, str> {
@@ -82,33 +184,9 @@ macro_rules! custom_resource {
             }
         }
 
-        impl ::kube::core::object::HasSpec for $kind {
-            type Spec = $spec;
-
-            fn spec(&self) -> &$spec {
-                &self.spec
-            }
-
-            fn spec_mut(&mut self) -> &mut $spec {
-                &mut self.spec
-            }
-        }
-
-        impl ::kube::core::object::HasStatus for $kind {
-            type Status = $status;
-
-            fn status(&self) -> Option<&$status> {
-                self.status.as_ref()
-            }
-
-            fn status_mut(&mut self) -> &mut Option<$status> {
-                &mut self.status
-            }
-        }
-
         impl ::kube::CustomResourceExt for $kind {
             fn crd() -> ::k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition {
-                $crate::crd::build::<$spec, $status>(&$definition, concat!($($doc),+).trim())
+                $crate::crd::build(&$definition, $description, vec![$($part),+])
             }
 
             fn crd_name() -> &'static str {

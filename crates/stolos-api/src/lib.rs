@@ -25,7 +25,14 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
 
 /// Returns the definitions of the kinds that live on the hub.
 pub fn hub_crds() -> Vec<CustomResourceDefinition> {
-    [cluster::crds(), cluster::fleet::crds(), placement::hub_crds(), update::crds()].concat()
+    [
+        cluster::crds(),
+        cluster::fleet::crds(),
+        cluster::profile::crds(),
+        placement::hub_crds(),
+        update::crds(),
+    ]
+    .concat()
 }
 
 /// Returns the definitions of the kinds that live on every member.

@@ -234,3 +234,13 @@ pub(crate) fn embedded_object(_: &mut SchemaGenerator) -> Schema {
 pub(crate) fn embedded_objects(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "array", "items": embedded_object(generator)})
 }
+
+/// Any JSON value.
+pub(crate) fn any_value(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// Any JSON object.
+pub(crate) fn any_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}

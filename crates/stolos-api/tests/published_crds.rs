@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
 use stolos_api::{cluster, placement};
 
@@ -21,9 +22,17 @@ fn generated_definitions_equal_the_published_ones() {
         return;
     };
     let mut differences = BTreeSet::new();
-    let kinds = [cluster::crds(), placement::hub_crds(), placement::member_crds()];
-    for crd in kinds.concat() {
-        let file = folder.join(format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural));
+    let kinds = [
+        cluster::crds(),
+        cluster::profile::crds(),
+        placement::hub_crds(),
+        placement::member_crds(),
+    ];
+    let kinds = kinds.concat();
+    let names: BTreeSet<_> = kinds.iter().map(file_name).collect();
+    assert_eq!(names, published_files(&folder), "kinds that only one side has");
+    for crd in kinds {
+        let file = folder.join(file_name(&crd));
         let text = fs::read_to_string(&file).expect("a published definition of every kind");
         let published: Value = serde_saphyr::from_str(&text).expect("a YAML document");
         let generated = serde_json::to_value(&crd).expect("a definition serialises");
@@ -42,6 +51,18 @@ fn published_folder() -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let folder = workspace.join("../shared/reference/crds/kubefleet");
     folder.is_dir().then_some(folder)
+}
+
+fn file_name(crd: &CustomResourceDefinition) -> String {
+    format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural)
+}
+
+fn published_files(folder: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder).expect("a readable folder");
+    let paths = entries.map(|entry| entry.expect("a readable folder").path());
+    let definitions = paths.filter(|path| path.extension().is_some_and(|kind| kind == "yaml"));
+    let name = |path: PathBuf| path.file_name()?.to_str().map(str::to_owned);
+    definitions.filter_map(name).collect()
 }
 
 fn wanted(difference: &str) -> bool {

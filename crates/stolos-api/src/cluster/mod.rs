@@ -10,12 +10,13 @@ use kube::CustomResourceExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::crd::{Column, Definition, Rule, Scope};
+use crate::crd::{Column, Definition, OtherVersion, Rule, STORAGE_VERSION, Scope, Subresources};
 use crate::kind::custom_resource;
 use crate::schema;
 
 pub mod fleet;
 pub mod names;
+pub mod profile;
 
 /// API group of the kinds in this module.
 pub const GROUP: &str = "cluster.kubernetes-fleet.io";
@@ -252,6 +253,8 @@ const MEMBER_CLUSTER: Definition = Definition {
     short_names: &["cluster"],
     categories: CATEGORIES,
     versions: VERSIONS,
+    storage: STORAGE_VERSION,
+    subresources: Subresources::Status,
     columns: &[
         Column::text("Joined", r#".status.conditions[?(@.type=="Joined")].status"#),
         Column::AGE,
@@ -265,13 +268,16 @@ const MEMBER_CLUSTER: Definition = Definition {
         Column::text("Allocatable-CPU", ".status.resourceUsage.allocatable.cpu").wide(),
         Column::text("Allocatable-Memory", ".status.resourceUsage.allocatable.memory").wide(),
     ],
-    spec_required: true,
+    required: &["spec"],
     rules: &[Rule {
         rule: "size(self.metadata.name) < 64",
         message: "metadata.name max length is 63",
     }],
     spec_rules: &[],
-    not_in_v1: &[&["spec", "deleteOptions"], &["status", "namespaces"]],
+    other_versions: &[OtherVersion::lacking(
+        "v1",
+        &[&["spec", "deleteOptions"], &["status", "namespaces"]],
+    )],
 };
 
 const INTERNAL_MEMBER_CLUSTER: Definition = Definition {
@@ -284,9 +290,11 @@ const INTERNAL_MEMBER_CLUSTER: Definition = Definition {
     short_names: &["imc"],
     categories: CATEGORIES,
     versions: VERSIONS,
+    storage: STORAGE_VERSION,
+    subresources: Subresources::Status,
     columns: &[Column::AGE],
-    spec_required: true,
+    required: &["spec"],
     rules: &[],
     spec_rules: &[],
-    not_in_v1: &[&["status", "namespaces"]],
+    other_versions: &[OtherVersion::lacking("v1", &[&["status", "namespaces"]])],
 };
