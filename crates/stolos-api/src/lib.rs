@@ -9,6 +9,7 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
+pub mod admission;
 pub mod cluster;
 mod crd;
 mod kind;

@@ -3,6 +3,7 @@
 use kube::Client;
 use stolos_controller::Options;
 
+pub mod admission;
 pub mod cluster;
 pub mod placement;
 pub mod update;
@@ -16,9 +17,10 @@ pub struct Config {
     pub placement: placement::Config,
 }
 
-/// Runs every controller of the hub until the future is dropped.
+/// Installs the admission policies, then runs every controller of the hub until the future is dropped.
 pub async fn run(client: Client, config: Config, options: Options) {
     let Config { cluster, placement } = config;
+    admission::install(&client).await;
     tokio::join!(
         cluster::run(client.clone(), cluster, options.clone()),
         cluster::fleet::run(client.clone(), options.clone()),

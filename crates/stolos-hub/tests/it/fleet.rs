@@ -281,3 +281,15 @@ where
 {
     api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
 }
+
+/// Tries to change an object and returns why that was refused; nothing if it was not.
+pub(crate) async fn try_merge<K>(api: &Api<K>, name: &str, patch: Value) -> String
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        Ok(_) => String::new(),
+        Err(kube::Error::Api(status)) => status.message,
+        Err(error) => panic!("{error}"),
+    }
+}
