@@ -9,6 +9,7 @@ pub mod eligibility;
 pub mod hash;
 pub mod object;
 pub mod order;
+pub mod overrides;
 pub mod rollout;
 pub mod sanitise;
 pub mod scheduler;

@@ -49,11 +49,11 @@ impl<'a, Spec> Snapshot<'a, Spec> {
         self.metadata.annotations.as_ref()?.get(key).map(String::as_str)
     }
 
-    fn name(&self) -> &'a str {
+    pub(super) fn name(&self) -> &'a str {
         self.metadata.name.as_deref().unwrap_or_default()
     }
 
-    fn is_marked_latest(&self) -> bool {
+    pub(super) fn is_marked_latest(&self) -> bool {
         self.label(label::IS_LATEST_SNAPSHOT) == Some("true")
     }
 }
@@ -86,7 +86,7 @@ pub enum Action<Spec> {
 }
 
 impl<Spec> Action<Spec> {
-    fn mark_latest(name: &str, is_latest: bool) -> Self {
+    pub(super) fn mark_latest(name: &str, is_latest: bool) -> Self {
         let labels = [(label::IS_LATEST_SNAPSHOT.to_owned(), is_latest.to_string())].into();
         Self::Update { name: name.to_owned(), labels, annotations: BTreeMap::new() }
     }
@@ -117,19 +117,19 @@ fn n_kept(history_limit: i32) -> usize {
 }
 
 #[cfg(test)]
-mod testing {
+pub(super) mod testing {
     use super::{Action, ObjectMeta, Snapshot};
 
     /// Snapshots in memory, to which plans are applied.
     #[derive(Clone, Debug, PartialEq)]
-    pub(super) struct Store<Spec>(pub(super) Vec<(ObjectMeta, Spec)>);
+    pub(in crate::placement) struct Store<Spec>(pub(in crate::placement) Vec<(ObjectMeta, Spec)>);
 
     impl<Spec: Clone> Store<Spec> {
-        pub(super) fn snapshots(&self) -> Vec<Snapshot<'_, Spec>> {
+        pub(in crate::placement) fn snapshots(&self) -> Vec<Snapshot<'_, Spec>> {
             self.0.iter().map(|(metadata, spec)| Snapshot { metadata, spec }).collect()
         }
 
-        pub(super) fn apply(&mut self, actions: &[Action<Spec>]) {
+        pub(in crate::placement) fn apply(&mut self, actions: &[Action<Spec>]) {
             for action in actions {
                 match action.clone() {
                     Action::Update { name, labels, annotations } => {
@@ -148,7 +148,7 @@ mod testing {
             }
         }
 
-        pub(super) fn names(&self) -> Vec<&str> {
+        pub(in crate::placement) fn names(&self) -> Vec<&str> {
             self.0.iter().filter_map(|(meta, _)| meta.name.as_deref()).collect()
         }
     }
