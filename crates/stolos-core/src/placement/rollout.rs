@@ -4,6 +4,7 @@
 //! `maxSurge` above the wished number.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -55,6 +56,60 @@ pub struct Observed<'a> {
     pub now: Timestamp,
 }
 
+/// A binding whose turn has not come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Name of the binding.
+    pub binding: String,
+    /// What it waits for.
+    pub wait: Wait,
+}
+
+/// What a binding waits for. The text depends on nothing that changes from one cluster's turn to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// For others to become available.
+    MaxUnavailable {
+        /// How many may be unavailable.
+        limit: usize,
+        /// How many clusters should have the resources.
+        target: usize,
+    },
+    /// For others to become available or to be removed.
+    MaxSurge {
+        /// How many may have the resources beyond the target.
+        limit: usize,
+        /// How many clusters should have the resources.
+        target: usize,
+    },
+    /// For an earlier binding of the cluster to be gone.
+    Removal {
+        /// Name of that binding.
+        binding: String,
+    },
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MaxUnavailable { limit, target } => write!(
+                f,
+                "The resources wait for other clusters: at most {limit} of {target} may be unavailable (maxUnavailable)"
+            ),
+            Self::MaxSurge { limit, target } => write!(
+                f,
+                "The resources wait for other clusters: at most {limit} beyond the {target} that are wanted may have them (maxSurge)"
+            ),
+            Self::Removal { binding } => {
+                write!(
+                    f,
+                    "The resources wait until the earlier binding `{binding}` of the cluster is gone"
+                )
+            }
+        }
+    }
+}
+
 /// What to write, in this order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
@@ -65,7 +120,9 @@ pub struct Plan {
     /// Unscheduled bindings that are removed.
     pub remove: Vec<String>,
     /// Bindings whose turn has not come: `RolloutStarted` is False.
-    pub hold: Vec<String>,
+    pub hold: Vec<Hold>,
+    /// Unscheduled bindings that cannot be removed yet.
+    pub keep: Vec<Hold>,
     /// Bindings that are up to date: `RolloutStarted` is True.
     pub started: Vec<String>,
     /// When to look again without a change.
@@ -97,38 +154,52 @@ pub fn plan(observed: &Observed<'_>) -> Result<Plan, Error> {
             !binding.deleting
                 && binding.spec.apply_strategy.as_ref() != Some(observed.apply_strategy)
         });
-    let apply_strategy: Vec<String> =
+    let mut apply_strategy: Vec<String> =
         outdated_strategy.map(|binding| binding.name.to_owned()).collect();
+    apply_strategy.sort_unstable();
     if !apply_strategy.is_empty() {
         return Ok(Plan { apply_strategy, ..Plan::default() });
     }
-    if waits_for_removal(observed)? {
-        // The removal of the old binding is an event and wakes us.
-        return Ok(Plan::default());
-    }
+    check_clusters(observed)?;
     Ok(Tally::count(observed).decide(observed))
 }
 
-/// Tells whether a cluster still has a binding on its way out beside a new one.
-fn waits_for_removal(observed: &Observed<'_>) -> Result<bool, Error> {
-    let mut seen: BTreeMap<&str, &Binding<'_>> = BTreeMap::new();
-    let live =
-        observed.bindings.iter().map(|(binding, _)| binding).filter(|binding| !binding.deleting);
+/// Checks that no cluster has two bindings that live.
+fn check_clusters(observed: &Observed<'_>) -> Result<(), Error> {
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut live: Vec<_> =
+        observed.bindings.iter().map(|(binding, _)| binding).filter(|b| !b.deleting).collect();
+    live.sort_by_key(|binding| binding.name);
     for binding in live {
-        if let Some(other) = seen.insert(&binding.spec.target_cluster, binding) {
+        if let Some(other) = seen.insert(&binding.spec.target_cluster, binding.name) {
             return Err(Error::TwoBindings {
                 cluster: binding.spec.target_cluster.clone(),
-                first: other.name.to_owned(),
+                first: other.to_owned(),
                 second: binding.name.to_owned(),
             });
         }
     }
-    let mut deleting =
-        observed.bindings.iter().map(|(binding, _)| binding).filter(|binding| binding.deleting);
-    Ok(deleting.any(|binding| {
-        let beside = seen.get(binding.spec.target_cluster.as_str());
-        beside.is_some_and(|other| other.spec.state != BindingState::Bound)
-    }))
+    Ok(())
+}
+
+/// A binding that could move.
+#[derive(Clone, Copy)]
+struct Candidate<'a> {
+    name: &'a str,
+    /// What it would roll out; a binding to remove has nothing.
+    desired: Option<&'a Desired>,
+    /// It serves, so that moving it takes away from what is available.
+    ready: bool,
+}
+
+impl Candidate<'_> {
+    fn roll(&self) -> Option<(String, Desired)> {
+        Some((self.name.to_owned(), self.desired?.clone()))
+    }
+
+    fn hold(&self, wait: &Wait) -> Hold {
+        Hold { binding: self.name.to_owned(), wait: wait.clone() }
+    }
 }
 
 /// The bindings by what may happen to them, and the counts that the limits need.
@@ -138,10 +209,11 @@ struct Tally<'a> {
     n_ready: usize,
     n_can_be_ready: usize,
     n_can_be_unavailable: usize,
-    to_remove: Vec<&'a str>,
-    to_bind: Vec<(&'a str, &'a Desired)>,
-    to_update: Vec<(&'a str, &'a Desired)>,
-    failed_to_update: Vec<(&'a str, &'a Desired)>,
+    to_remove: Vec<Candidate<'a>>,
+    to_bind: Vec<Candidate<'a>>,
+    to_update: Vec<Candidate<'a>>,
+    failed_to_update: Vec<Candidate<'a>>,
+    blocked: Vec<Hold>,
     up_to_date: Vec<&'a str>,
     /// End of the shortest readiness wait.
     earliest_ready: Option<Timestamp>,
@@ -152,6 +224,11 @@ impl<'a> Tally<'a> {
         let mut tally = Self::default();
         let mut bindings: Vec<&(Binding<'_>, Option<Desired>)> = observed.bindings.iter().collect();
         bindings.sort_by_key(|(binding, _)| binding.name);
+        let leaving: BTreeMap<&str, &str> = bindings
+            .iter()
+            .filter(|(binding, _)| binding.deleting)
+            .map(|(binding, _)| (binding.spec.target_cluster.as_str(), binding.name))
+            .collect();
         let patience = SignedDuration::from_secs(observed.limits.unavailable_period_seconds);
         for (binding, desired) in bindings {
             let readiness = readiness(binding, patience, observed.now);
@@ -160,45 +237,50 @@ impl<'a> Tally<'a> {
                     Some(tally.earliest_ready.map_or(at, |earliest| earliest.min(at)));
             }
             let ready = readiness == Readiness::Ready;
-            let can_be_ready =
-                !failed(binding) && find(binding, condition::DIFF_REPORTED).is_none();
-            match binding.spec.state {
-                BindingState::Unscheduled => {
-                    tally.n_can_be_ready += usize::from(can_be_ready);
-                    tally.n_ready += usize::from(ready);
-                    if !binding.deleting {
-                        tally.to_remove.push(binding.name);
-                    } else if ready {
-                        tally.n_can_be_unavailable += 1;
-                    }
-                }
-                BindingState::Scheduled => {
-                    tally.n_targeted += 1;
-                    tally.to_bind.extend(desired.as_ref().map(|desired| (binding.name, desired)));
-                }
-                BindingState::Bound => {
-                    tally.n_targeted += 1;
-                    tally.n_can_be_ready += usize::from(can_be_ready);
-                    tally.n_ready += usize::from(ready);
-                    if binding.deleting {
-                        tally.n_can_be_unavailable += usize::from(ready);
-                        continue;
-                    }
-                    match desired {
-                        Some(desired) if !rolls_out(binding, desired) => {
-                            let list = if failed(binding) {
-                                &mut tally.failed_to_update
-                            } else {
-                                &mut tally.to_update
-                            };
-                            list.push((binding.name, desired));
-                        }
-                        _ => tally.up_to_date.push(binding.name),
-                    }
+            let earlier = leaving.get(binding.spec.target_cluster.as_str()).copied();
+            tally.add(binding, desired.as_ref(), ready, earlier);
+        }
+        tally
+    }
+
+    /// Takes a binding in. `earlier` is a binding of the same cluster that is being deleted.
+    fn add(
+        &mut self,
+        binding: &Binding<'a>,
+        desired: Option<&'a Desired>,
+        ready: bool,
+        earlier: Option<&str>,
+    ) {
+        let candidate = Candidate { name: binding.name, desired, ready };
+        let can_be_ready = !failed(binding) && find(binding, condition::DIFF_REPORTED).is_none();
+        let is_placed = binding.spec.state != BindingState::Scheduled;
+        self.n_can_be_ready += usize::from(is_placed && can_be_ready);
+        self.n_ready += usize::from(is_placed && ready);
+        self.n_targeted += usize::from(binding.spec.state != BindingState::Unscheduled);
+        if binding.deleting {
+            self.n_can_be_unavailable += usize::from(is_placed && ready);
+            return;
+        }
+        match (binding.spec.state, desired) {
+            (BindingState::Unscheduled, _) => self.to_remove.push(candidate),
+            (BindingState::Scheduled, None) => {}
+            (BindingState::Bound, Some(desired)) if rolls_out(binding, desired) => {
+                self.up_to_date.push(binding.name);
+            }
+            (BindingState::Bound, None) => self.up_to_date.push(binding.name),
+            (BindingState::Scheduled | BindingState::Bound, Some(_)) => {
+                if let Some(earlier) = earlier {
+                    let wait = Wait::Removal { binding: earlier.to_owned() };
+                    self.blocked.push(candidate.hold(&wait));
+                } else if binding.spec.state == BindingState::Scheduled {
+                    self.to_bind.push(candidate);
+                } else if failed(binding) {
+                    self.failed_to_update.push(candidate);
+                } else {
+                    self.to_update.push(candidate);
                 }
             }
         }
-        tally
     }
 
     fn decide(self, observed: &Observed<'_>) -> Plan {
@@ -208,26 +290,38 @@ impl<'a> Tally<'a> {
         let sure_ready = self.n_ready - self.n_can_be_unavailable;
         let mut n_removable = sure_ready.saturating_sub(target.saturating_sub(max_unavailable));
         let n_addable = (target + max_surge).saturating_sub(self.n_can_be_ready);
+        // Only what serves takes from the reserve, but without a reserve nothing moves: what does not serve for all we know
+        // may do so all the same.
+        let mut may_move = |candidate: &Candidate<'_>| {
+            let may = n_removable > 0;
+            n_removable -= usize::from(may && candidate.ready);
+            may
+        };
 
+        let started = self.up_to_date.iter().map(|name| (*name).to_owned()).collect();
+        let mut plan = Plan { started, hold: self.blocked, ..Plan::default() };
         // What has failed serves nobody: updating it cannot make things worse.
-        let mut plan = Plan { started: owned(&self.up_to_date), ..Plan::default() };
-        let roll = |list: &[(&str, &Desired)]| -> Vec<(String, Desired)> {
-            list.iter().map(|(name, desired)| ((*name).to_owned(), (*desired).clone())).collect()
-        };
-        let names = |list: &[(&str, &Desired)]| -> Vec<String> {
-            list.iter().map(|(n, _)| (*n).to_owned()).collect()
-        };
-        plan.roll = roll(&self.failed_to_update);
-        let (now, _) = self.to_remove.split_at(n_removable.min(self.to_remove.len()));
-        plan.remove = owned(now);
-        n_removable -= now.len();
-        let (now, later) = self.to_update.split_at(n_removable.min(self.to_update.len()));
-        plan.roll.extend(roll(now));
-        plan.hold.extend(names(later));
+        plan.roll = self.failed_to_update.iter().filter_map(Candidate::roll).collect();
+        let wait = Wait::MaxUnavailable { limit: max_unavailable, target };
+        for candidate in &self.to_remove {
+            if may_move(candidate) {
+                plan.remove.push(candidate.name.to_owned());
+            } else {
+                plan.keep.push(candidate.hold(&wait));
+            }
+        }
+        for candidate in &self.to_update {
+            if may_move(candidate) {
+                plan.roll.extend(candidate.roll());
+            } else {
+                plan.hold.push(candidate.hold(&wait));
+            }
+        }
+        let wait = Wait::MaxSurge { limit: max_surge, target };
         let (now, later) = self.to_bind.split_at(n_addable.min(self.to_bind.len()));
-        plan.roll.extend(roll(now));
-        plan.hold.extend(names(later));
-        let waiting = !plan.hold.is_empty() || plan.remove.len() < self.to_remove.len();
+        plan.roll.extend(now.iter().filter_map(Candidate::roll));
+        plan.hold.extend(later.iter().map(|candidate| candidate.hold(&wait)));
+        let waiting = !plan.hold.is_empty() || !plan.keep.is_empty();
         plan.wake_at = self.earliest_ready.filter(|_| waiting);
         plan
     }
@@ -243,10 +337,6 @@ impl<'a> Tally<'a> {
             }
         }
     }
-}
-
-fn owned(names: &[&str]) -> Vec<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 fn rolls_out(binding: &Binding<'_>, desired: &Desired) -> bool {
@@ -320,5 +410,7 @@ fn resolve(value: &IntOrString, of: usize) -> usize {
     }
 }
 
+#[cfg(test)]
+mod histories;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Which bindings of a placement move, and which wait.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use stolos_api::placement::names::{condition as type_, finalizer, reason};
 use stolos_api::placement::{
     ApplyStrategy, BindingState, ClusterResourceBinding, ClusterResourcePlacement,
@@ -76,9 +77,10 @@ impl World {
             let binding = ClusterResourceBinding::clone(existing(name)?);
             Some(Job(Write::DeleteUnchanged(binding.into())))
         });
-        let hold = plan.hold.iter().filter_map(|name| {
-            let message = "The resources wait for other clusters";
-            started(existing(name)?, Status::False, reason::ROLLOUT_NOT_STARTED_YET, message, now)
+        let hold = plan.hold.iter().filter_map(|hold| {
+            let message = hold.wait.to_string();
+            let binding = existing(&hold.binding)?;
+            started(binding, Status::False, reason::ROLLOUT_NOT_STARTED_YET, &message, now)
         });
         let start = plan.started.iter().filter_map(|name| {
             let message = "The resources are released to the cluster";
@@ -144,7 +146,12 @@ fn started(
     let generation = binding.metadata.generation.unwrap_or_default();
     let mut reported = binding.status.clone().unwrap_or_default();
     let known = find_current(&reported.conditions, type_::ROLLOUT_STARTED, generation);
-    if known.is_some_and(|known| Status::of(known) == status && known.reason == reason) {
+    // Another program may word a start differently, but what a binding waits for must be right.
+    let says_it = |known: &Condition| known.message == message || status == Status::True;
+    let is_told = |known: &Condition| {
+        Status::of(known) == status && known.reason == reason && says_it(known)
+    };
+    if known.is_some_and(is_told) {
         return None;
     }
     let build = Builder { previous: &reported.conditions, generation, now };

@@ -1,5 +1,4 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use proptest::prelude::*;
 
 use super::*;
 
@@ -16,6 +15,7 @@ struct Member {
     name: String,
     spec: ResourceBindingSpec,
     generation: i64,
+    deleting: bool,
     conditions: Vec<Condition>,
 }
 
@@ -28,7 +28,8 @@ impl Member {
             apply_strategy: Some(ApplyStrategy::default()),
             ..ResourceBindingSpec::default()
         };
-        Self { name: name.to_owned(), spec, generation: 1, conditions: Vec::new() }
+        let name = name.to_owned();
+        Self { name, spec, generation: 1, deleting: false, conditions: Vec::new() }
             .available("AllWorkAreAvailable", 0)
     }
 
@@ -61,15 +62,11 @@ impl Member {
         }
     }
 
-    fn serves(&self) -> bool {
-        find(&self.view(), condition::AVAILABLE).is_some_and(|condition| condition.status == "True")
-    }
-
     fn view(&self) -> Binding<'_> {
         Binding {
             name: &self.name,
             generation: self.generation,
-            deleting: false,
+            deleting: self.deleting,
             spec: &self.spec,
             conditions: &self.conditions,
         }
@@ -99,6 +96,10 @@ fn plan_for(members: &[Member], limits: &RollingUpdateConfig, now: i64) -> Plan 
     plan(&observed).expect("no cluster has two bindings")
 }
 
+fn held(plan: &Plan) -> Vec<&str> {
+    plan.hold.iter().map(|hold| hold.binding.as_str()).collect()
+}
+
 fn rolled(plan: &Plan) -> Vec<&str> {
     plan.roll.iter().map(|(name, _)| name.as_str()).collect()
 }
@@ -108,7 +109,8 @@ fn only_so_many_are_updated_at_once() {
     let members = ["a", "b", "c"].map(|name| Member::bound(name, OLD));
     let plan = plan_for(&members, &limits(1, 0), 1000);
     assert_eq!(rolled(&plan), ["a"]);
-    assert_eq!(plan.hold, ["b", "c"]);
+    assert_eq!(held(&plan), ["b", "c"]);
+    insta::assert_snapshot!(plan.hold[0].wait, @"The resources wait for other clusters: at most 1 of 3 may be unavailable (maxUnavailable)");
 }
 
 #[test]
@@ -184,26 +186,58 @@ fn two_bindings_of_one_cluster_stop_the_rollout() {
     assert!(matches!(plan(&observed), Err(Error::TwoBindings { .. })));
 }
 
-proptest! {
-    /// Plays a whole rollout; members become available one by one in an order drawn from `order`.
-    #[test]
-    fn a_rollout_finishes_and_keeps_its_floor(n in 1..12usize, max_unavailable in 1..4i32, order in prop::collection::vec(0..100usize, 200)) {
-        let mut members: Vec<Member> = (0..n).map(|i| Member::bound(&format!("m{i:02}"), OLD)).collect();
-        let limits = limits(max_unavailable, 0);
-        let floor = n.saturating_sub(usize::try_from(max_unavailable).unwrap_or(0));
-        for pick in order {
-            let plan = plan_for(&members, &limits, 1000);
-            for (name, desired) in &plan.roll {
-                let member = members.iter_mut().find(|member| member.name == *name).expect("a known member");
-                member.spec.resource_snapshot_name.clone_from(&desired.resource_snapshot);
-                member.generation += 1;
-            }
-            prop_assert!(members.iter().filter(|member| member.serves()).count() >= floor);
-            let pending: Vec<usize> = (0..n).filter(|i| !members[*i].serves()).collect();
-            if let Some(index) = pending.get(pick % pending.len().max(1)) {
-                members[*index] = members[*index].clone().available("AllWorkAreAvailable", 1000);
-            }
-        }
-        prop_assert!(members.iter().all(|member| member.spec.resource_snapshot_name == NEW && member.serves()));
+#[test]
+fn a_cluster_waits_for_its_earlier_binding_and_keeps_nobody_else_waiting() {
+    let mut leaving = Member::bound("a", OLD);
+    leaving.name = "a-earlier".to_owned();
+    leaving.deleting = true;
+    let members = [leaving, Member::scheduled("a"), Member::scheduled("b")];
+    let plan = plan_for(&members, &limits(1, 1), 1000);
+    assert_eq!(rolled(&plan), ["b"]);
+    assert_eq!(held(&plan), ["a"]);
+    insta::assert_snapshot!(plan.hold[0].wait, @"The resources wait until the earlier binding `a-earlier` of the cluster is gone");
+    let plan = plan_for(&members[1..], &limits(1, 1), 1000);
+    assert_eq!(rolled(&plan), ["a", "b"]);
+}
+
+#[test]
+fn the_surge_is_told_to_those_that_wait_for_it() {
+    let unscheduled = ["a", "b"].map(|name| {
+        let mut gone = Member::bound(name, NEW);
+        gone.spec.state = BindingState::Unscheduled;
+        gone
+    });
+    let fresh = ["c", "d"].map(Member::scheduled);
+    let members = [unscheduled, fresh].concat();
+    let plan = plan_for(&members, &limits(0, 1), 1000);
+    assert_eq!(rolled(&plan), ["c"]);
+    insta::assert_snapshot!(plan.hold[0].wait, @"The resources wait for other clusters: at most 1 beyond the 2 that are wanted may have them (maxSurge)");
+    assert_eq!(plan.keep.len(), 2, "they serve until others do");
+}
+
+#[test]
+fn members_that_still_apply_have_not_failed() {
+    let mut members = ["a", "b", "c"].map(|name| Member::bound(name, OLD));
+    for member in &mut members {
+        member.conditions =
+            vec![member.condition(condition::APPLIED, "False", reason::APPLY_IN_PROGRESS, 0)];
+    }
+    assert!(rolled(&plan_for(&members, &limits(1, 0), 1000)).is_empty());
+}
+
+#[test]
+fn limits_are_rounded_up() {
+    let table = [
+        (IntOrString::Int(3), 10, 3),
+        (IntOrString::Int(-1), 10, 0),
+        (IntOrString::String("25%".to_owned()), 3, 1),
+        (IntOrString::String("25%".to_owned()), 4, 1),
+        (IntOrString::String("25%".to_owned()), 5, 2),
+        (IntOrString::String("0%".to_owned()), 5, 0),
+        (IntOrString::String("100%".to_owned()), 5, 5),
+        (IntOrString::String("50%".to_owned()), 0, 0),
+    ];
+    for (value, of, want) in table {
+        assert_eq!(resolve(&value, of), want, "{value:?} of {of}");
     }
 }
