@@ -76,6 +76,8 @@ pub mod finalizer {
     pub const SCHEDULER_BINDING_CLEANUP: &str = "kubernetes-fleet.io/scheduler-crb-cleanup";
     /// On bindings, until their Works are gone; on Works, until the placed objects are gone.
     pub const WORK_CLEANUP: &str = "kubernetes-fleet.io/work-cleanup";
+    /// On overrides, until their snapshots are deleted.
+    pub const OVERRIDE_CLEANUP: &str = "kubernetes-fleet.io/override-cleanup";
 }
 
 /// Condition types. On a placement they are prefixed by its kind, see [`condition::of_kind`].

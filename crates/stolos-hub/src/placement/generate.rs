@@ -10,6 +10,7 @@ use stolos_api::placement::{
 };
 use stolos_controller::{Key, Plan, Write};
 use stolos_core::placement::condition::{Status, find_current};
+use stolos_core::placement::overrides;
 use stolos_core::placement::snapshot::{Snapshot, resources};
 use stolos_core::placement::work::{self, Part, Target};
 use stolos_core::placement::work_status::{self, Outcome};
@@ -24,6 +25,8 @@ enum Works {
     Write(work::Plan),
     /// They are as they should be.
     Settled,
+    /// An override does not fit; somebody must act.
+    OverrideFailed(String),
     /// Somebody must act.
     Failed(String),
     /// Something is on its way and will wake us.
@@ -50,6 +53,9 @@ impl World {
         let (push, outcome) = match self.works_for(binding, &works) {
             Works::Write(plan) => return self.write_works(binding, plan),
             Works::Wait => return Plan::default(),
+            Works::OverrideFailed(message) => {
+                (push_strategy(binding, &works), Outcome::OverrideFailed(message))
+            }
             Works::Failed(message) => (push_strategy(binding, &works), Outcome::Failed(message)),
             Works::Settled => {
                 let strategy = binding.spec.apply_strategy.as_ref();
@@ -118,12 +124,36 @@ impl World {
         if work::is_settled(&target, snapshots.len(), n_envelopes, works) {
             return Works::Settled;
         }
-        match work::plan(&target, snapshots.iter().map(part).collect(), works) {
+        let parts = match self.overridden(binding, &snapshots) {
+            Ok(parts) => parts,
+            Err(error @ overrides::Error::Result { .. }) => {
+                return Works::Failed(error.to_string());
+            }
+            Err(error) => {
+                let what = "Failed to apply the override rules on the resources";
+                return Works::OverrideFailed(format!("{what}: {error}"));
+            }
+        };
+        match work::plan(&target, parts, works) {
             Ok(plan) if !plan.waits_for.is_empty() => Works::Wait,
             Ok(plan) if plan.is_empty() => Works::Settled,
             Ok(plan) => self.unless_taken(binding, placement, plan),
             Err(error) => Works::Failed(error.to_string()),
         }
+    }
+
+    /// Returns the objects of each snapshot as they go to the member.
+    fn overridden(
+        &self,
+        binding: &ClusterResourceBinding,
+        snapshots: &[Snapshot<'_, ResourceSnapshotSpec>],
+    ) -> Result<Vec<Part>, overrides::Error> {
+        let parts = snapshots.iter().map(part);
+        let Some(member) = self.members.get(&Key::cluster(&binding.spec.target_cluster)) else {
+            return Ok(parts.collect());
+        };
+        let overrides = self.overrides.applicable(binding, member)?;
+        parts.map(|part| Ok(Part { objects: overrides.apply(part.objects)?, ..part })).collect()
     }
 
     /// Works are named after the placement, so the ones of an earlier binding to the same member are in the way until they

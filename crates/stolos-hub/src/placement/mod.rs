@@ -3,11 +3,13 @@
 //!
 //! One controller does all of it, from one world ([`world`]). What it decides is in `stolos_core::placement`; here is
 //! what it reads ([`feed`], [`catalogue`]), whom a change concerns ([`world`]), and how decisions become writes (one
-//! module per item: [`selection`], [`schedule`], [`rollout`], [`generate`], [`report`]).
+//! module per item: [`selection`], [`schedule`], [`overrides`], [`rollout`], [`generate`],
+//! [`report`]).
 //!
 //! Nothing is deleted because something is missing. A snapshot goes because its placement is being deleted or has newer
 //! ones; a binding because it is unscheduled or its placement is being deleted; a Work because its binding is being
-//! deleted or a complete group of snapshots no longer needs it.
+//! deleted or a complete group of snapshots no longer needs it; a snapshot of an override because the override is being
+//! deleted or has newer ones.
 
 use std::time::Duration;
 
@@ -17,9 +19,10 @@ use kube::Client;
 use kube::api::Api;
 use stolos_api::cluster::MemberCluster;
 use stolos_api::placement::{
-    ClusterResourceBinding, ClusterResourcePlacement, ClusterResourceSnapshot,
-    ClusterSchedulingPolicySnapshot, ResourceBinding, ResourcePlacement, ResourceSnapshot,
-    SchedulingPolicySnapshot, Work,
+    ClusterResourceBinding, ClusterResourceOverride, ClusterResourceOverrideSnapshot,
+    ClusterResourcePlacement, ClusterResourceSnapshot, ClusterSchedulingPolicySnapshot,
+    ResourceBinding, ResourceOverride, ResourceOverrideSnapshot, ResourcePlacement,
+    ResourceSnapshot, SchedulingPolicySnapshot, Work,
 };
 use stolos_controller::{Options, Watches};
 use stolos_core::placement::eligibility::Eligibility;
@@ -28,6 +31,7 @@ mod catalogue;
 mod feed;
 mod generate;
 mod object;
+mod overrides;
 mod report;
 mod rollout;
 mod schedule;
@@ -66,6 +70,13 @@ pub async fn run(client: Client, config: Config, options: Options) {
         .add("ResourceSnapshot", Api::<ResourceSnapshot>::all(client.clone()))
         .add("ClusterResourceBinding", Api::<ClusterResourceBinding>::all(client.clone()))
         .add("ResourceBinding", Api::<ResourceBinding>::all(client.clone()))
+        .add("ClusterResourceOverride", Api::<ClusterResourceOverride>::all(client.clone()))
+        .add("ResourceOverride", Api::<ResourceOverride>::all(client.clone()))
+        .add(
+            "ClusterResourceOverrideSnapshot",
+            Api::<ClusterResourceOverrideSnapshot>::all(client.clone()),
+        )
+        .add("ResourceOverrideSnapshot", Api::<ResourceOverrideSnapshot>::all(client.clone()))
         .add("Work", Api::<Work>::all(client.clone()))
         .add("MemberCluster", Api::<MemberCluster>::all(client.clone()))
         .add_stream(source);

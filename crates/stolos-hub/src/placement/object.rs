@@ -13,6 +13,7 @@ use stolos_api::placement::{
 use stolos_controller::{Change, Effect, How, Stored, Write, split, write_one};
 
 use super::feed::Fed;
+use super::overrides;
 
 /// Field manager of what the controller writes.
 const MANAGER: &str = "placement-controller";
@@ -25,6 +26,7 @@ pub(crate) enum Object {
     Snapshot(Box<ClusterResourceSnapshot>),
     Binding(Box<ClusterResourceBinding>),
     Work(Box<Work>),
+    Override(Box<overrides::Object>),
 }
 
 /// Anything the controller learns of.
@@ -131,6 +133,7 @@ impl Stored for Object {
             Self::Snapshot(object) => &object.metadata,
             Self::Binding(object) => &object.metadata,
             Self::Work(object) => &object.metadata,
+            Self::Override(object) => object.meta(),
         }
     }
 
@@ -142,6 +145,9 @@ impl Stored for Object {
             Self::Snapshot(object) => write_twin(client, how, &**object).await?.map(Self::from),
             Self::Binding(object) => write_twin(client, how, &**object).await?.map(Self::from),
             Self::Work(object) => write_one(client, how, &**object, MANAGER).await?.map(Self::from),
+            Self::Override(object) => {
+                object.write(client, how).await?.map(|written| Self::Override(Box::new(written)))
+            }
         })
     }
 }

@@ -5,10 +5,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use stolos_api::placement::names::{condition as type_, finalizer, reason};
 use stolos_api::placement::{
     ApplyStrategy, BindingState, ClusterResourceBinding, ClusterResourcePlacement,
-    RolloutStrategyType, default_spec,
+    ResourceSnapshotSpec, RolloutStrategyType, default_spec,
 };
 use stolos_controller::{Key, Plan, Write};
 use stolos_core::placement::condition::{Builder, Status, find_current, upsert};
+use stolos_core::placement::overrides;
 use stolos_core::placement::rollout::{self, Desired};
 use stolos_core::placement::snapshot::{Snapshot, resources};
 use tracing::error;
@@ -30,12 +31,17 @@ impl World {
         if strategy.type_ != RolloutStrategyType::RollingUpdate {
             return Plan::default();
         }
-        let desired = self
-            .latest_snapshot(placement)
-            .map(|resource_snapshot| Desired { resource_snapshot, ..Desired::default() });
+        let latest = self.latest_snapshot(placement).and_then(|(name, group)| {
+            let objects = group.iter().flat_map(|snapshot| &snapshot.spec.selected_resources);
+            Some((name, self.overrides.matching(placement, objects)?))
+        });
         let bindings: Vec<_> = self
             .bindings_of(key)
-            .map(|binding| (observed_binding(binding), desired.clone()))
+            .map(|binding| {
+                let desired =
+                    latest.as_ref().map(|(name, matching)| self.desired(binding, name, matching));
+                (observed_binding(binding), desired)
+            })
             .collect();
         let plan = rollout::plan(&rollout::Observed {
             policy: spec.policy.as_ref(),
@@ -90,16 +96,41 @@ impl World {
         Plan::default().then(jobs.collect()).waking_at(plan.wake_at)
     }
 
-    /// Returns the master of the latest group of resource snapshots, if the group is complete.
-    fn latest_snapshot(&self, placement: &ClusterResourcePlacement) -> Option<String> {
+    /// Returns what a binding should roll out. One whose member is gone keeps the overrides that it has.
+    fn desired(
+        &self,
+        binding: &ClusterResourceBinding,
+        resource_snapshot: &str,
+        matching: &[overrides::Snapshot<'_>],
+    ) -> Desired {
+        let spec = &binding.spec;
+        let member = self.members.get(&Key::cluster(&spec.target_cluster));
+        let picked = match member {
+            Some(member) => overrides::pick(matching, member),
+            None => overrides::Picked {
+                cluster: spec.cluster_resource_override_snapshots.clone(),
+                namespaced: spec.resource_override_snapshots.clone(),
+            },
+        };
+        Desired {
+            resource_snapshot: resource_snapshot.to_owned(),
+            resource_overrides: picked.namespaced,
+            cluster_resource_overrides: picked.cluster,
+        }
+    }
+
+    /// Returns the latest group of resource snapshots with the name of its master, if the group is complete.
+    pub(super) fn latest_snapshot<'a>(
+        &'a self,
+        placement: &'a ClusterResourcePlacement,
+    ) -> Option<(String, Vec<Snapshot<'a, ResourceSnapshotSpec>>)> {
         let snapshots: Vec<_> = self
             .snapshots_of(placement)
             .map(|snapshot| Snapshot { metadata: &snapshot.metadata, spec: &snapshot.spec })
             .collect();
         let groups = resources::groups(&snapshots);
         let (_, group) = groups.last_key_value()?;
-        group.complete()?;
-        group.master()?.metadata.name.clone()
+        Some((group.master()?.metadata.name.clone()?, group.complete()?))
     }
 }
 
@@ -148,9 +179,8 @@ fn started(
     let known = find_current(&reported.conditions, type_::ROLLOUT_STARTED, generation);
     // Another program may word a start differently, but what a binding waits for must be right.
     let says_it = |known: &Condition| known.message == message || status == Status::True;
-    let is_told = |known: &Condition| {
-        Status::of(known) == status && known.reason == reason && says_it(known)
-    };
+    let is_told =
+        |known: &Condition| Status::of(known) == status && known.reason == reason && says_it(known);
     if known.is_some_and(is_told) {
         return None;
     }

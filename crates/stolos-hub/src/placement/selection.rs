@@ -205,7 +205,8 @@ fn sibling(placement: &ClusterResourcePlacement, name: &str) -> Key {
     }
 }
 
-fn write<'a, K, Spec>(
+/// Returns the write of an action on the snapshots of a kind.
+pub(super) fn write<'a, K, Spec>(
     action: Action<Spec>,
     existing: impl FnOnce(&str) -> Option<&'a Arc<K>>,
     new: impl FnOnce(ObjectMeta, Spec) -> K,

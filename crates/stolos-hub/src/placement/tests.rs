@@ -208,6 +208,7 @@ fn with_meta(mut object: Object, change: impl FnOnce(&mut ObjectMeta)) -> Object
         Object::Snapshot(object) => &mut object.metadata,
         Object::Binding(object) => &mut object.metadata,
         Object::Work(object) => &mut object.metadata,
+        Object::Override(object) => object.meta_mut(),
     });
     object
 }

@@ -7,18 +7,20 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use stolos_api::cluster::MemberCluster;
 use stolos_api::cluster::names::{MEMBER_NAMESPACE_PREFIX, member_namespace};
-use stolos_api::placement::names::label;
+use stolos_api::placement::names::{condition, label};
 use stolos_api::placement::{
     ClusterResourceBinding, ClusterResourcePlacement, ClusterResourceSnapshot,
     ClusterSchedulingPolicySnapshot, PlacementSpec, Work,
 };
 use stolos_controller::{Change, Clock, Controller, Key, Plan, Table, Tracked};
+use stolos_core::placement::condition::{Status, find};
 use stolos_core::placement::select::Reach;
 use stolos_core::placement::wake;
 
 use super::Config;
 use super::catalogue::{Catalogue, Changed, News};
 use super::object::{Job, Object, Seen};
+use super::overrides::{self, Overrides};
 
 /// Something to plan for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +35,8 @@ pub(crate) enum Item {
     Report(Key),
     /// The Works of a binding, and how far it got.
     Generate(Key),
+    /// The snapshots of an override; one without a namespace is a ClusterResourceOverride.
+    Override(Key),
 }
 
 /// Everything known.
@@ -45,6 +49,7 @@ pub(crate) struct World {
     pub(super) bindings: Table<ClusterResourceBinding>,
     pub(super) works: Table<Work>,
     pub(super) members: Table<MemberCluster>,
+    pub(super) overrides: Overrides,
     pub(super) catalogue: Catalogue,
 }
 
@@ -59,6 +64,7 @@ impl World {
             bindings: Table::indexed_by(|object| parent_index(&object.metadata)),
             works: Table::indexed_by(|work| binding_of(work).map(|key| index(&key))),
             members: Table::default(),
+            overrides: Overrides::default(),
             catalogue: Catalogue::default(),
         }
     }
@@ -167,6 +173,10 @@ impl World {
                 let news = self.works.insert(*object).is_ok();
                 binding.filter(|_| news).map(Item::Generate).into_iter().collect()
             }
+            Object::Override(object) => {
+                let news = self.overrides.apply(*object);
+                self.hear_of_overrides(news)
+            }
         }
     }
 
@@ -187,6 +197,26 @@ impl World {
         items
     }
 
+    fn hear_of_overrides(&self, news: Vec<overrides::News>) -> Vec<Item> {
+        let items = news.into_iter().flat_map(|news| match news {
+            overrides::News::Override(key) => vec![Item::Override(key)],
+            overrides::News::Placement(key) => vec![Item::Rollout(key)],
+            overrides::News::Rollouts => self.rolling_out().map(Item::Rollout).collect(),
+        });
+        items.collect()
+    }
+
+    /// Returns the placements whose latest resources are not released to every member.
+    fn rolling_out(&self) -> impl Iterator<Item = Key> {
+        let placements = self.placements.iter().filter(|placement| {
+            let Some((latest, _)) = self.latest_snapshot(placement) else { return false };
+            let key = Key::of(&placement.metadata);
+            let mut bindings = self.bindings_of(&key);
+            bindings.any(|binding| binding.spec.resource_snapshot_name != latest)
+        });
+        placements.map(|placement| Key::of(&placement.metadata))
+    }
+
     fn generate_all(&self, placement: &Key) -> Vec<Item> {
         let keys = self.bindings_of(placement).map(|binding| Key::of(&binding.metadata));
         keys.map(Item::Generate).collect()
@@ -197,7 +227,7 @@ impl World {
             Object::Policy(object) => parent_of(&object.metadata),
             Object::Snapshot(object) => parent_of(&object.metadata),
             Object::Binding(object) => parent_of(&object.metadata),
-            Object::Placement(_) | Object::Work(_) => None,
+            Object::Placement(_) | Object::Work(_) | Object::Override(_) => None,
         };
         match object {
             // What is left of a placement is on its way out already, or belongs to nobody and stays.
@@ -208,6 +238,10 @@ impl World {
             Object::Work(object) => {
                 self.works.remove(&object.metadata);
                 return self.freed(&object);
+            }
+            Object::Override(object) => {
+                let news = self.overrides.remove(&object);
+                return self.hear_of_overrides(news);
             }
         }
         parent.as_ref().map(everything).unwrap_or_default()
@@ -234,6 +268,8 @@ impl World {
         }
         if before.is_none() {
             items.extend(self.generate_for(&key.name));
+        } else if before.is_some_and(|before| before.metadata.labels != after.metadata.labels) {
+            items.extend(self.generate_failed_overrides(&key.name));
         }
         items
     }
@@ -251,6 +287,17 @@ impl World {
         let targeting =
             self.bindings.iter().filter(|binding| binding.spec.target_cluster == member);
         targeting.map(|binding| Item::Generate(Key::of(&binding.metadata))).collect()
+    }
+
+    /// Returns the bindings of a member whose overrides could not be applied; its labels may be what they lacked.
+    fn generate_failed_overrides(&self, member: &str) -> Vec<Item> {
+        let failed = self.bindings.iter().filter(|binding| {
+            let conditions = binding.status.as_ref().map_or(&[][..], |status| &status.conditions);
+            binding.spec.target_cluster == member
+                && find(conditions, condition::OVERRIDDEN)
+                    .is_some_and(|overridden| Status::of(overridden) == Status::False)
+        });
+        failed.map(|binding| Item::Generate(Key::of(&binding.metadata))).collect()
     }
 
     fn member_gone(&self, members: impl IntoIterator<Item = Arc<MemberCluster>>) -> Vec<Item> {
@@ -306,6 +353,9 @@ impl World {
             }
             "Work" => objects(self.works.retain(&keys)),
             _ => {
+                if let Some(news) = self.overrides.relist(kind, &keys) {
+                    return self.hear_of_overrides(news);
+                }
                 let gone = self.members.retain(&keys);
                 return self.member_gone(gone);
             }
@@ -365,6 +415,7 @@ impl Controller for World {
             Item::Rollout(key) => self.plan_rollout(key, now),
             Item::Report(key) => self.plan_report(key, now),
             Item::Generate(key) => self.plan_generate(key, now),
+            Item::Override(key) => self.overrides.plan(key),
         }
     }
 }

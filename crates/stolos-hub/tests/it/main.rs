@@ -4,6 +4,7 @@
 
 mod admission;
 mod fleet;
+mod overrides;
 mod placement;
 mod updatable;
 mod update;
