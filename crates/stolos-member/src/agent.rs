@@ -173,11 +173,11 @@ impl Controller for Agent {
                 vec![Job::Leave(context, internal.clone(), works)].into()
             }
             Item::Work(name) if joined => {
-                let work = self.works.get(&Key::namespaced(&self.namespace, name));
-                work.map(|work| Job::Apply(self.applier.clone(), work.clone()))
-                    .into_iter()
-                    .collect::<Vec<_>>()
-                    .into()
+                let Some(work) = self.works.get(&Key::namespaced(&self.namespace, name)) else {
+                    return Plan::default();
+                };
+                let overdue = context.overdue_at(work).filter(|at| *at > now);
+                Plan::from(vec![Job::Apply(self.applier.clone(), work.clone())]).waking_at(overdue)
             }
             Item::Work(_) => Plan::default(),
         }

@@ -4,8 +4,11 @@
 //! nothing ever connects to it. While the hub is away, the member keeps what it runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
+use stolos_api::placement::Work;
 use stolos_controller::Clock;
 
 mod agent;
@@ -25,6 +28,24 @@ pub struct Config {
     pub member: Client,
     /// Clock for heartbeats and reports.
     pub clock: Clock,
+    /// How long the end of a Work waits for objects that others own too.
+    pub deletion_wait: Duration,
+}
+
+/// Default of [`Config::deletion_wait`].
+pub const DELETION_WAIT: Duration = Duration::from_secs(5 * 60);
+
+impl Config {
+    /// Returns when the end of a Work no longer waits for objects that others own too.
+    pub(crate) fn overdue_at(&self, work: &Work) -> Option<Timestamp> {
+        let deleted = work.metadata.deletion_timestamp.as_ref()?.0;
+        let wait = SignedDuration::try_from(self.deletion_wait).unwrap_or(SignedDuration::MAX);
+        deleted.checked_add(wait).ok()
+    }
+
+    pub(crate) fn is_overdue(&self, work: &Work) -> bool {
+        self.overdue_at(work).is_some_and(|at| at <= (self.clock)())
+    }
 }
 
 /// Shared by the tasks of one agent.

@@ -38,8 +38,13 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
         connect::role(args.hub.hub_kubeconfig.as_deref(), args.hub.hub_context.as_deref()).await?;
     let member =
         connect::role(args.member_kubeconfig.as_deref(), args.member_context.as_deref()).await?;
-    let config =
-        stolos_member::Config { name: args.name, hub, member: member.clone(), clock: clock() };
+    let config = stolos_member::Config {
+        name: args.name,
+        hub,
+        member: member.clone(),
+        clock: clock(),
+        deletion_wait: stolos_member::DELETION_WAIT,
+    };
     // The lease is on the member: its agent has no right to leases on the hub.
     lead(member, "stolos-member", &args.leader, stolos_member::run(config)).await
 }

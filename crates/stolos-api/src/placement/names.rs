@@ -64,6 +64,8 @@ pub mod annotation {
     pub const LAST_APPLIED_CONFIGURATION: &str = "kubernetes-fleet.io/last-applied-configuration";
     /// On placed objects: hash of the manifest.
     pub const SPEC_HASH: &str = "kubernetes-fleet.io/spec-hash";
+    /// On Works, ours: `Abandon` when what they placed stays on the member after them.
+    pub const PROPAGATION_POLICY: &str = "fleet.stolos.dev/propagation-policy";
 }
 
 /// Finalizers.

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use stolos_api::cluster::names::member_namespace;
 use stolos_api::placement::names::{annotation, label};
 use stolos_api::placement::{
-    ApplyStrategy, EnvelopeType, ResourceBindingSpec, Work, WorkSpec, WorkloadTemplate,
+    ApplyStrategy, DeletePropagationPolicy, EnvelopeType, ReportBackStrategy, ResourceBindingSpec,
+    Work, WorkSpec, WorkloadTemplate,
 };
 
 use super::hash;
@@ -31,6 +32,10 @@ pub struct Target<'a> {
     pub spec: &'a ResourceBindingSpec,
     /// Index of the resource group that the binding names.
     pub index: &'a str,
+    /// What becomes of the objects when the placement is deleted.
+    pub propagation_policy: DeletePropagationPolicy,
+    /// Whether the status of the objects comes back to the hub.
+    pub report_back: Option<ReportBackStrategy>,
 }
 
 /// The objects of one resource snapshot, as they go to the member.
@@ -129,6 +134,18 @@ pub fn strategy_patch(strategy: Option<&ApplyStrategy>) -> Value {
     }
 }
 
+/// Value of the annotation of a Work whose objects stay on the member after it.
+const ABANDON: &str = "Abandon";
+
+/// Returns a Work that takes what it placed along when it goes, if it is not such a one. That must be written before a Work is
+/// deleted for any other reason than the end of its placement: only the placement's end leaves objects behind.
+pub fn withdrawing(work: &Work) -> Option<Work> {
+    annotation_of(&work.metadata, annotation::PROPAGATION_POLICY)?;
+    let mut withdrawing = work.clone();
+    withdrawing.metadata.annotations.get_or_insert_default().remove(annotation::PROPAGATION_POLICY);
+    Some(withdrawing)
+}
+
 /// Decides which Works to write for a binding, given the objects of its resource group and the
 /// Works that carry its label. Planning again after the writes plans nothing.
 ///
@@ -212,31 +229,41 @@ fn new_work(
     ];
     let own_labels =
         own_labels.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())));
+    let abandons = match target.propagation_policy {
+        DeletePropagationPolicy::Abandon => {
+            Some((annotation::PROPAGATION_POLICY, ABANDON.to_owned()))
+        }
+        DeletePropagationPolicy::Delete => None,
+    };
     let annotations = [
         (annotation::PARENT_RESOURCE_SNAPSHOT_NAME, spec.resource_snapshot_name.clone()),
-        (annotation::PARENT_OVERRIDE_HASH, hash::of(&spec.resource_override_snapshots)),
+        (annotation::PARENT_OVERRIDE_HASH, hash_of(&spec.resource_override_snapshots)),
         (
             annotation::PARENT_CLUSTER_OVERRIDE_HASH,
-            hash::of(&spec.cluster_resource_override_snapshots),
+            hash_of(&spec.cluster_resource_override_snapshots),
         ),
     ];
+    let annotations = annotations.into_iter().chain(abandons);
     Work {
         metadata: ObjectMeta {
             name: Some(name),
             namespace: Some(member_namespace(&spec.target_cluster)),
             labels: Some(labels.into_iter().chain(own_labels).collect()),
-            annotations: Some(
-                annotations.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
-            ),
+            annotations: Some(annotations.map(|(key, value)| (key.to_owned(), value)).collect()),
             ..ObjectMeta::default()
         },
         spec: WorkSpec {
             workload: WorkloadTemplate { manifests },
             apply_strategy: spec.apply_strategy.clone(),
-            report_back_strategy: None,
+            report_back_strategy: target.report_back,
         },
         status: None,
     }
+}
+
+/// Hashes a list as Go would, where an empty one is null: Works that KubeFleet wrote are known again.
+fn hash_of<T: serde::Serialize>(list: &[T]) -> String {
+    hash::of(&Some(list).filter(|list| !list.is_empty()))
 }
 
 fn envelope_work(
@@ -331,12 +358,14 @@ fn is_current(found: &Work, wanted: &Work) -> bool {
     index(found) == index(wanted)
         && has_same(annotation::PARENT_OVERRIDE_HASH)
         && has_same(annotation::PARENT_CLUSTER_OVERRIDE_HASH)
+        && has_same(annotation::PROPAGATION_POLICY)
+        && found.spec.report_back_strategy == wanted.spec.report_back_strategy
 }
 
 /// Returns the Work to write over an existing one: its labels, annotations and finalizers stay
 /// unless the wanted ones say otherwise.
 fn replacement(found: &Work, wanted: Work) -> Work {
-    let mut metadata = found.metadata.clone();
+    let mut metadata = withdrawing(found).unwrap_or_else(|| found.clone()).metadata;
     metadata.managed_fields = None;
     metadata.labels.get_or_insert_default().extend(wanted.metadata.labels.unwrap_or_default());
     metadata

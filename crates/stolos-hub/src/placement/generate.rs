@@ -1,5 +1,7 @@
 //! The Works of a binding: they carry its snapshots to its member, and bring back how far the member got.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use stolos_api::cluster::names::member_namespace;
@@ -15,7 +17,7 @@ use stolos_core::placement::snapshot::{Snapshot, resources};
 use stolos_core::placement::work::{self, Part, Target};
 use stolos_core::placement::work_status::{self, Outcome};
 
-use super::object::Job;
+use super::object::{Job, Object};
 use super::selection::{has_finalizer, remove_finalizer};
 use super::world::{World, parent_of};
 
@@ -112,12 +114,18 @@ impl World {
         let (Some(snapshots), Some(master)) = (group.complete(), group.master()) else {
             return Works::Wait;
         };
+        let strategy = placement.spec.strategy.as_ref();
         let target = Target {
             placement: &parent.name,
             namespace: placement.metadata.namespace.as_deref(),
             binding: binding.metadata.name.as_deref().unwrap_or_default(),
             spec: &binding.spec,
             index: &index.to_string(),
+            propagation_policy: strategy
+                .and_then(|s| s.delete_strategy)
+                .unwrap_or_default()
+                .propagation_policy,
+            report_back: strategy.and_then(|s| s.report_back_strategy),
         };
         let n_envelopes =
             note(master.metadata, annotation::NUMBER_OF_ENVELOPED_OBJECTS).unwrap_or(0);
@@ -189,9 +197,10 @@ impl World {
             .push_strategy
             .iter()
             .filter_map(|name| Some(with_strategy(binding, existing(name)?)));
-        let delete = plan.delete.iter().filter_map(|name| {
-            Some(Job(Write::DeleteUnchanged(Work::clone(existing(name)?).into())))
-        });
+        let delete = plan
+            .delete
+            .iter()
+            .filter_map(|name| Some(withdraw(existing(name)?, Write::DeleteUnchanged)));
         Plan::default().then(create.chain(update).chain(push).chain(delete).collect())
     }
 
@@ -208,9 +217,27 @@ impl World {
             return vec![Job(Write::Replace(released.into()))].into();
         }
         let live = works.into_iter().filter(|work| work.metadata.deletion_timestamp.is_none());
-        let deletions = live.map(|work| Job(Write::Delete(Work::clone(work).into())));
-        Plan::default().then(deletions.collect())
+        // Where the placement lives on, it is the member that is dropped; what is there goes, whatever is to become of it at
+        // the end of the placement.
+        let parent = parent_of(&binding.metadata).and_then(|parent| self.placements.get(&parent));
+        let lives_on = parent.is_some_and(|parent| parent.metadata.deletion_timestamp.is_none());
+        let end = |work: &Arc<Work>| {
+            if lives_on {
+                withdraw(work, Write::Delete)
+            } else {
+                Job(Write::Delete(Work::clone(work).into()))
+            }
+        };
+        Plan::default().then(live.map(end).collect())
     }
+}
+
+/// Deletes a Work and what it placed. One that would leave it behind is first made one that does not.
+fn withdraw(work: &Work, delete: fn(Object) -> Write<Object>) -> Job {
+    Job(match work::withdrawing(work) {
+        Some(withdrawing) => Write::Replace(withdrawing.into()),
+        None => delete(work.clone().into()),
+    })
 }
 
 fn is_bound(binding: &ClusterResourceBinding) -> bool {

@@ -133,6 +133,7 @@ impl Fleet {
             hub: Client::new(self.hub.server.as_user(identity), "default"),
             member: cluster.client.clone(),
             clock: self.clock(),
+            deletion_wait: stolos_member::DELETION_WAIT,
         }));
         self.members.insert(name.to_owned(), cluster);
         eventually(&self.hub.all::<MemberCluster>(), name, "has joined", |member| {

@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, ApiResource, DynamicObject, PartialObjectMeta};
 use kube::core::GroupVersionKind;
 use kube::discovery::{Scope, oneshot};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource};
 use serde::Deserialize;
-use stolos_api::placement::AppliedWork;
-use stolos_core::placement::apply::Mapping;
+use stolos_api::placement::{AppliedWork, WorkResourceIdentifier};
+use stolos_core::placement::apply::{Mapping, is_applied_work};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::debug;
@@ -53,11 +53,41 @@ type Name = (String, String, String);
 
 type Known = Arc<Mutex<BTreeMap<Name, Kind>>>;
 
+/// Group, kind, namespace and name of an object.
+type ObjectName = (String, String, String, String);
+
+/// Which Works list an object. It need not be theirs: they may only compare it, or wait until it may become theirs.
+#[derive(Default)]
+struct Listed {
+    by_object: BTreeMap<ObjectName, BTreeSet<String>>,
+    by_work: BTreeMap<String, BTreeSet<ObjectName>>,
+}
+
+impl Listed {
+    fn set(&mut self, work: &str, objects: BTreeSet<ObjectName>) {
+        for gone in self.by_work.remove(work).unwrap_or_default().difference(&objects) {
+            if let Some(works) = self.by_object.get_mut(gone) {
+                works.remove(work);
+                if works.is_empty() {
+                    self.by_object.remove(gone);
+                }
+            }
+        }
+        for object in &objects {
+            self.by_object.entry(object.clone()).or_default().insert(work.to_owned());
+        }
+        if !objects.is_empty() {
+            self.by_work.insert(work.to_owned(), objects);
+        }
+    }
+}
+
 /// Known kinds and their watches. A watch lives as long as the agent.
 pub(crate) struct Kinds {
     client: Client,
     notes: mpsc::Sender<Placed>,
     known: Known,
+    listed: Arc<Mutex<Listed>>,
     watches: Mutex<Watches>,
 }
 
@@ -73,7 +103,16 @@ impl Kinds {
         let mut watches = Watches::default();
         watches.tasks.spawn(watch_records(client.clone(), notes.clone()));
         watches.tasks.spawn(watch_definitions(client.clone(), known.clone(), notes.clone()));
-        Self { client, notes, known, watches: Mutex::new(watches) }
+        Self { client, notes, known, listed: Arc::default(), watches: Mutex::new(watches) }
+    }
+
+    /// Says which objects a Work lists, so that their changes wake it whoever owns them.
+    pub(crate) fn expect(&self, work: &str, objects: &[&WorkResourceIdentifier]) {
+        let name = |object: &&WorkResourceIdentifier| {
+            let WorkResourceIdentifier { group, kind, namespace, name, .. } = (*object).clone();
+            (group, kind, namespace, name)
+        };
+        lock(&self.listed).set(work, objects.iter().map(name).collect());
     }
 
     /// Returns a kind, asking the member the first time, and watches it from then on. A kind that the member does not
@@ -101,7 +140,8 @@ impl Kinds {
         lock(&self.known).insert(name.clone(), found.clone());
         let mut watches = lock(&self.watches);
         if watches.watched.insert(name) {
-            let watch = watch(self.client.clone(), found.resource.clone(), self.notes.clone());
+            let (client, notes) = (self.client.clone(), self.notes.clone());
+            let watch = watch(client, found.resource.clone(), self.listed.clone(), notes);
             watches.tasks.spawn(watch);
         }
         drop(watches);
@@ -113,16 +153,26 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().expect("no holder of this lock panics")
 }
 
-/// Notes every change of an object that an AppliedWork owns.
-async fn watch(client: Client, resource: ApiResource, notes: mpsc::Sender<Placed>) {
+/// Notes every change of an object that an AppliedWork owns or a Work lists.
+async fn watch(
+    client: Client,
+    resource: ApiResource,
+    listed: Arc<Mutex<Listed>>,
+    notes: mpsc::Sender<Placed>,
+) {
     let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &resource);
-    follow(api, &resource.kind, notes, |object, _| {
-        let owners = object.metadata.owner_references.as_deref().unwrap_or_default();
-        owners
-            .iter()
-            .filter(|owner| is_applied_work(owner))
-            .map(|owner| owner.name.clone())
-            .collect()
+    let (group, kind) = (resource.group.clone(), resource.kind.clone());
+    follow(api, &resource.kind, notes, move |object, _| {
+        let meta = &object.metadata;
+        let owners = meta.owner_references.iter().flatten();
+        let mut works: BTreeSet<String> =
+            owners.filter(|owner| is_applied_work(owner)).map(|owner| owner.name.clone()).collect();
+        let namespace = meta.namespace.clone().unwrap_or_default();
+        let name = meta.name.clone().unwrap_or_default();
+        let listing = lock(&listed);
+        let listing = listing.by_object.get(&(group.clone(), kind.clone(), namespace, name));
+        works.extend(listing.into_iter().flatten().cloned());
+        works.into_iter().collect()
     })
     .await;
 }
@@ -196,12 +246,12 @@ fn is_established(definition: &Definition) -> bool {
         .any(|condition| condition.type_ == "Established" && condition.status == "True")
 }
 
-/// Follows a kind until nobody listens. What a first list shows is looked at with its Work anyway.
+/// Follows a kind until nobody listens. `applied_works` tells whom a change concerns, given the object and whether it is gone. What a first list shows is looked at with its Work anyway.
 async fn follow<K>(
     api: Api<K>,
     kind: &str,
     notes: mpsc::Sender<Placed>,
-    applied_works: fn(&K, deleted: bool) -> Vec<String>,
+    applied_works: impl Fn(&K, bool) -> Vec<String>,
 ) where
     K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
@@ -233,7 +283,22 @@ async fn follow<K>(
     }
 }
 
-pub(crate) fn is_applied_work(owner: &OwnerReference) -> bool {
-    owner.kind == AppliedWork::kind(&())
-        && owner.api_version.starts_with(stolos_api::placement::GROUP)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_work_no_longer_lists_does_not_wake_it() {
+        let object = |name: &str| -> ObjectName {
+            (String::new(), "ConfigMap".to_owned(), "app".to_owned(), name.to_owned())
+        };
+        let mut listed = Listed::default();
+        listed.set("one", [object("a"), object("b")].into());
+        listed.set("two", [object("b")].into());
+        listed.set("one", [object("a")].into());
+        assert_eq!(listed.by_object[&object("b")], ["two".to_owned()].into());
+        listed.set("one", BTreeSet::new());
+        listed.set("two", BTreeSet::new());
+        assert!(listed.by_object.is_empty() && listed.by_work.is_empty());
+    }
 }

@@ -136,11 +136,29 @@ impl Record {
         client: &Client,
         work: &Work,
     ) -> Result<(), kube::Error> {
-        let uid = work.metadata.uid.as_deref().unwrap_or_default();
-        let generation = work.metadata.generation.unwrap_or(0);
-        if self.work_uid() == uid && self.work_generation() >= generation {
+        self.stamp(client, work, work.metadata.generation.unwrap_or(0)).await
+    }
+
+    /// Tells whether the record was made for just this Work.
+    pub(crate) fn is_for(&self, work: &Work) -> bool {
+        work.metadata.uid.as_deref().is_some_and(|uid| uid == self.work_uid())
+    }
+
+    /// Makes the record that of a Work of which nothing has been carried out.
+    pub(crate) async fn adopt(&mut self, client: &Client, work: &Work) -> Result<(), kube::Error> {
+        self.stamp(client, work, 0).await
+    }
+
+    async fn stamp(
+        &mut self,
+        client: &Client,
+        work: &Work,
+        generation: i64,
+    ) -> Result<(), kube::Error> {
+        if self.is_for(work) && self.work_generation() == generation {
             return Ok(());
         }
+        let uid = work.metadata.uid.as_deref().unwrap_or_default();
         let patch = json!({
             "metadata": {
                 "resourceVersion": self.applied_work.metadata.resource_version,
@@ -155,13 +173,23 @@ impl Record {
 
     /// Deletes the record after everything that it owns.
     pub(crate) async fn delete(&self, client: &Client) -> Result<(), kube::Error> {
+        self.delete_with(client, PropagationPolicy::Foreground).await
+    }
+
+    /// Deletes the record and leaves what it owns, without an owner.
+    pub(crate) async fn delete_alone(&self, client: &Client) -> Result<(), kube::Error> {
+        self.delete_with(client, PropagationPolicy::Orphan).await
+    }
+
+    async fn delete_with(
+        &self,
+        client: &Client,
+        policy: PropagationPolicy,
+    ) -> Result<(), kube::Error> {
         let name = self.applied_work.metadata.name.as_deref().unwrap_or_default();
         let this_one =
             Preconditions { uid: self.applied_work.metadata.uid.clone(), resource_version: None };
-        let params = DeleteParams {
-            propagation_policy: Some(PropagationPolicy::Foreground),
-            ..DeleteParams::default()
-        };
+        let params = DeleteParams { propagation_policy: Some(policy), ..DeleteParams::default() };
         api(client).delete(name, &params.preconditions(this_one)).await.map(|_| ())
     }
 }

@@ -125,6 +125,7 @@ impl Fleet {
                 hub: Client::new(self.hub.api.as_user(identity), "default"),
                 member: member.client(),
                 clock: clock.clone(),
+                deletion_wait: stolos_member::DELETION_WAIT,
             };
             let hub = self.hub.client();
             self.tasks.spawn(async move {

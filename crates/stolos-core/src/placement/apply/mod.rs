@@ -7,14 +7,21 @@ use serde_json::Value;
 use stolos_api::placement::WorkResourceIdentifier;
 
 mod availability;
+mod compare;
+mod managed;
 mod manifest;
+mod merge;
 mod ownership;
 pub mod report;
 mod withdraw;
 
 pub use availability::{Availability, of as availability};
-pub use manifest::{prepare, spec_hash};
-pub use ownership::{Action, Refusal, decide};
+pub use compare::{compare, missing};
+pub use manifest::{Step, carries_hash, comparable, spec_hash, write};
+pub use ownership::{
+    Action, Refusal, decide, disowned, is_applied_work, is_owned_by, may_write, not_taken_over,
+    owners, taken_over, unblocked,
+};
 pub use withdraw::{Evidence, Verdict, withdraw};
 
 /// A manifest of a Work that is understood.

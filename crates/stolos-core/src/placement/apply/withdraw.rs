@@ -2,8 +2,9 @@
 //!
 //! An object goes only when all of this holds: the member's own record (the AppliedWork) says that this Work placed it;
 //! the same Work, by uid, is there at a later generation than the record and no longer lists the object; and the live
-//! object still names our AppliedWork, by uid, as an owner. A Work that is missing, younger than it was, or another of
-//! the same name proves nothing.
+//! object still names our AppliedWork, by uid, as an owner. A Work that is missing proves nothing. One that is older than
+//! the record, or another of the same name, has never listed the object and so cannot have withdrawn it: the object is let
+//! go of and stays, and later generations of that Work say nothing about it either.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::Value;
@@ -40,14 +41,21 @@ pub enum Verdict {
     Forget,
     /// There is no proof that it was withdrawn: leave it and keep the record.
     Keep,
+    /// The Work that placed it is no longer there as it was: leave it, take our name off, and forget it.
+    Release,
 }
 
 /// Decides about one object that the record lists and the Work does not.
 #[must_use]
 pub fn withdraw(evidence: &Evidence<'_>) -> Verdict {
-    let same_work =
-        evidence.recorded_work_uid == evidence.work_uid && !evidence.work_uid.is_empty();
-    if !same_work || evidence.work_generation <= evidence.recorded_generation {
+    if evidence.work_uid.is_empty() {
+        return Verdict::Keep;
+    }
+    let is_same_work = evidence.recorded_work_uid == evidence.work_uid;
+    if !is_same_work || evidence.work_generation < evidence.recorded_generation {
+        return Verdict::Release;
+    }
+    if evidence.work_generation == evidence.recorded_generation {
         return Verdict::Keep;
     }
     let Some(live) = evidence.live else { return Verdict::Forget };
@@ -101,7 +109,8 @@ mod tests {
 
     #[test]
     fn a_work_of_the_same_name_but_another_uid_proves_nothing() {
-        assert_eq!(judge(|evidence| evidence.work_uid = "restored"), Verdict::Keep);
+        assert_eq!(judge(|evidence| evidence.work_uid = "restored"), Verdict::Release);
+        assert_eq!(judge(|evidence| evidence.recorded_work_uid = ""), Verdict::Release);
     }
 
     #[test]
@@ -114,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_hub_that_went_back_in_time_proves_nothing() {
-        assert_eq!(judge(|evidence| evidence.work_generation = 2), Verdict::Keep);
+        assert_eq!(judge(|evidence| evidence.work_generation = 2), Verdict::Release);
         assert_eq!(judge(|evidence| evidence.work_generation = 3), Verdict::Keep);
     }
 

@@ -17,7 +17,15 @@ fn spec(snapshot: &str) -> ResourceBindingSpec {
 }
 
 fn target<'a>(spec: &'a ResourceBindingSpec, index: &'a str) -> Target<'a> {
-    Target { placement: "crp", namespace: None, binding: "crp-member-1", spec, index }
+    Target {
+        placement: "crp",
+        namespace: None,
+        binding: "crp-member-1",
+        spec,
+        index,
+        propagation_policy: DeletePropagationPolicy::Delete,
+        report_back: None,
+    }
 }
 
 fn config_map(name: &str) -> Value {
@@ -119,6 +127,38 @@ fn a_new_snapshot_replaces_what_it_must_and_removes_what_it_lacks() {
     assert_eq!(plan.update[0].metadata.resource_version.as_deref(), Some("7"));
     assert_eq!(plan.update[0].metadata.finalizers, Some(vec!["kept".into()]));
     assert_eq!(plan.update[0].spec.workload.manifests, [config_map("c")]);
+}
+
+#[test]
+fn a_placement_that_abandons_marks_its_works_and_a_withdrawal_takes_the_mark_off() {
+    let spec = spec("crp-0-snapshot");
+    let deleting = target(&spec, "0");
+    let abandoning =
+        Target { propagation_policy: DeletePropagationPolicy::Abandon, ..target(&spec, "0") };
+    let works = plan(&abandoning, parts(&[&[]]), &[]).unwrap().create;
+    let mark = |work: &Work| {
+        annotation_of(&work.metadata, annotation::PROPAGATION_POLICY).map(str::to_owned)
+    };
+    assert_eq!(mark(&works[0]).as_deref(), Some("Abandon"));
+    assert!(is_settled(&abandoning, 1, 0, &refs(&works)));
+    assert_eq!(withdrawing(&works[0]).map(|work| mark(&work)), Some(None));
+
+    let plan = plan(&deleting, parts(&[&[]]), &refs(&works)).unwrap();
+    assert_eq!(plan.update.iter().map(mark).collect::<Vec<_>>(), [None]);
+    assert_eq!(withdrawing(&plan.update[0]), None);
+}
+
+#[test]
+fn what_comes_back_to_the_hub_is_asked_for_in_the_work() {
+    let spec = spec("crp-0-snapshot");
+    let mirror = ReportBackStrategy {
+        type_: stolos_api::placement::ReportBackStrategyType::Mirror,
+        destination: Some(stolos_api::placement::ReportBackDestination::WorkAPI),
+    };
+    let works = plan(&target(&spec, "0"), parts(&[&[]]), &[]).unwrap().create;
+    let asking = Target { report_back: Some(mirror), ..target(&spec, "0") };
+    let plan = plan(&asking, parts(&[&[]]), &refs(&works)).unwrap();
+    assert_eq!(plan.update[0].spec.report_back_strategy, Some(mirror));
 }
 
 #[test]
