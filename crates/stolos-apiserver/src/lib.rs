@@ -17,6 +17,7 @@ pub mod discovery;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod managed_fields;
+mod name_rules;
 pub mod names;
 pub mod openapi;
 pub mod patch;

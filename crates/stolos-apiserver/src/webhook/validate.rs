@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::connect::read_bundle;
-use crate::rest::lifecycle::subdomain_problems;
+use crate::name_rules::subdomain_problems;
 use crate::schema::causes::{invalid, required};
 use crate::status::Cause;
 

@@ -20,6 +20,5 @@ pub(crate) use signing_request::{
 };
 pub(crate) use update::{Part, ends_deletion, prepare_update};
 pub(crate) use validate::{
-    label_value_problems, path_segment_problems, qualified_problems, subdomain_problems,
     validate_annotations_and_labels, validate_metadata, validate_metadata_update,
 };

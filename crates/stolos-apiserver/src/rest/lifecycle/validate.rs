@@ -2,6 +2,10 @@
 
 use serde_json::Value;
 
+use crate::name_rules::{
+    dns1035_problems, label_problems, label_value_problems, path_segment_problems,
+    qualified_problems, subdomain_problems, without_trailing_dash,
+};
 use crate::registry::Resource;
 use crate::rest::meta;
 use crate::schema::causes::{self, forbidden, required};
@@ -9,28 +13,8 @@ use crate::status::Cause;
 
 /// Bytes of all annotations of an object together, as upstream.
 const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
-/// Longest name of an object.
-const MAX_NAME: usize = 253;
 /// Finalizers that need no domain.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", meta::ORPHAN, meta::FOREGROUND];
-/// Longest DNS label and longest label value.
-const MAX_LABEL: usize = 63;
-
-const SUBDOMAIN_TEXT: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, \
-     '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation \
-     is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-const LABEL_TEXT: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and \
-     must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
-     '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
-const SERVICE_TEXT: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an \
-     alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for \
-     validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
-const VALUE_TEXT: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or \
-     '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex \
-     used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
-const QUALIFIED_TEXT: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and \
-     end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
-     '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 
 /// Checks the metadata of an object that is about to be created.
 #[must_use]
@@ -118,7 +102,7 @@ fn name_problems(resource: &Resource, name: &str) -> Vec<String> {
     }
     match (resource.group_version.group.as_str(), resource.storage.as_ref()) {
         ("", "namespaces") | ("apps", "statefulsets.apps") => label_problems(name),
-        ("", "services") => service_problems(name),
+        ("", "services") => dns1035_problems(name),
         (
             "apiregistration.k8s.io"
             | "certificates.k8s.io"
@@ -127,103 +111,6 @@ fn name_problems(resource: &Resource, name: &str) -> Vec<String> {
             _,
         ) => path_segment_problems(name),
         _ => subdomain_problems(name),
-    }
-}
-
-/// A base may end in a dash, because something follows.
-fn without_trailing_dash(base: &str) -> String {
-    let mut kept = base.strip_suffix('-').unwrap_or_default().chars();
-    match kept.next_back() {
-        Some(last) if last.is_ascii() => format!("{}a", kept.as_str()),
-        _ => base.to_owned(),
-    }
-}
-
-pub(crate) fn path_segment_problems(name: &str) -> Vec<String> {
-    if name == "." || name == ".." {
-        return vec![format!("may not be '{name}'")];
-    }
-    ["/", "%"]
-        .iter()
-        .filter(|part| name.contains(**part))
-        .map(|part| format!("may not contain '{part}'"))
-        .collect()
-}
-
-fn label_problems(name: &str) -> Vec<String> {
-    let mut problems = too_long(name, MAX_LABEL);
-    if !is_dns_label(name) {
-        let has_dots = name.split('.').all(is_dns_label);
-        problems.push(if has_dots { "must not contain dots" } else { LABEL_TEXT }.to_owned());
-    }
-    problems
-}
-
-/// Names of services are older than the rule of the others: they begin with a letter.
-fn service_problems(name: &str) -> Vec<String> {
-    let mut problems = too_long(name, MAX_LABEL);
-    if !is_dns_label(name) || !name.starts_with(|first: char| first.is_ascii_lowercase()) {
-        problems.push(SERVICE_TEXT.to_owned());
-    }
-    problems
-}
-
-pub(crate) fn subdomain_problems(name: &str) -> Vec<String> {
-    let mut problems = too_long(name, MAX_NAME);
-    if !name.split('.').all(is_dns_label) {
-        problems.push(SUBDOMAIN_TEXT.to_owned());
-    }
-    problems
-}
-
-fn is_dns_label(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = text.as_bytes();
-    bytes.first().is_some_and(|first| inner(*first))
-        && bytes.last().is_some_and(|last| inner(*last))
-        && bytes.iter().all(|byte| inner(*byte) || *byte == b'-')
-}
-
-/// `prefix/name` with a DNS prefix, or just `name`.
-pub(crate) fn qualified_problems(text: &str) -> Vec<String> {
-    let (prefix, name) = match text.split_once('/') {
-        Some((prefix, name)) => (Some(prefix), name),
-        None => (None, text),
-    };
-    let mut problems = Vec::new();
-    if let Some(prefix) = prefix {
-        if prefix.is_empty() {
-            problems.push("prefix part must be non-empty".to_owned());
-        } else {
-            problems.extend(
-                subdomain_problems(prefix).into_iter().map(|why| format!("prefix part {why}")),
-            );
-        }
-    }
-    if name.is_empty() {
-        problems.push("name part must be non-empty".to_owned());
-    } else {
-        problems
-            .extend(too_long(name, MAX_LABEL).into_iter().map(|why| format!("name part {why}")));
-        if !is_token(name) {
-            problems.push(QUALIFIED_TEXT.to_owned());
-        }
-    }
-    problems
-}
-
-fn is_token(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.first().is_some_and(u8::is_ascii_alphanumeric)
-        && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
-}
-
-fn too_long(text: &str, max: usize) -> Vec<String> {
-    if text.len() > max {
-        vec![format!("must be no more than {max} characters")]
-    } else {
-        Vec::new()
     }
 }
 
@@ -247,15 +134,6 @@ fn validate_labels(labels: &Value, causes: &mut Vec<Cause>) {
         let problems = label_value_problems(value).into_iter();
         causes.extend(problems.map(|why| invalid("metadata.labels", value, &why)));
     }
-}
-
-/// Returns what keeps a text from being the value of a label.
-pub(crate) fn label_value_problems(value: &str) -> Vec<String> {
-    let mut problems = too_long(value, MAX_LABEL);
-    if !value.is_empty() && !is_token(value) {
-        problems.push(VALUE_TEXT.to_owned());
-    }
-    problems
 }
 
 fn validate_annotations(annotations: &Value, causes: &mut Vec<Cause>) {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::name_rules::{label_value_problems, path_segment_problems, qualified_problems};
 use crate::rest::admission::expression::{Declared, Returns};
-use crate::rest::lifecycle::{label_value_problems, path_segment_problems, qualified_problems};
 use crate::schema::causes::{duplicate, forbidden, invalid, not_supported, required, too_many};
 use crate::status::Cause;
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::parts::{conditions, items, one_of, rule, selector, text};
+use crate::name_rules::subdomain_problems;
 use crate::rest::admission::webhook::conditions_see;
-use crate::rest::lifecycle::subdomain_problems;
 use crate::schema::causes::{duplicate, invalid, not_supported, required};
 use crate::status::Cause;
 use crate::webhook::check_client_config;
