@@ -19,6 +19,7 @@ const HUB_CONTROLLERS: &[&str] = &[
     "root-ca-certificate-publisher-controller",
     "serviceaccount-controller",
     "serviceaccount-token-controller",
+    "validatingadmissionpolicy-status-controller",
 ];
 
 /// What a member has in addition. Scheduling and kubelets are simulated by `stolos simulate`.

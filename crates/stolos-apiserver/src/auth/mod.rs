@@ -30,8 +30,8 @@ pub use certificate::{Peer, user_of_certificate};
 pub use impersonation::impersonated;
 pub use reviews::Reviews;
 pub use token::TokenSigner;
-pub(crate) use token_request::complete_token_request;
 pub use token_request::issue_token;
+pub(crate) use token_request::{complete_token_request, stamp_token_request};
 pub use user::UserInfo;
 
 /// Issuer of service-account tokens unless told otherwise.

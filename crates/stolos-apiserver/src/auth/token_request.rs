@@ -83,9 +83,7 @@ pub fn issue_token(
         expires.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
     request["apiVersion"] = json!(format!("{GROUP}/v1"));
     request["kind"] = json!("TokenRequest");
-    request["metadata"]["creationTimestamp"] =
-        json!(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
-    request["metadata"]["uid"] = json!(Uuid::new_v4().to_string());
+    stamp_token_request(&mut request, now);
     request["metadata"]["name"] = json!(name);
     request["metadata"]["namespace"] = json!(namespace);
     if request["spec"].get("boundObjectRef").is_none() {
@@ -110,6 +108,18 @@ pub(crate) fn complete_token_request(signer: &TokenSigner, request: &mut Value) 
         request["spec"]["boundObjectRef"] = Value::Null;
     }
     request["status"] = json!({ "token": "", "expirationTimestamp": null });
+}
+
+/// Fills in what every request gets once nobody changes it any more.
+pub(crate) fn stamp_token_request(request: &mut Value, now: Timestamp) {
+    if !request["metadata"].is_object() {
+        request["metadata"] = json!({});
+    }
+    if request["metadata"]["uid"].is_null() {
+        let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        request["metadata"]["creationTimestamp"] = now.into();
+        request["metadata"]["uid"] = Uuid::new_v4().to_string().into();
+    }
 }
 
 fn lifetime(spec: &Value) -> Result<i64, ApiError> {

@@ -9,7 +9,7 @@ use super::names::Names;
 use super::{deprecation, storage_version, versions};
 use crate::names::GroupVersion;
 use crate::registry::{Generation, Resource, Scale, resource_id};
-use crate::schema::structural;
+use crate::schema::{SchemaRef, structural};
 use crate::status::Cause;
 use crate::table;
 use crate::webhook::Webhooks;
@@ -62,11 +62,24 @@ fn rows(
     verbs: &'static [&'static str],
     is_wanted: impl Fn(&Value) -> bool,
 ) -> Result<Vec<Resource>, Vec<Cause>> {
-    let conversion = Conversion::of(crd, webhooks).map(Arc::new);
+    let schemas: Vec<_> = versions(crd)
+        .enumerate()
+        .map(|(index, version)| compile(&format!("spec.versions[{index}].schema"), version))
+        .collect();
+    let group = crd["spec"]["group"].as_str().unwrap_or_default();
+    let of_version = versions(crd).zip(&schemas).filter_map(|(version, schema)| {
+        let name = version["name"].as_str().unwrap_or_default();
+        Some((GroupVersion::new(group, name).to_string(), schema.as_ref().ok()?.clone()))
+    });
+    let conversion = Conversion::of(crd, webhooks, of_version.collect()).map(Arc::new);
     let mut rows = Vec::new();
     let mut causes = Vec::new();
-    for (index, version) in versions(crd).enumerate().filter(|(_, version)| is_wanted(version)) {
-        match row(crd, names, verbs, index, version, conversion.clone()) {
+    let all = versions(crd).zip(schemas).enumerate();
+    for (index, (version, schema)) in all.filter(|(_, (version, _))| is_wanted(version)) {
+        let row = schema.and_then(|schema| {
+            row(crd, names, verbs, (index, version), schema, conversion.clone())
+        });
+        match row {
             Ok(row) => rows.push(row),
             Err(found) => causes.extend(found),
         }
@@ -78,14 +91,13 @@ fn row(
     crd: &Value,
     names: &Names,
     verbs: &'static [&'static str],
-    index: usize,
-    version: &Value,
+    (index, version): (usize, &Value),
+    schema: SchemaRef,
     conversion: Option<Arc<Conversion>>,
 ) -> Result<Resource, Vec<Cause>> {
     let group = crd["spec"]["group"].as_str().unwrap_or_default();
     let subresources = &version["subresources"];
     let columns = table::custom_columns(&version["additionalPrinterColumns"]);
-    let schema = compile(&format!("spec.versions[{index}].schema"), version)?;
     Ok(Resource {
         group_version: GroupVersion::new(group, version["name"].as_str().unwrap_or_default()),
         storage_version: storage_version(crd).unwrap_or_default().to_owned(),
@@ -116,7 +128,7 @@ fn row(
 }
 
 /// Compiles the schema of a version; errors are located in the definition.
-pub(super) fn compile(root: &str, version: &Value) -> Result<crate::schema::SchemaRef, Vec<Cause>> {
+pub(super) fn compile(root: &str, version: &Value) -> Result<SchemaRef, Vec<Cause>> {
     structural::compile(&version["schema"]["openAPIV3Schema"]).map_err(|causes| {
         let locate = |cause: Cause| Cause {
             field: format!("{root}.{}", cause.field),

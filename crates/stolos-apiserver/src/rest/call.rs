@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::negotiate::Output;
 use super::query::Query;
+use super::warnings::Warnings;
 use crate::auth::UserInfo;
 use crate::registry::Resource;
 use crate::status::ApiError;
@@ -27,6 +28,7 @@ pub(crate) struct Call {
     pub(crate) user: UserInfo,
     /// Admission is asked about writes. It is not when the server itself keeps house.
     pub(crate) admits: bool,
+    pub(crate) warnings: Warnings,
 }
 
 impl Call {

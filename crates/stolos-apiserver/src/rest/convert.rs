@@ -126,7 +126,9 @@ fn relabelled(resource: &Resource, version: &Version) -> Value {
     if is_old_autoscaler(resource) {
         autoscaler::to_v1(&mut object);
     }
-    if resource.conversion.is_none() {
+    if let Some(conversion) = &resource.conversion {
+        conversion.complete(&mut object);
+    } else {
         object["apiVersion"] = resource.group_version.to_string().into();
     }
     object
@@ -135,18 +137,13 @@ fn relabelled(resource: &Resource, version: &Version) -> Value {
 /// Lets the webhook convert what is not yet in the served version.
 async fn converted(resource: &Resource, objects: Vec<Value>) -> Result<Vec<Value>, ApiError> {
     let Some(conversion) = &resource.conversion else { return Ok(objects) };
-    let converted = conversion.convert(objects, &resource.group_version).await;
-    let mut converted = converted.map_err(failed)?;
-    for object in &mut converted {
-        schema::prune(&resource.schema, object);
-    }
-    Ok(converted)
+    conversion.convert(objects, &resource.group_version).await.map_err(failed)
 }
 
 /// Adds the defaults that the schema gained after the object was stored.
 fn completed(resource: &Resource, mut object: Value, version: &Version) -> Value {
-    let known = resource.conversion.is_none() && version.complete.is_for(resource.schema.id());
-    if resource.custom && !known {
+    let known = version.complete.is_for(resource.schema.id());
+    if resource.custom && resource.conversion.is_none() && !known {
         schema::default(&resource.schema, &mut object);
     }
     object
@@ -244,6 +241,15 @@ pub(crate) async fn to_storage(resource: &Resource, mut object: Value) -> Result
     }
     object["apiVersion"] = stored.to_string().into();
     Ok(object)
+}
+
+/// Turns the stored form of an object with a conversion webhook into what is served.
+///
+/// # Errors
+///
+/// When the webhook does not convert it.
+pub(crate) async fn from_storage(resource: &Resource, object: Value) -> Result<Value, ApiError> {
+    Ok(converted(resource, vec![object]).await?.pop().unwrap_or_default())
 }
 
 /// Tells whether serving changes more than `apiVersion`.

@@ -231,6 +231,9 @@ fn list_meta(call: &Call, page: &Page) -> Value {
         if let Some(remaining) = page.remaining {
             meta["remainingItemCount"] = remaining.into();
         }
+    } else if call.resource.custom && matches!(call.output.shape, Shape::Object) {
+        // Lists that upstream writes without a type of its own name every field.
+        meta["continue"] = "".into();
     }
     meta
 }

@@ -27,6 +27,7 @@ mod service;
 mod strict;
 mod subresource;
 mod system;
+mod warnings;
 mod watch;
 mod write;
 
@@ -41,6 +42,7 @@ pub use respond::Response;
 pub use service::ApiService;
 pub(crate) use service::PathPrefix;
 pub(crate) use system::page_not_found;
+pub use warnings::Warnings;
 
 use crate::auth::Auth;
 use crate::clock::Clock;

@@ -70,9 +70,7 @@ const MAX_TRUNCATED: usize = 256;
 /// Adds `Warning` headers, each once. Too many are cut short, and the last ones left out, as upstream does.
 pub(crate) fn add_warnings(response: &mut Response, warnings: &[String]) {
     for warning in fitting(warnings) {
-        let visible: String =
-            warning.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let quoted = visible.replace('\\', "\\\\").replace('"', "\\\"");
+        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
             response.headers_mut().append(WARNING, value);
         }
@@ -81,7 +79,9 @@ pub(crate) fn add_warnings(response: &mut Response, warnings: &[String]) {
 
 fn fitting(warnings: &[String]) -> Vec<String> {
     let mut different: Vec<&String> = Vec::new();
-    for warning in warnings.iter().filter(|warning| !warning.is_empty()) {
+    // A header has no room for several lines.
+    let is_sent = |text: &str| !text.is_empty() && !text.contains(char::is_control);
+    for warning in warnings.iter().filter(|warning| is_sent(warning)) {
         if !different.contains(&warning) {
             different.push(warning);
         }
@@ -112,6 +112,11 @@ mod tests {
         add_warnings(&mut response, &[warning.clone(), warning]);
         let values: Vec<_> = response.headers().get_all(WARNING).iter().collect();
         assert_eq!(values, ["299 - \"unknown field \\\"spec.x\\\"\""]);
+    }
+
+    #[test]
+    fn warnings_of_several_lines_are_left_out() {
+        assert_eq!(fitting(&["two\nlines".to_owned(), "one".to_owned()]), ["one"]);
     }
 
     /// Pitfall: a body with many unknown fields makes headers that clients refuse to read.

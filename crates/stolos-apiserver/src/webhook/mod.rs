@@ -6,6 +6,7 @@
 mod connect;
 mod error;
 mod post;
+mod review;
 mod target;
 mod validate;
 
@@ -17,6 +18,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 pub use error::CallError;
+pub(crate) use review::foreign;
 pub use target::{ServiceAddress, ServiceResolver};
 pub(crate) use validate::{check_bundle, check_client_config};
 

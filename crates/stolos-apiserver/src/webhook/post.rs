@@ -70,13 +70,13 @@ impl Endpoint {
         let answer = answer.map_err(|error| CallError::failed(url, transport_text(&error)))?;
         let status = answer.status();
         let media_type = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let media_type = media_type.unwrap_or_default().to_owned();
+        let media_type = media_type.map(str::to_owned);
         let bytes = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
         let bytes = bytes.map_err(|error| CallError::Answered(body_text(&*error)))?.to_bytes();
         if status.is_success() {
-            return parse(&bytes, status, &media_type);
+            return parse(&bytes, status, media_type.as_deref().unwrap_or("application/json"));
         }
-        let is_text = media_type.is_empty() || media_type.starts_with("text/");
+        let is_text = media_type.is_none_or(|media_type| media_type.starts_with("text/"));
         Err(refused(status, &bytes, is_text))
     }
 }

@@ -22,9 +22,18 @@ pub(crate) enum Answer {
     /// With a document.
     Json(Value),
     /// With a status code and a text.
-    Status(u16, &'static str),
+    Status(u16, String),
     /// Not at all.
     Never,
+}
+
+/// What a webhook was asked.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) path: String,
+    /// What follows the path; empty without.
+    pub(crate) query: String,
+    pub(crate) review: Value,
 }
 
 type Handler = dyn Fn(&str, &Value) -> Answer + Send + Sync;
@@ -37,7 +46,7 @@ pub(crate) struct Hooks {
     pub(crate) address: String,
     /// Certificate of its authority, as `caBundle` wants it.
     pub(crate) bundle: String,
-    seen: Arc<Mutex<Vec<(String, Value)>>>,
+    seen: Arc<Mutex<Vec<Asked>>>,
     _tasks: JoinSet<()>,
 }
 
@@ -60,7 +69,7 @@ impl Hooks {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let seen: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
+        let seen: Arc<Mutex<Vec<Asked>>> = Arc::default();
         let mut tasks = JoinSet::new();
         let handler: Arc<Handler> = Arc::new(handler);
         tasks.spawn(accept(listener, tls, handler, Arc::clone(&seen)));
@@ -76,14 +85,19 @@ impl Hooks {
     pub(crate) fn asked(&self, path: &str) -> Vec<Value> {
         let seen = self.seen.lock().unwrap();
         seen.iter()
-            .filter(|(to, _)| to == path)
-            .map(|(_, review)| review["request"].clone())
+            .filter(|asked| asked.path == path)
+            .map(|asked| asked.review["request"].clone())
             .collect()
     }
 
     /// Returns the paths that were called, in order.
     pub(crate) fn paths(&self) -> Vec<String> {
-        self.seen.lock().unwrap().iter().map(|(path, _)| path.clone()).collect()
+        self.seen.lock().unwrap().iter().map(|asked| asked.path.clone()).collect()
+    }
+
+    /// Returns what was asked since the last call, in order.
+    pub(crate) fn take(&self) -> Vec<Asked> {
+        std::mem::take(&mut *self.seen.lock().unwrap())
     }
 
     /// Returns the `clientConfig` of a path.
@@ -120,7 +134,7 @@ async fn accept(
     listener: TcpListener,
     tls: TlsAcceptor,
     handler: Arc<Handler>,
-    seen: Arc<Mutex<Vec<(String, Value)>>>,
+    seen: Arc<Mutex<Vec<Asked>>>,
 ) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
@@ -140,12 +154,13 @@ async fn accept(
 async fn serve(
     request: Request<Incoming>,
     handler: &Arc<Handler>,
-    seen: &Mutex<Vec<(String, Value)>>,
+    seen: &Mutex<Vec<Asked>>,
 ) -> Response<Full<Bytes>> {
     let path = request.uri().path().to_owned();
+    let query = request.uri().query().unwrap_or_default().to_owned();
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let review: Value = serde_json::from_slice(&body).unwrap();
-    seen.lock().unwrap().push((path.clone(), review.clone()));
+    seen.lock().unwrap().push(Asked { path: path.clone(), query, review: review.clone() });
     let handler = Arc::clone(handler);
     // A webhook may call the server that asks it, and wait for the answer.
     let answer = tokio::task::spawn_blocking(move || handler(&path, &review)).await.unwrap();

@@ -2,6 +2,7 @@
 
 mod check;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,7 +11,8 @@ use uuid::Uuid;
 use super::versions;
 use crate::names::GroupVersion;
 use crate::rest::lifecycle::validate_annotations_and_labels;
-use crate::webhook::{CallError, Client, Webhooks};
+use crate::schema::{self, SchemaRef};
+use crate::webhook::{self, CallError, Client, Webhooks};
 
 pub(super) use check::check;
 
@@ -26,6 +28,8 @@ pub struct Conversion {
     client: Client,
     /// Version of the review; absent when the webhook understands none that is known here.
     review: Option<&'static str>,
+    /// Schemas by version, such as `example.com/v1`.
+    schemas: BTreeMap<String, SchemaRef>,
 }
 
 impl std::fmt::Debug for Conversion {
@@ -36,7 +40,11 @@ impl std::fmt::Debug for Conversion {
 
 impl Conversion {
     /// Reads the webhook of a definition; none when versions differ in their name only.
-    pub(super) fn of(crd: &Value, webhooks: &Webhooks) -> Option<Self> {
+    pub(super) fn of(
+        crd: &Value,
+        webhooks: &Webhooks,
+        schemas: BTreeMap<String, SchemaRef>,
+    ) -> Option<Self> {
         let conversion = &crd["spec"]["conversion"];
         // With one version there is nothing to convert.
         if conversion["strategy"] != "Webhook" || versions(crd).count() < 2 {
@@ -49,10 +57,19 @@ impl Conversion {
             "v1beta1" => Some("apiextensions.k8s.io/v1beta1"),
             _ => None,
         });
-        Some(Self { client: webhooks.client(&webhook["clientConfig"]), review })
+        Some(Self { client: webhooks.client(&webhook["clientConfig"]), review, schemas })
     }
 
-    /// Converts objects; those that are in the wished version already stay as they are.
+    /// Fills in the defaults of the version that an object is in.
+    pub(crate) fn complete(&self, object: &mut Value) {
+        let version = object["apiVersion"].as_str().unwrap_or_default();
+        if let Some(schema) = self.schemas.get(version) {
+            schema::default(schema, object);
+        }
+    }
+
+    /// Converts objects; those that are in the wished version already stay as they are. What that version does not know
+    /// is left out. It gets no defaults of that version: the webhook has had the object.
     ///
     /// # Errors
     ///
@@ -84,6 +101,11 @@ impl Conversion {
         }
         if !waiting.is_empty() {
             converted.append(&mut self.call(waiting, &to).await?);
+        }
+        if let Some(schema) = self.schemas.get(&to) {
+            for object in &mut converted {
+                schema::prune(schema, object);
+            }
         }
         Ok(converted)
     }
@@ -125,6 +147,9 @@ fn described(object: &Value) -> String {
 fn converted_objects(review: &str, uid: &str, mut answer: Value) -> Result<Vec<Value>, String> {
     if review.ends_with("/v1") {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        if let Some(why) = webhook::foreign(&answer, review, "ConversionReview") {
+            return Err(why);
+        }
         let (api_version, kind) = (text(&answer["apiVersion"]), text(&answer["kind"]));
         if api_version != review || kind != "ConversionReview" {
             let got = if api_version.is_empty() { "/".to_owned() } else { api_version };

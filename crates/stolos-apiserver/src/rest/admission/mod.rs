@@ -14,7 +14,7 @@ mod rules;
 mod validate;
 mod webhook;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use http::StatusCode;
@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::auth::UserInfo;
 use crate::registry::Resource;
-use crate::rest::meta;
+use crate::rest::{Warnings, meta};
 use crate::status::{ApiError, Cause};
 
 pub(crate) use catalog::Catalog;
@@ -81,13 +81,13 @@ pub struct Request<'a> {
     /// Nothing will be stored.
     pub dry_run: bool,
     /// Warnings for the client.
-    pub warnings: &'a Mutex<Vec<String>>,
+    pub warnings: &'a Warnings,
 }
 
 impl Request<'_> {
     /// Adds a warning for the client.
     pub fn warn(&self, warning: String) {
-        self.warnings.lock().expect("adding a warning does not panic").push(warning);
+        self.warnings.add([warning]);
     }
 
     /// Returns whether the object configures admission. Such objects are exempt from what they configure: otherwise a

@@ -98,13 +98,14 @@ pub(super) fn carries_namespace(request: &Request<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use serde_json::json;
 
     use super::*;
     use crate::auth::UserInfo;
     use crate::registry::Registry;
+    use crate::rest::Warnings;
 
     /// Tells whether a rule covers the update of something, given as `group/version/plural[/subresource]`.
     fn covers(rule: &Value, what: &str, namespace: &str) -> bool {
@@ -121,7 +122,7 @@ mod tests {
             old: None,
             options: &Value::Null,
             dry_run: false,
-            warnings: &Mutex::default(),
+            warnings: &Warnings::default(),
         };
         Rule::parse(rule).matches(&request, &resource)
     }

@@ -25,12 +25,17 @@ const SERVER_FIELDS: [&str; 6] = [
     "uid",
 ];
 
-/// Makes a client's object the one to create: server-set fields are wiped and filled, status starts afresh.
-pub(crate) fn prepare_create(resource: &Resource, object: &mut Value, uid: &str, now: Timestamp) {
+/// Takes out of a client's object what only the server sets.
+pub(crate) fn wipe_server_fields(object: &mut Value) {
     let metadata = meta::of(object);
     for field in SERVER_FIELDS {
         metadata.remove(field);
     }
+}
+
+/// Makes an object the one to create: what the server sets is filled in, status starts afresh.
+pub(crate) fn prepare_create(resource: &Resource, object: &mut Value, uid: &str, now: Timestamp) {
+    let metadata = meta::of(object);
     metadata.insert("uid".to_owned(), uid.into());
     metadata.insert("creationTimestamp".to_owned(), meta::seconds(now).into());
     if resource.generation.starts() {
@@ -148,6 +153,7 @@ mod tests {
 
     fn created(group: &str, plural: &str, mut object: Value) -> Value {
         let resource = Registry::builtin().resource(group, "v1", plural).unwrap();
+        wipe_server_fields(&mut object);
         prepare_create(&resource, &mut object, "u-1", now());
         complete_create(&resource, &mut object);
         object

@@ -11,7 +11,7 @@ mod signing_request;
 mod update;
 mod validate;
 
-pub(crate) use create::{complete_create, generate_name, prepare_create};
+pub(crate) use create::{complete_create, generate_name, prepare_create, wipe_server_fields};
 pub(crate) use delete::{Deletion, decide_delete, last_state};
 pub(crate) use owners::without_duplicate_owners;
 pub(crate) use pod::admit_pod;

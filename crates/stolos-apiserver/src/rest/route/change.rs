@@ -46,7 +46,7 @@ pub(super) async fn put(core: &Core, call: &Call, body: RequestBody) -> Result<R
     writer.check_place(&mut object)?;
     let (written, created) = writer.update(part, &Edit::Replace(object)).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    written_response(core, call, status, &written, &writer.into_warnings()).await
+    written_response(core, call, status, &written).await
 }
 
 /// Answers a PATCH of any of the four types.
@@ -85,7 +85,7 @@ pub(super) async fn patch(
     };
     let (written, created) = writer.update(part, &edit).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    written_response(core, call, status, &written, &writer.into_warnings()).await
+    written_response(core, call, status, &written).await
 }
 
 /// Reads the body of a patch. What is applied is YAML, of which JSON is a part; the other patches are JSON, and clients
@@ -183,7 +183,5 @@ async fn respond_with_scale(
 ) -> Result<Response, ApiError> {
     let (written, _) = writer.update(Part::Main, edit).await?;
     let scale = scale::scale_of(scale_paths(call)?, &written.served(&call.resource).await?);
-    let mut response = respond::document(StatusCode::OK, call.output.format, &scale);
-    respond::add_warnings(&mut response, &writer.into_warnings());
-    Ok(response)
+    Ok(respond::document(StatusCode::OK, call.output.format, &scale))
 }

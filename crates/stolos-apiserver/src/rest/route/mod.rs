@@ -17,6 +17,7 @@ use super::query::{ListOptions, Query};
 use super::respond::{self, Response};
 use super::strict::Origin;
 use super::subresource::scale;
+use super::warnings::Warnings;
 use super::write::{Writer, Written};
 use super::{Core, convert, list, system, watch};
 use crate::auth::UserInfo;
@@ -56,13 +57,12 @@ pub(crate) async fn resource(
     let Some(resource) = resource.filter(|resource| fits_scope(resource, path)) else {
         return system::nothing_at(core, &group_version.group);
     };
-    let Some(warning) = resource.deprecation.clone() else {
-        return served(core, resource, incoming, body).await;
-    };
+    let warnings = Warnings::default();
+    warnings.add(resource.deprecation.clone());
     let format = negotiate::error_format(&incoming.headers);
-    let answered = served(core, resource, incoming, body).await;
+    let answered = served(core, resource, incoming, body, &warnings).await;
     let mut response = answered.unwrap_or_else(|error| respond::error_in(format, &error));
-    respond::add_warnings(&mut response, &[warning]);
+    respond::add_warnings(&mut response, &warnings.take());
     Ok(response)
 }
 
@@ -71,6 +71,7 @@ async fn served(
     resource: Arc<Resource>,
     incoming: Incoming,
     body: RequestBody,
+    warnings: &Warnings,
 ) -> Result<Response, ApiError> {
     let Incoming { method, path, query, headers, user, admits } = incoming;
     let subresource = path.subresource.unwrap_or_default();
@@ -101,6 +102,7 @@ async fn served(
         headers,
         user,
         admits,
+        warnings: warnings.clone(),
     };
     match method {
         Method::GET => {
@@ -261,12 +263,9 @@ async fn written_response(
     call: &Call,
     status: StatusCode,
     written: &Written,
-    warnings: &[String],
 ) -> Result<Response, ApiError> {
-    let mut response = match written {
-        Written::Stored(version) => list::object_response(core, call, status, version).await?,
-        Written::Dry(object) => list::value_response(core, call, status, object.clone())?,
-    };
-    respond::add_warnings(&mut response, warnings);
-    Ok(response)
+    match written {
+        Written::Stored(version) => list::object_response(core, call, status, version).await,
+        Written::Dry(object) => list::value_response(core, call, status, object.clone()),
+    }
 }

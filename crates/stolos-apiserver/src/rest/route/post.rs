@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{read_object, read_subresource_object, written_response};
 use crate::auth;
 use crate::names::GroupVersion;
+use crate::registry::Resource;
 use crate::rest::call::Call;
 use crate::rest::decode::RequestBody;
 use crate::rest::lifecycle::Part;
@@ -43,7 +44,7 @@ pub(super) async fn post(
         return virtual_resource(core, call, writer, object).await;
     }
     let written = writer.create(object, Ownership::Manager).await?;
-    written_response(core, call, StatusCode::CREATED, &written, &writer.into_warnings()).await
+    written_response(core, call, StatusCode::CREATED, &written).await
 }
 
 /// Answers resources that are never stored: bindings and reviews.
@@ -54,8 +55,11 @@ async fn virtual_resource(
     mut object: Value,
 ) -> Result<Response, ApiError> {
     let name = meta::text(&object, "name").to_owned();
+    if shows_owners(&call.resource) {
+        writer.own_action(&call.resource.schema, &mut object);
+    }
     writer.admit_action(&name, &mut object).await?;
-    let mut response = if call.resource.storage.as_ref() == "bindings" {
+    let response = if call.resource.storage.as_ref() == "bindings" {
         bind(core, &Call { name, ..pod_call(core, call)? }, &object).await?
     } else {
         let namespace = call.namespace.as_deref();
@@ -66,8 +70,12 @@ async fn virtual_resource(
         }
         respond::document(StatusCode::CREATED, call.output.format, &review)
     };
-    respond::add_warnings(&mut response, &writer.into_warnings());
     Ok(response)
+}
+
+/// A binding is not answered with itself, and one review with nothing but its answer.
+fn shows_owners(resource: &Resource) -> bool {
+    resource.storage.as_ref() != "bindings" && resource.kind != "SelfSubjectRulesReview"
 }
 
 fn pod_call(core: &Core, call: &Call) -> Result<Call, ApiError> {
@@ -96,11 +104,15 @@ async fn post_subresource(
     }
     writer.options.dry_run = options.dry_run;
     if call.subresource == "token" {
+        let schema = schema::builtin::kind("authentication.k8s.io", "v1", "TokenRequest");
+        if let Some(schema) = schema {
+            writer.own_action(&schema, &mut value);
+        }
         auth::complete_token_request(core.auth.signer(), &mut value);
     }
     writer.check_place(&mut value)?;
     writer.admit_action(&call.name, &mut value).await?;
-    let mut response = match call.subresource.as_str() {
+    let response = match call.subresource.as_str() {
         "binding" => bind(core, call, &value).await?,
         "eviction" => evict(core, call, options, &value).await?,
         "token" => {
@@ -110,7 +122,6 @@ async fn post_subresource(
         }
         _ => return Err(call.method_not_allowed()),
     };
-    respond::add_warnings(&mut response, &writer.into_warnings());
     Ok(response)
 }
 

@@ -17,10 +17,10 @@ use crate::status::ApiError;
 const PARALLEL_DELETIONS: usize = 32;
 
 /// Says so when jobs go whose pods would stay behind, because that surprises.
-fn warn_of_orphans(call: &Call, options: &DeleteOptions, warnings: &mut Vec<String>) {
+fn warn_of_orphans(call: &Call, options: &DeleteOptions) {
     let unsaid = options.propagation.is_none() && options.orphan_dependents.is_none();
     if unsaid && *call.resource.storage == *"jobs.batch" && !call.resource.custom {
-        warnings.push(ORPHANED_PODS.to_owned());
+        call.warnings.add([ORPHANED_PODS.to_owned()]);
     }
 }
 
@@ -39,23 +39,19 @@ pub(super) async fn delete(
     let options = delete_options(call, body).await?;
     let writer = Writer::new(core, call, write_options_of(call, &options)?);
     let deleted = writer.delete(&options).await?;
-    let mut warnings = writer.into_warnings();
-    warn_of_orphans(call, &options, &mut warnings);
+    warn_of_orphans(call, &options);
     match deleted {
         Deleted::Pending(written) => {
             // Only the legacy way to ask tells the client to wait.
             let waits = options.orphan_dependents == Some(false);
             let status = if waits { StatusCode::ACCEPTED } else { StatusCode::OK };
-            written_response(core, call, status, &written, &warnings).await
+            written_response(core, call, status, &written).await
         }
         Deleted::Gone(last) => {
-            let mut response = if call.resource.returns_deleted {
-                list::value_response(core, call, StatusCode::OK, last)?
-            } else {
-                respond::document(StatusCode::OK, call.output.format, &gone(call, &last))
-            };
-            respond::add_warnings(&mut response, &warnings);
-            Ok(response)
+            if call.resource.returns_deleted {
+                return list::value_response(core, call, StatusCode::OK, last);
+            }
+            Ok(respond::document(StatusCode::OK, call.output.format, &gone(call, &last)))
         }
     }
 }
@@ -117,9 +113,7 @@ pub(super) async fn delete_collection(
     }
     let results: Vec<_> = stream::iter(deletions).buffered(PARALLEL_DELETIONS).collect().await;
     let mut items = Vec::with_capacity(results.len());
-    let mut warnings = Vec::new();
-    for (result, heard) in results {
-        warnings.extend(heard);
+    for result in results {
         match result {
             Ok(Deleted::Gone(last)) => items.push(last),
             Ok(Deleted::Pending(written)) => items.push(written.served(&call.resource).await?),
@@ -127,26 +121,22 @@ pub(super) async fn delete_collection(
             Err(error) => return Err(error),
         }
     }
-    warn_of_orphans(call, &options, &mut warnings);
+    warn_of_orphans(call, &options);
     let list = json!({
         "apiVersion": call.resource.group_version.to_string(),
         "kind": call.resource.list_kind,
         "metadata": { "resourceVersion": core.store.revision().to_string() },
         "items": items,
     });
-    let mut response = respond::document(StatusCode::OK, call.output.format, &list);
-    respond::add_warnings(&mut response, &warnings);
-    Ok(response)
+    Ok(respond::document(StatusCode::OK, call.output.format, &list))
 }
 
-/// Deletes one object of a collection; returns what admission warned of, too.
+/// Deletes one object of a collection.
 async fn delete_one(
     core: &Core,
     call: Call,
     write_options: WriteOptions,
     options: &DeleteOptions,
-) -> (Result<Deleted, ApiError>, Vec<String>) {
-    let writer = Writer::new(core, &call, write_options).of_collection();
-    let deleted = writer.delete(options).await;
-    (deleted, writer.into_warnings())
+) -> Result<Deleted, ApiError> {
+    Writer::new(core, &call, write_options).of_collection().delete(options).await
 }

@@ -28,11 +28,15 @@ pub(crate) fn scale_of(paths: &Scale, object: &Value) -> Value {
         }
     }
     let number = |path: &str| at(object, path).and_then(Value::as_i64).unwrap_or(0);
+    let spec = match number(&paths.spec_replicas) {
+        0 => json!({}),
+        replicas => json!({ "replicas": replicas }),
+    };
     let mut scale = json!({
         "apiVersion": API_VERSION,
         "kind": "Scale",
         "metadata": metadata,
-        "spec": { "replicas": number(&paths.spec_replicas) },
+        "spec": spec,
         "status": { "replicas": number(&paths.status_replicas) },
     });
     let selector =

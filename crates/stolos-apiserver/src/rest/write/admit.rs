@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 
 use super::Writer;
-use crate::managed_fields;
+use crate::auth;
+use crate::managed_fields::{self, Manager, ResetFields};
 use crate::rest::admission::{Operation, Request};
 use crate::rest::meta;
 use crate::rest::query::{DeleteOptions, Propagation};
 use crate::rest::subresource::scale;
+use crate::schema::SchemaRef;
 use crate::status::ApiError;
 
 /// One write as plugins know it.
@@ -101,7 +103,19 @@ impl Writer<'_> {
         let operation = Operation::Create;
         let asked = Asked { operation, name, old: None, options: self.options_of(operation) };
         self.mutate(&asked, Some(object)).await?;
+        if self.call.subresource == "token" {
+            auth::stamp_token_request(object, self.core.clock.now());
+        }
         self.judge(&asked, Some(object)).await
+    }
+
+    /// Notes who sent a review or a request of a token, as with objects that are kept.
+    pub(crate) fn own_action(&self, schema: &SchemaRef, object: &mut Value) {
+        // There is nothing to note it in without metadata.
+        meta::of(object);
+        let (group_version, _) = self.call.resource.kind_of(&self.call.subresource);
+        let manager = Manager { api_version: group_version.to_string(), ..self.manager() };
+        managed_fields::update(schema, None, object, &manager, &ResetFields::none());
     }
 
     fn request<'b>(&'b self, asked: &'b Asked<'_>, name: &'b str) -> Request<'b> {
@@ -119,7 +133,7 @@ impl Writer<'_> {
             old: asked.old,
             options: &asked.options,
             dry_run: self.options.dry_run,
-            warnings: &self.warnings,
+            warnings: &self.call.warnings,
         }
     }
 

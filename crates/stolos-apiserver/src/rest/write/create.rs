@@ -74,6 +74,7 @@ impl Writer<'_> {
     ) -> Result<(), ApiError> {
         let resource = self.resource();
         let (uid, now) = (Uuid::new_v4().to_string(), self.core.clock.now());
+        lifecycle::wipe_server_fields(object);
         lifecycle::prepare_create(resource, object, &uid, now);
         if lifecycle::is_signing_request(resource) {
             lifecycle::record_requester(object, &self.call.user);
@@ -118,7 +119,7 @@ impl Writer<'_> {
             return if taken {
                 Err(ApiError::already_exists(self.call.group(), &resource.plural, &name))
             } else {
-                Ok(Written::Dry(object))
+                self.dry(object).await.map(Written::Dry)
             };
         }
         let stored = self.put(&name, Expect::Absent, object).await;

@@ -7,7 +7,7 @@ mod delete;
 mod edit;
 mod update;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::Value;
@@ -83,7 +83,6 @@ pub(crate) struct Writer<'a> {
     pub(crate) options: WriteOptions,
     /// What strict decoding objects to in the body of a patch.
     pub(crate) patch_problems: Vec<Problem>,
-    warnings: Mutex<Vec<String>>,
     /// Plugins are asked. They are not for what an action does that they have judged already.
     admits: bool,
     /// The object is one of a collection that is deleted; plugins are not told its name apart from the object.
@@ -97,7 +96,6 @@ impl<'a> Writer<'a> {
             call,
             options,
             patch_problems: Vec::new(),
-            warnings: Mutex::default(),
             admits: call.admits,
             of_collection: false,
         }
@@ -115,13 +113,8 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// Returns the warnings gathered so far.
-    pub(crate) fn into_warnings(self) -> Vec<String> {
-        self.warnings.into_inner().unwrap_or_default()
-    }
-
     pub(crate) fn warn(&self, warnings: impl IntoIterator<Item = String>) {
-        self.warnings.lock().expect("adding a warning does not panic").extend(warnings);
+        self.call.warnings.add(warnings);
     }
 
     /// Treats unknown and repeated fields as the request wishes.
@@ -228,6 +221,16 @@ impl<'a> Writer<'a> {
         let fields = storage.field_attributes(&stored);
         let attributes = Attributes { fields, ..Attributes::of(&stored) };
         Ok((stored, attributes))
+    }
+
+    /// Returns what a dry run shows: the object as it would be read, had it been stored.
+    async fn dry(&self, object: Value) -> Result<Value, ApiError> {
+        let resource = self.resource();
+        if resource.conversion.is_none() {
+            return Ok(object);
+        }
+        let stored = convert::to_storage(resource, object).await?;
+        convert::from_storage(resource, stored).await
     }
 
     async fn put(

@@ -142,7 +142,7 @@ impl Writer<'_> {
             return Ok(Written::Stored(Arc::clone(current)));
         }
         if self.options.dry_run {
-            return Ok(Written::Dry(new));
+            return Ok(Written::Dry(self.dry(new).await?));
         }
         let committed = if removes {
             // Watchers see the last state that was stored; the client sees what its request made of it.

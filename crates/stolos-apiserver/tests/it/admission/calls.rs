@@ -111,10 +111,10 @@ async fn answers_that_say_nothing_fail_the_call() {
     let cluster = Cluster::start().await;
     let hooks = Hooks::start(|_, review| match review["request"]["name"].as_str().unwrap() {
         "empty" => Answer::Json(json!({})),
-        "text" => Answer::Status(200, "ok"),
-        "broken" => Answer::Status(500, "boom"),
-        "nothing" => Answer::Status(200, ""),
-        "moved" => Answer::Status(302, ""),
+        "text" => Answer::Status(200, "ok".to_owned()),
+        "broken" => Answer::Status(500, "boom".to_owned()),
+        "nothing" => Answer::Status(200, String::new()),
+        "moved" => Answer::Status(302, String::new()),
         "other" => Answer::Json(json!({
             "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
             "response": {"uid": "other", "allowed": true},

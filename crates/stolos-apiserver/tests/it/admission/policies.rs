@@ -402,7 +402,7 @@ async fn the_status_of_a_policy_tells_of_types_that_do_not_fit() {
     assert_eq!(warning["fieldRef"], "spec.validations[0].expression");
     let text = warning["warning"].as_str().unwrap();
     assert!(
-        text.starts_with("v1, Kind=ConfigMap: ERROR: <input>:1:7: undefined field 'dataa'"),
+        text.starts_with("/v1, Kind=ConfigMap: ERROR: <input>:1:7: undefined field 'dataa'"),
         "{text}"
     );
 }

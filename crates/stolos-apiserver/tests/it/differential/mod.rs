@@ -4,6 +4,7 @@
 //! the real programs are built, the recordings themselves are held against the live server.
 
 mod compare;
+mod hooks;
 mod known;
 mod normal;
 mod play;

@@ -10,6 +10,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use serde_json::{Map, Value, json};
 
+use super::hooks::ScriptHooks;
 use super::normal::Normaliser;
 use super::script::{Act, Script, Step, Until, Who};
 use super::server::{ADMIN_TOKEN, Answer, Server};
@@ -25,9 +26,17 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
 /// Plays a script in a namespace of its own, which is removed afterwards.
 pub(crate) async fn play(server: &Server, script: &Script) -> Result<Vec<Exchange>, String> {
-    let mut player = Player { server, normal: Normaliser::default(), watches: HashMap::new() };
+    let mut normal = Normaliser::default();
     let namespace = format!("in-{}", script.name);
-    player.normal.capture("ns", &namespace);
+    normal.capture("ns", &namespace);
+    let mut hooks = None;
+    if script.steps.iter().any(|step| matches!(step.act, Act::Answer { .. })) {
+        let started = ScriptHooks::start().await;
+        normal.capture("hooks", started.url());
+        normal.capture("bundle", started.bundle());
+        hooks = Some(started);
+    }
+    let mut player = Player { server, normal, watches: HashMap::new(), hooks };
     player.prepare(&namespace).await?;
     let mut exchanges = Vec::new();
     for step in &script.steps {
@@ -44,6 +53,8 @@ struct Player<'a> {
     server: &'a Server,
     normal: Normaliser,
     watches: HashMap<String, Watch>,
+    /// Present where a script has webhooks.
+    hooks: Option<ScriptHooks>,
 }
 
 /// An answer that is still coming.
@@ -110,11 +121,21 @@ impl Player<'_> {
                 let body = watch.read(*events).await?;
                 Whole { status: 200, headers: http::HeaderMap::new(), body }
             }
+            Act::Answer { path, reply } => {
+                let hooks = self.hooks.as_ref().ok_or("the script has no webhooks")?;
+                hooks.answer(path, reply.clone());
+                return Ok(None);
+            }
+            Act::Asked => {
+                let hooks = self.hooks.as_ref().ok_or("the script has no webhooks")?;
+                let body = hooks.asked();
+                Whole { status: 200, headers: http::HeaderMap::new(), body }
+            }
         };
         self.keep_captures(step, &whole)?;
         let mut body = self.normal.value(&whole.body);
         if step.unordered {
-            order_causes(&mut body);
+            put_in_order(&mut body);
         }
         for pointer in &step.ignore {
             remove(&mut body, pointer);
@@ -134,6 +155,9 @@ impl Player<'_> {
     async fn ask(&self, step: &Step, method: &str, url: &str) -> Result<Whole, String> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
+            if let Some(hooks) = &self.hooks {
+                hooks.forget();
+            }
             let answer = whole(self.send(step, method, url).await?).await?;
             let done = match &step.until {
                 None => true,
@@ -293,8 +317,11 @@ fn body(content_type: &str, bytes: &[u8]) -> Result<Value, String> {
     Ok(documents.swap_remove(0))
 }
 
-/// Sorts the causes of an error and leaves out the text that lists them.
-fn order_causes(body: &mut Value) {
+/// Sorts the causes of an error, leaving out the text that lists them, or what webhooks were asked.
+fn put_in_order(body: &mut Value) {
+    if let Some(asked) = body.as_array_mut() {
+        asked.sort_by_key(|asked| asked["path"].to_string());
+    }
     if let Some(causes) = body["details"]["causes"].as_array_mut() {
         causes.sort_by_key(Value::to_string);
         body["message"] = "<see the causes>".into();

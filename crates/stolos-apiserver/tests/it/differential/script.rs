@@ -1,5 +1,6 @@
 //! The language of request scripts. `tests/differential/README.md` explains it to people who write them.
 
+use super::hooks::{Manner, Reply};
 use super::wire;
 
 /// A file of steps that run in order against one cluster.
@@ -43,6 +44,10 @@ pub(crate) enum Act {
     Open { watch: String, url: String },
     /// Reads events of an open watch: so many, or all when the server ends it.
     Read { watch: String, events: Option<usize> },
+    /// Says how a webhook of the script answers from now on.
+    Answer { path: String, reply: Reply },
+    /// Shows what webhooks were asked during the last request.
+    Asked,
 }
 
 impl Default for Act {
@@ -102,6 +107,10 @@ fn step(block: &str) -> Result<Step, String> {
         directive(&mut step, line)?;
     }
     body.trim().clone_into(&mut step.body);
+    if let Act::Answer { reply, .. } = &mut step.act {
+        reply.body.clone_from(&step.body);
+        check(reply)?;
+    }
     if matches!(&step.act, Act::Request { url, .. } if url.is_empty()) {
         return Err("the step has no request".to_owned());
     }
@@ -109,6 +118,17 @@ fn step(block: &str) -> Result<Step, String> {
         wire::encode(&step.body)?;
     }
     Ok(step)
+}
+
+/// A mistake in an answer would only be seen as a webhook that fails.
+fn check(reply: &Reply) -> Result<(), String> {
+    match reply.manner {
+        Manner::Review | Manner::Converting => {
+            let json: Result<serde_json::Value, _> = serde_json::from_str(&reply.body);
+            json.map(drop).map_err(|error| format!("the answer is no JSON: {error}"))
+        }
+        Manner::Verbatim | Manner::Status(_) | Manner::Never => Ok(()),
+    }
 }
 
 fn directive(step: &mut Step, line: &str) -> Result<(), String> {
@@ -145,6 +165,21 @@ fn directive(step: &mut Step, line: &str) -> Result<(), String> {
             let count = count.parse().map_err(|_| format!("`{count}` is no number of events"))?;
             step.act = Act::Read { watch: text(watch), events: Some(count) };
         }
+        ["answer", path, manner @ ..] => {
+            let manner = match manner {
+                [] => Manner::Review,
+                ["verbatim"] => Manner::Verbatim,
+                ["converting"] => Manner::Converting,
+                ["never"] => Manner::Never,
+                ["status", code] => {
+                    Manner::Status(code.parse().map_err(|_| format!("`{code}` is no status code"))?)
+                }
+                _ => return Err(format!("`{line}` is no way to answer")),
+            };
+            step.act =
+                Act::Answer { path: text(path), reply: Reply { manner, body: String::new() } };
+        }
+        ["asked"] => step.act = Act::Asked,
         [method, url] if url.starts_with('/') && method.chars().all(|c| c.is_ascii_uppercase()) => {
             step.act = Act::Request { method: text(method), url: text(url) };
         }

@@ -82,7 +82,7 @@ fn types(registry: &Registry, constraints: &Value) -> Vec<(String, Type)> {
     let found = kinds.into_iter().take(MAX_TYPES).filter_map(|(group_version, kind)| {
         let GroupVersion { group, version } = &group_version;
         let resource = registry.kind(group, version, &kind)?;
-        Some((format!("{group_version}, Kind={kind}"), type_of(&resource)?))
+        Some((format!("{group}/{version}, Kind={kind}"), type_of(&resource)?))
     });
     found.collect()
 }

@@ -115,7 +115,7 @@ impl Webhook {
         let left = deadline.saturating_duration_since(Instant::now()).min(self.timeout);
         let answer = self.client.post(body.into(), left).await;
         let answer = answer.map_err(|error| self.failed(&error.to_string()))?;
-        if let Some(why) = review::foreign(&answer) {
+        if let Some(why) = review::unreadable(version, &answer) {
             return Err(self.failed(&format!("failed to call webhook: {why}")));
         }
         review::verdict(version, &uid, &answer)
@@ -135,7 +135,7 @@ impl Webhook {
             None => format!("{denied} without explanation"),
         };
         let code = result["code"].as_u64().and_then(|code| u16::try_from(code).ok());
-        let code = code.filter(|code| (400..600).contains(code)).unwrap_or(400);
+        let code = code.filter(|code| (400..1000).contains(code)).unwrap_or(400);
         let code = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_REQUEST);
         let mut status = serde_json::json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,

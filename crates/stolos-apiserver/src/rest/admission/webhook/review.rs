@@ -1,11 +1,12 @@
 //! AdmissionReview: what webhooks are asked, and what their answers mean.
 
-use base64::Engine as _;
+use base64::{DecodeError, Engine as _};
 use serde_json::{Value, json};
 
 use crate::registry::Resource;
 use crate::rest::admission::Request;
 use crate::status::ApiError;
+use crate::webhook;
 
 /// Version of the review that a webhook understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,12 +113,7 @@ pub(super) fn verdict(
     if version == ReviewVersion::V1 {
         check_envelope(uid, answer)?;
     }
-    let patch = match response["patch"].as_str() {
-        Some(text) => base64::engine::general_purpose::STANDARD
-            .decode(text)
-            .map_err(|error| format!("response.patch is no base64: {error}"))?,
-        None => Vec::new(),
-    };
+    let patch = response["patch"].as_str().and_then(|text| decoded(text).ok()).unwrap_or_default();
     let patch_type = match (version, patch.is_empty()) {
         (ReviewVersion::V1beta1, false) => "JSONPatch".into(),
         _ => response["patchType"].clone(),
@@ -183,24 +179,62 @@ impl Verdict {
     }
 }
 
-/// Says why an answer is not even of the group of reviews; nothing if it could be a review.
-pub(super) fn foreign(answer: &Value) -> Option<String> {
-    let text = |field: &str| answer[field].as_str().unwrap_or_default();
-    let (api_version, kind) = (text("apiVersion"), text("kind"));
-    match (api_version, kind) {
-        _ if api_version.is_empty()
-            || kind.is_empty()
-            || (kind == "AdmissionReview" && api_version.starts_with("admission.k8s.io/")) =>
+/// Says why an answer cannot be read as a review of this version; nothing if it can.
+pub(super) fn unreadable(version: ReviewVersion, answer: &Value) -> Option<String> {
+    let foreign = webhook::foreign(answer, version.api_version(), "AdmissionReview");
+    foreign.or_else(|| wrong_type(&answer["response"]))
+}
+
+/// Fields of a response, their types in JSON, and those that Go names.
+const FIELDS: [(&str, &str, &str); 6] = [
+    ("uid", "string", "types.UID"),
+    ("allowed", "bool", "bool"),
+    ("status", "object", "v1.Status"),
+    ("patch", "string", "[]uint8"),
+    ("patchType", "string", "v1.PatchType"),
+    ("warnings", "array", "[]string"),
+];
+
+/// Says in the words of Go's decoder that a field of a response is of the wrong type.
+fn wrong_type(response: &Value) -> Option<String> {
+    let given = FIELDS.iter().filter(|(field, ..)| !response[field].is_null());
+    for (field, expected, go_type) in given {
+        let value = &response[field];
+        let found = type_name(value);
+        if found != *expected {
+            return Some(format!(
+                "json: cannot unmarshal {found} into Go struct field AdmissionResponse.response.{field} of type {go_type}"
+            ));
+        }
+        if *field == "patch"
+            && let Err(why) = decoded(value.as_str().unwrap_or_default())
         {
-            None
+            return Some(why);
         }
-        ("v1", "Status") => {
-            Some("converting (v1.Status) to (v1.AdmissionReview): unknown conversion".to_owned())
-        }
-        _ => Some(format!(
-            "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:110\""
-        )),
     }
+    None
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn decoded(text: &str) -> Result<Vec<u8>, String> {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text);
+    bytes.map_err(|error| {
+        let at = match error {
+            DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+            DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => text.len(),
+        };
+        format!("illegal base64 data at input byte {at}")
+    })
 }
 
 /// Applies a patch to an object; whatever is wrong with it is the webhook's fault and refuses the write.
@@ -220,6 +254,9 @@ pub(super) fn patched(object: &Value, operations: &Value) -> Result<Value, ApiEr
     Ok(patched)
 }
 
+/// The operations of JSON patches.
+const OPERATIONS: [&str; 6] = ["add", "remove", "replace", "move", "copy", "test"];
+
 /// Finds the operation that does not fit and says why in the words of Go's library.
 fn why_unfit(object: &Value, operations: &Value) -> String {
     let mut so_far = object.clone();
@@ -232,6 +269,7 @@ fn why_unfit(object: &Value, operations: &Value) -> String {
         let has_parent = before.pointer(parent).is_some();
         let key = path.rsplit('/').next().unwrap_or_default();
         return match (text("op"), has_parent) {
+            (op, _) if !OPERATIONS.contains(&op) => format!("Unexpected kind: {op}"),
             ("test", _) => format!("testing value {path} failed: test failed"),
             ("add", false) => format!(
                 "add operation does not apply: doc is missing path: {path:?}: missing value"
@@ -281,6 +319,25 @@ mod tests {
         );
         let beta = verdict(ReviewVersion::V1beta1, "u", &json!({"response": {"allowed": true}}));
         assert!(beta.unwrap().allowed);
+    }
+
+    #[test]
+    fn answers_must_be_readable_as_the_review_that_was_sent() {
+        let why = |answer: Value| unreadable(ReviewVersion::V1, &answer);
+        assert_eq!(why(answer(json!({"allowed": true, "patch": "W10="}))), None);
+        assert_eq!(
+            why(answer(json!({"allowed": "yes"}))).unwrap(),
+            "json: cannot unmarshal string into Go struct field AdmissionResponse.response.allowed of type bool"
+        );
+        assert_eq!(
+            why(answer(json!({"patch": "%%%"}))).unwrap(),
+            "illegal base64 data at input byte 0"
+        );
+        assert_eq!(
+            why(json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview"}))
+                .unwrap(),
+            "converting (v1beta1.AdmissionReview) to (v1.AdmissionReview): unknown conversion"
+        );
     }
 
     #[test]
