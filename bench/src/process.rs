@@ -13,6 +13,9 @@ use tokio::process::{Child, ChildStdout, Command};
 /// How long a process may take to say that it is ready. Only a hang takes this long.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
+/// How long a process may take to end by itself. Only a hang takes this long.
+const ENDED_WITHIN: Duration = Duration::from_secs(60);
+
 /// Unit of CPU times in `/proc/PID/stat`; the kernel's interface fixes it on every common architecture.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -96,6 +99,16 @@ impl Process {
     /// Reads what it has used, from `/proc`.
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
         usage_of(self.pid)
+    }
+
+    /// Interrupts it, as Ctrl-C does, and waits until it has ended by itself.
+    pub(crate) async fn interrupt(mut self) -> anyhow::Result<()> {
+        let pid = self.pid.to_string();
+        let sent = Command::new("kill").args(["-INT", &pid]).status().await;
+        sent.context("failed to run `kill`")?;
+        let ended = tokio::time::timeout(ENDED_WITHIN, self.child.wait()).await;
+        ended.context("the process did not end")?.context("failed to wait for the process")?;
+        Ok(())
     }
 
     /// Kills it and waits until it is gone.

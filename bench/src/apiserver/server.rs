@@ -106,6 +106,14 @@ impl Target {
         }
     }
 
+    /// Lets a process end by itself, with its files closed.
+    pub(super) async fn interrupt(self) -> anyhow::Result<()> {
+        match self {
+            Self::Tls { process, .. } => process.interrupt().await,
+            other => other.stop().await,
+        }
+    }
+
     pub(super) async fn stop(self) -> anyhow::Result<()> {
         match self {
             Self::Tls { process, .. } => process.kill().await,
@@ -119,7 +127,7 @@ impl Target {
     }
 }
 
-/// Serves until it is killed.
+/// Serves until it is interrupted or killed.
 pub(crate) async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let directory = &args.directory;
@@ -160,7 +168,10 @@ pub(crate) async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         let ready = json!({ "event": "ready", "server": server.address() });
         writeln!(std::io::stdout().lock(), "{ready}").context("nobody waits for the server")?;
     }
-    tokio::signal::ctrl_c().await.context("failed to wait for the end")
+    tokio::signal::ctrl_c().await.context("failed to wait for the end")?;
+    api.stop();
+    store.close();
+    Ok(())
 }
 
 fn open(directory: &Path, memory: bool) -> anyhow::Result<Store> {

@@ -12,7 +12,8 @@ const WRITERS: u64 = 16;
 #[derive(clap::Args, Serialize)]
 #[command(
     after_help = "Figures: empty_ms and start_ms, from the start of the process to its ready line without \
-and with the objects; rss_empty_mib and rss_mib right after it; rss_bytes_per_object.
+and with the objects, after it was stopped; after_kill_ms, with the objects after it was killed; rss_empty_mib and \
+rss_mib right after the start; rss_bytes_per_object.
 
 Examples:
   stolos-bench apiserver-start
@@ -27,13 +28,13 @@ pub(crate) struct Args {
     pub(crate) runs: u32,
 }
 
-/// Fills a new store, kills the server, and starts it again.
+/// Fills a new store, kills the server, starts it again, stops it, and starts it again.
 pub(crate) async fn once(seed: u64, args: &Args) -> anyhow::Result<Figures> {
     let scratch = crate::fleet::scratch()?;
     let mut figures = Figures::default();
     let (target, _) = Target::tls(scratch.path(), false, 0).await?;
     sample::install(&target.client().await?).await?;
-    target.stop().await?;
+    target.interrupt().await?;
 
     let (target, empty) = Target::tls(scratch.path(), false, 0).await?;
     figures.add("empty_ms", empty.as_secs_f64() * 1000.0);
@@ -42,6 +43,10 @@ pub(crate) async fn once(seed: u64, args: &Args) -> anyhow::Result<Figures> {
     let clients = target.clients(usize::try_from(WRITERS)?).await?;
     load::fill(clients, seed, args.objects).await?;
     target.stop().await?;
+
+    let (target, killed) = Target::tls(scratch.path(), false, 0).await?;
+    figures.add("after_kill_ms", killed.as_secs_f64() * 1000.0);
+    target.interrupt().await?;
 
     let (target, full) = Target::tls(scratch.path(), false, 0).await?;
     figures.add("start_ms", full.as_secs_f64() * 1000.0);

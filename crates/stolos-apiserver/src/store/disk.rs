@@ -21,7 +21,7 @@ const FILE: &str = "store.redb";
 /// Version of the layout described by the table definitions below. Format 1 is read as well: its bodies are not packed.
 pub(super) const FORMAT: u64 = 2;
 /// The index in memory serves all reads; the cache only spares the writer the upper pages of the tree.
-const CACHE_BYTES: usize = 16 << 20;
+const CACHE_BYTES: usize = 8 << 20;
 
 /// `format`, `start` with the revision that new clusters start from, and `revision/<cluster>` with the last revision of each
 /// cluster, and `count/<cluster>` with the number of its objects.
