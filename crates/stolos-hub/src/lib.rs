@@ -5,6 +5,7 @@ use stolos_controller::Options;
 
 pub mod admission;
 pub mod cluster;
+mod event;
 pub mod placement;
 pub mod update;
 

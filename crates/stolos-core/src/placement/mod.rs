@@ -1,12 +1,14 @@
 //! From a placement to objects on members, one decision per module.
 //!
 //! On the hub, in this order: [`select`] and [`sanitise`], [`snapshot`], [`scheduler`], [`rollout`],
-//! [`work`]. On the member [`apply`]. And back: [`work_status`], then [`status`].
+//! [`work`]. On the member [`apply`]. And back: [`work_status`], then [`status`] and
+//! [`mirror`].
 
 pub mod apply;
 pub mod condition;
 pub mod eligibility;
 pub mod hash;
+pub mod mirror;
 pub mod object;
 pub mod order;
 pub mod overrides;

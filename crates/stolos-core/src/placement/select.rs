@@ -79,6 +79,16 @@ pub enum Error {
     /// No such kind is served.
     #[error("resource `{0}` is not found in schema")]
     UnknownKind(Gvk),
+    /// A placement whose status is copied into its namespace selects another namespace than before.
+    #[error(
+        "namespace `{now}` is selected but namespace `{before}` was before: the status of a NamespaceAccessible placement is in the namespace that it selected first"
+    )]
+    NamespaceChanged {
+        /// The namespace that the status records.
+        before: String,
+        /// The namespace that the selector names.
+        now: String,
+    },
     /// Two selectors select the same object.
     #[error("found duplicate resource {0}")]
     Duplicate(String),

@@ -4,7 +4,7 @@
 //! One controller does all of it, from one world ([`world`]). What it decides is in `stolos_core::placement`; here is
 //! what it reads ([`feed`], [`catalogue`]), whom a change concerns ([`world`]), and how decisions become writes (one
 //! module per item: [`selection`], [`schedule`], [`overrides`], [`rollout`], [`generate`],
-//! [`report`]).
+//! [`report`], [`mirror`]).
 //!
 //! Nothing is deleted because something is missing. A snapshot goes because its placement is being deleted or has newer
 //! ones; a binding because it is unscheduled or its placement is being deleted; a Work because its binding is being
@@ -20,9 +20,9 @@ use kube::api::Api;
 use stolos_api::cluster::MemberCluster;
 use stolos_api::placement::{
     ClusterResourceBinding, ClusterResourceOverride, ClusterResourceOverrideSnapshot,
-    ClusterResourcePlacement, ClusterResourceSnapshot, ClusterSchedulingPolicySnapshot,
-    ResourceBinding, ResourceOverride, ResourceOverrideSnapshot, ResourcePlacement,
-    ResourceSnapshot, SchedulingPolicySnapshot, Work,
+    ClusterResourcePlacement, ClusterResourcePlacementStatus, ClusterResourceSnapshot,
+    ClusterSchedulingPolicySnapshot, ResourceBinding, ResourceOverride, ResourceOverrideSnapshot,
+    ResourcePlacement, ResourceSnapshot, SchedulingPolicySnapshot, Work,
 };
 use stolos_controller::{Options, Watches};
 use stolos_core::placement::eligibility::Eligibility;
@@ -30,6 +30,7 @@ use stolos_core::placement::eligibility::Eligibility;
 mod catalogue;
 mod feed;
 mod generate;
+mod mirror;
 mod object;
 mod overrides;
 mod report;
@@ -77,6 +78,10 @@ pub async fn run(client: Client, config: Config, options: Options) {
             Api::<ClusterResourceOverrideSnapshot>::all(client.clone()),
         )
         .add("ResourceOverrideSnapshot", Api::<ResourceOverrideSnapshot>::all(client.clone()))
+        .add(
+            "ClusterResourcePlacementStatus",
+            Api::<ClusterResourcePlacementStatus>::all(client.clone()),
+        )
         .add("Work", Api::<Work>::all(client.clone()))
         .add("MemberCluster", Api::<MemberCluster>::all(client.clone()))
         .add_stream(source);

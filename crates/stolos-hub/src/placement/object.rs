@@ -1,14 +1,15 @@
 //! What the controller learns of, and how it writes.
 
+use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stolos_api::cluster::MemberCluster;
 use stolos_api::placement::{
-    ClusterResourceBinding, ClusterResourcePlacement, ClusterResourceSnapshot,
-    ClusterSchedulingPolicySnapshot, ResourceBinding, ResourcePlacement, ResourceSnapshot,
-    SchedulingPolicySnapshot, Work,
+    ClusterResourceBinding, ClusterResourcePlacement, ClusterResourcePlacementStatus,
+    ClusterResourceSnapshot, ClusterSchedulingPolicySnapshot, ResourceBinding, ResourcePlacement,
+    ResourceSnapshot, SchedulingPolicySnapshot, Work,
 };
 use stolos_controller::{Change, Effect, How, Stored, Write, split, write_one};
 
@@ -27,6 +28,8 @@ pub(crate) enum Object {
     Binding(Box<ClusterResourceBinding>),
     Work(Box<Work>),
     Override(Box<overrides::Object>),
+    Copy(Box<ClusterResourcePlacementStatus>),
+    Event(Box<Event>),
 }
 
 /// Anything the controller learns of.
@@ -56,7 +59,9 @@ impl Effect for Job {
 }
 
 /// A cluster-scoped kind and its namespaced twin.
-trait Twin: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned {
+pub(super) trait Twin:
+    Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned
+{
     type Namespaced: Resource<DynamicType = ()> + Serialize + DeserializeOwned;
 
     fn of(twin: Self::Namespaced) -> Self;
@@ -107,16 +112,26 @@ twins! {
     Binding: ClusterResourceBinding, ResourceBinding;
 }
 
-impl From<Work> for Object {
-    fn from(object: Work) -> Self {
-        Self::Work(Box::new(object))
-    }
+macro_rules! singles {
+    ($($variant:ident: $kind:ident;)*) => {$(
+        impl From<$kind> for Object {
+            fn from(object: $kind) -> Self {
+                Self::$variant(Box::new(object))
+            }
+        }
+
+        impl From<$kind> for Seen {
+            fn from(object: $kind) -> Self {
+                Self::Object(object.into())
+            }
+        }
+    )*};
 }
 
-impl From<Work> for Seen {
-    fn from(object: Work) -> Self {
-        Self::Object(object.into())
-    }
+singles! {
+    Work: Work;
+    Copy: ClusterResourcePlacementStatus;
+    Event: Event;
 }
 
 impl From<MemberCluster> for Seen {
@@ -134,6 +149,8 @@ impl Stored for Object {
             Self::Binding(object) => &object.metadata,
             Self::Work(object) => &object.metadata,
             Self::Override(object) => object.meta(),
+            Self::Copy(object) => &object.metadata,
+            Self::Event(object) => &object.metadata,
         }
     }
 
@@ -147,6 +164,10 @@ impl Stored for Object {
             Self::Work(object) => write_one(client, how, &**object, MANAGER).await?.map(Self::from),
             Self::Override(object) => {
                 object.write(client, how).await?.map(|written| Self::Override(Box::new(written)))
+            }
+            Self::Copy(object) => write_one(client, how, &**object, MANAGER).await?.map(Self::from),
+            Self::Event(object) => {
+                write_one(client, how, &**object, MANAGER).await?.map(Self::from)
             }
         })
     }

@@ -3,15 +3,20 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Event;
 use stolos_api::placement::names::{condition as type_, reason};
-use stolos_api::placement::{ClusterResourcePlacement, RolloutStrategyType};
+use stolos_api::placement::{ClusterResourcePlacement, PlacementStatus, RolloutStrategyType};
 use stolos_controller::{Key, Plan, Write};
 use stolos_core::placement::condition::find_current;
 use stolos_core::placement::snapshot::{Snapshot, resources};
 use stolos_core::placement::status::{self, Binding, Group, PolicySnapshot};
 
-use super::object::Job;
+use super::object::{Job, Twin};
 use super::world::World;
+use crate::event::{Report, event};
+
+/// Name that events are reported under.
+pub(super) const COMPONENT: &str = "placement-controller";
 
 impl World {
     /// Plans the status of a placement.
@@ -63,11 +68,12 @@ impl World {
                 status: binding.status.as_ref(),
             })
             .collect();
-        let status = status::aggregate(&status::Observed {
+        let previous = placement.status.clone().unwrap_or_default();
+        let mut status = status::aggregate(&status::Observed {
             kind: Self::kind_of(placement),
             generation: placement.metadata.generation.unwrap_or_default(),
             spec: &placement.spec,
-            previous: &placement.status.clone().unwrap_or_default(),
+            previous: &previous,
             policy_snapshot: PolicySnapshot {
                 name: policy.metadata.name.as_deref().unwrap_or_default(),
                 generation: policy.metadata.generation.unwrap_or_default(),
@@ -78,10 +84,48 @@ impl World {
             groups: &named,
             now,
         });
+        let copy = self.copy(placement, &mut status, now);
         if placement.status.as_ref() == Some(&status) {
-            return Plan::default();
+            return Plan::default().then(copy);
         }
+        let events = events(placement, &previous, &status, now);
         let reported = ClusterResourcePlacement { status: Some(status), ..placement.clone() };
-        vec![Job(Write::ReplaceStatus(reported.into()))].into()
+        let report = Job(Write::ReplaceStatus(reported.into()));
+        Plan::default().then(vec![report]).then(copy).then(events)
+    }
+}
+
+/// Returns an event for each step that became done.
+fn events(
+    placement: &ClusterResourcePlacement,
+    previous: &PlacementStatus,
+    status: &PlacementStatus,
+    now: Timestamp,
+) -> Vec<Job> {
+    let (kind, generation) =
+        (World::kind_of(placement), placement.metadata.generation.unwrap_or_default());
+    let events = status::events(kind, generation, &placement.spec, previous, status);
+    let reports = events.into_iter().enumerate().map(|(index, event)| {
+        let report = Report {
+            component: COMPONENT,
+            type_: "Normal",
+            reason: event.reason.to_owned(),
+            message: event.message,
+        };
+        Job(Write::Create(about(placement, report, index, now).into()))
+    });
+    reports.collect()
+}
+
+/// Returns an event about a placement of either kind.
+pub(super) fn about(
+    placement: &ClusterResourcePlacement,
+    report: Report,
+    index: usize,
+    now: Timestamp,
+) -> Event {
+    match placement.metadata.namespace {
+        None => event(placement, report, index, now),
+        Some(_) => event(&placement.clone().namespaced(), report, index, now),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
-use stolos_api::placement::names::finalizer;
+use stolos_api::placement::names::{event, finalizer};
 use stolos_api::placement::{
     ClusterResourcePlacement, ClusterResourceSnapshot, ClusterSchedulingPolicySnapshot,
     ResourcePlacement, RolloutStrategyType,
@@ -17,18 +17,23 @@ use stolos_core::placement::snapshot::{Action, Parent, Snapshot, policy, resourc
 use stolos_core::placement::status;
 
 use super::object::{Job, Object};
+use super::report::{COMPONENT, about};
 use super::span;
 use super::world::World;
+use crate::event::Report;
 
 impl World {
     /// Plans the snapshots of a placement.
     pub(super) fn plan_select(&self, key: &Key, now: Timestamp) -> Plan<Job> {
         let Some(placement) = self.placements.get(key) else { return Plan::default() };
         if placement.metadata.deletion_timestamp.is_some() {
-            return self.delete_snapshots(placement);
+            return self.delete_snapshots(placement, now);
         }
         if let Some(marked) = marked(placement) {
             return vec![Job(Write::Replace(marked.into()))].into();
+        }
+        if let Some(error) = Self::moved(placement) {
+            return refuse(placement, &error, now);
         }
         let selected = select(
             &placement.spec.resource_selectors,
@@ -122,7 +127,7 @@ impl World {
     }
 
     /// Deletes the snapshots of a placement that is being deleted, and lets it go. The bindings go first.
-    fn delete_snapshots(&self, placement: &ClusterResourcePlacement) -> Plan<Job> {
+    fn delete_snapshots(&self, placement: &ClusterResourcePlacement, now: Timestamp) -> Plan<Job> {
         if has_finalizer(&placement.metadata, finalizer::SCHEDULER_CLEANUP)
             || !has_finalizer(&placement.metadata, finalizer::PLACEMENT_CLEANUP)
         {
@@ -140,7 +145,17 @@ impl World {
         let deletions = policies.chain(snapshots).map(|object| Job(Write::Delete(object)));
         let mut released = placement.clone();
         remove_finalizer(&mut released.metadata, finalizer::PLACEMENT_CLEANUP);
-        Plan::default().then(deletions.collect()).then(vec![Job(Write::Replace(released.into()))])
+        let report = Report {
+            component: COMPONENT,
+            type_: "Normal",
+            reason: event::CLEANUP_FINALIZER_REMOVED.to_owned(),
+            message: "The snapshots of the placement are deleted".to_owned(),
+        };
+        let event = about(placement, report, 0, now);
+        Plan::default()
+            .then(deletions.collect())
+            .then(vec![Job(Write::Replace(released.into()))])
+            .then(vec![Job(Write::Create(event.into()))])
     }
 }
 
@@ -177,23 +192,27 @@ fn marked(placement: &ClusterResourcePlacement) -> Option<ClusterResourcePlaceme
 }
 
 fn parent(placement: &ClusterResourcePlacement) -> Parent<'_> {
+    Parent {
+        name: placement.metadata.name.as_deref().unwrap_or_default(),
+        namespace: placement.metadata.namespace.as_deref(),
+        generation: placement.metadata.generation.unwrap_or_default(),
+        owner: owner(placement),
+    }
+}
+
+/// Returns how what a placement makes refers to it.
+pub(super) fn owner(placement: &ClusterResourcePlacement) -> OwnerReference {
     let (api_version, kind) = match placement.metadata.namespace {
         None => (ClusterResourcePlacement::api_version(&()), ClusterResourcePlacement::kind(&())),
         Some(_) => (ResourcePlacement::api_version(&()), ResourcePlacement::kind(&())),
     };
-    let name = placement.metadata.name.as_deref().unwrap_or_default();
-    Parent {
-        name,
-        namespace: placement.metadata.namespace.as_deref(),
-        generation: placement.metadata.generation.unwrap_or_default(),
-        owner: OwnerReference {
-            api_version: api_version.into_owned(),
-            kind: kind.into_owned(),
-            name: name.to_owned(),
-            uid: placement.metadata.uid.clone().unwrap_or_default(),
-            controller: Some(true),
-            block_owner_deletion: Some(true),
-        },
+    OwnerReference {
+        api_version: api_version.into_owned(),
+        kind: kind.into_owned(),
+        name: placement.metadata.name.clone().unwrap_or_default(),
+        uid: placement.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
     }
 }
 

@@ -209,6 +209,8 @@ fn with_meta(mut object: Object, change: impl FnOnce(&mut ObjectMeta)) -> Object
         Object::Binding(object) => &mut object.metadata,
         Object::Work(object) => &mut object.metadata,
         Object::Override(object) => object.meta_mut(),
+        Object::Copy(object) => &mut object.metadata,
+        Object::Event(object) => &mut object.metadata,
     });
     object
 }

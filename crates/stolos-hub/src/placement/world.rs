@@ -9,8 +9,8 @@ use stolos_api::cluster::MemberCluster;
 use stolos_api::cluster::names::{MEMBER_NAMESPACE_PREFIX, member_namespace};
 use stolos_api::placement::names::{condition, label};
 use stolos_api::placement::{
-    ClusterResourceBinding, ClusterResourcePlacement, ClusterResourceSnapshot,
-    ClusterSchedulingPolicySnapshot, PlacementSpec, Work,
+    ClusterResourceBinding, ClusterResourcePlacement, ClusterResourcePlacementStatus,
+    ClusterResourceSnapshot, ClusterSchedulingPolicySnapshot, PlacementSpec, Work,
 };
 use stolos_controller::{Change, Clock, Controller, Key, Plan, Table, Tracked};
 use stolos_core::placement::condition::{Status, find};
@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(super) snapshots: Table<ClusterResourceSnapshot>,
     pub(super) bindings: Table<ClusterResourceBinding>,
     pub(super) works: Table<Work>,
+    /// Copies of status in the namespaces that placements select.
+    pub(super) copies: Table<ClusterResourcePlacementStatus>,
     pub(super) members: Table<MemberCluster>,
     pub(super) overrides: Overrides,
     pub(super) catalogue: Catalogue,
@@ -63,6 +65,7 @@ impl World {
             snapshots: Table::indexed_by(|object| parent_index(&object.metadata)),
             bindings: Table::indexed_by(|object| parent_index(&object.metadata)),
             works: Table::indexed_by(|work| binding_of(work).map(|key| index(&key))),
+            copies: Table::default(),
             members: Table::default(),
             overrides: Overrides::default(),
             catalogue: Catalogue::default(),
@@ -168,6 +171,12 @@ impl World {
                 }
             }
             Object::Binding(object) => self.apply_binding(*object),
+            Object::Copy(object) => {
+                let parent = Key::cluster(object.metadata.name.as_deref().unwrap_or_default());
+                let news = self.copies.insert(*object).is_ok();
+                news.then_some(Item::Report(parent)).into_iter().collect()
+            }
+            Object::Event(_) => Vec::new(),
             Object::Work(object) => {
                 let binding = binding_of(&object);
                 let news = self.works.insert(*object).is_ok();
@@ -227,7 +236,11 @@ impl World {
             Object::Policy(object) => parent_of(&object.metadata),
             Object::Snapshot(object) => parent_of(&object.metadata),
             Object::Binding(object) => parent_of(&object.metadata),
-            Object::Placement(_) | Object::Work(_) | Object::Override(_) => None,
+            Object::Placement(_)
+            | Object::Work(_)
+            | Object::Override(_)
+            | Object::Copy(_)
+            | Object::Event(_) => None,
         };
         match object {
             // What is left of a placement is on its way out already, or belongs to nobody and stays.
@@ -243,6 +256,12 @@ impl World {
                 let news = self.overrides.remove(&object);
                 return self.hear_of_overrides(news);
             }
+            Object::Copy(object) => {
+                self.copies.remove(&object.metadata);
+                let parent = Key::cluster(object.metadata.name.as_deref().unwrap_or_default());
+                return vec![Item::Report(parent)];
+            }
+            Object::Event(_) => {}
         }
         parent.as_ref().map(everything).unwrap_or_default()
     }
@@ -351,6 +370,7 @@ impl World {
             "ClusterResourceBinding" | "ResourceBinding" => {
                 objects(retain(&mut self.bindings, kind, keys))
             }
+            "ClusterResourcePlacementStatus" => objects(self.copies.retain(&keys)),
             "Work" => objects(self.works.retain(&keys)),
             _ => {
                 if let Some(news) = self.overrides.relist(kind, &keys) {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time};
 use kube::{Resource, ResourceExt};
 use stolos_api::cluster::fleet::{FLEET_LABEL, FleetMember, UpdateLease, object_name, short_name};
@@ -18,6 +17,7 @@ use stolos_core::update::{self, GateAction, Observed, Run, Severity, Start};
 
 use super::controller::{KnownCluster, Updates, fleet_of, run_of};
 use super::effect::{Effect, Object, StartUpgrade};
+use crate::event::Report;
 
 /// Name that events are reported under.
 const COMPONENT: &str = "update-run-controller";
@@ -285,35 +285,14 @@ fn new_gate(key: &Key, run: &UpdateRun, id: &str, spec: GateSpec) -> Gate {
 }
 
 fn report(run: &UpdateRun, event: &update::Event, index: usize, now: Timestamp) -> Effect {
-    let namespace = run.namespace().unwrap_or_default();
-    let moment = Time(now);
-    let event = Event {
-        metadata: ObjectMeta {
-            name: Some(format!("{}.{:x}{index:02x}", run.name_any(), now.as_microsecond())),
-            namespace: Some(namespace.clone()),
-            ..ObjectMeta::default()
+    let report = Report {
+        component: COMPONENT,
+        type_: match event.severity {
+            Severity::Normal => "Normal",
+            Severity::Warning => "Warning",
         },
-        involved_object: ObjectReference {
-            api_version: Some(UpdateRun::api_version(&()).into_owned()),
-            kind: Some(UpdateRun::kind(&()).into_owned()),
-            name: Some(run.name_any()),
-            namespace: Some(namespace),
-            uid: run.uid(),
-            resource_version: run.resource_version(),
-            ..ObjectReference::default()
-        },
-        type_: Some(match event.severity {
-            Severity::Normal => "Normal".into(),
-            Severity::Warning => "Warning".into(),
-        }),
-        reason: Some(event.reason.into()),
-        message: Some(event.message.clone()),
-        count: Some(1),
-        first_timestamp: Some(moment.clone()),
-        last_timestamp: Some(moment),
-        reporting_component: Some(COMPONENT.into()),
-        source: Some(EventSource { component: Some(COMPONENT.into()), host: None }),
-        ..Event::default()
+        reason: event.reason.to_owned(),
+        message: event.message.clone(),
     };
-    write(Write::Create(event.into()))
+    write(Write::Create(crate::event::event(run, report, index, now).into()))
 }

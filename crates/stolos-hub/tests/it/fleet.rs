@@ -5,12 +5,15 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::join_all;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::wait::{await_condition, conditions};
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -293,4 +296,27 @@ where
         Err(kube::Error::Api(status)) => status.message,
         Err(error) => panic!("{error}"),
     }
+}
+
+/// Waits until events with all these reasons were written about an object, and returns the reasons of all its events
+/// until then, sorted.
+pub(crate) async fn told(events: &Api<Event>, about: &str, all: &[&str]) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let listening = async {
+        let changes = watcher(events.clone(), watcher::Config::default()).default_backoff();
+        let mut changes = std::pin::pin!(changes.applied_objects());
+        while let Some(change) = changes.next().await {
+            let event = change.unwrap();
+            if event.involved_object.name.as_deref() == Some(about) {
+                reasons.extend(event.reason);
+            }
+            if all.iter().all(|wanted| reasons.iter().any(|told| told == wanted)) {
+                return;
+            }
+        }
+    };
+    let heard = tokio::time::timeout(PATIENCE, listening).await;
+    assert!(heard.is_ok(), "never told {all:?} of `{about}`, only {reasons:?}");
+    reasons.sort();
+    reasons
 }

@@ -5,7 +5,9 @@
 mod admission;
 mod apply;
 mod fleet;
+mod namespaced;
 mod overrides;
 mod placement;
+mod status_copy;
 mod updatable;
 mod update;
