@@ -68,6 +68,7 @@ fn plan(
 ) -> Plan {
     let observed = Observed {
         placement: "web",
+        namespace: None,
         placement_uid: "5d3f9f4e-53b4-4f0e-8f0a-6c1f3f6f9f10",
         policy_snapshot: "web-0",
         policy,

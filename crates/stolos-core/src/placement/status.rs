@@ -1,17 +1,18 @@
 //! How far a placement got, from what the scheduler decided and what its bindings report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use stolos_api::placement::names::{condition as type_, event, reason};
 use stolos_api::placement::{
-    ApplyStrategyType, ClusterDecision, PerClusterPlacementStatus, PlacementPolicy, PlacementSpec,
-    PlacementStatus, PlacementType, ResourceBindingSpec, ResourceBindingStatus, ResourceIdentifier,
-    RolloutStrategyType, SchedulingPolicySnapshotStatus,
+    ApplyStrategyType, BindingState, ClusterDecision, PerClusterPlacementStatus, PlacementPolicy,
+    PlacementSpec, PlacementStatus, PlacementType, ResourceBindingSpec, ResourceBindingStatus,
+    ResourceIdentifier, RolloutStrategyType, SchedulingPolicySnapshotStatus,
 };
 
 use super::condition::{Builder, Status, find, find_current, is_true, upsert};
+use super::scheduler::MAX_DECISIONS;
 
 mod cluster;
 #[cfg(test)]
@@ -287,7 +288,28 @@ fn scheduled(observed: &Observed<'_>) -> Condition {
 /// Returns the decisions on selected clusters and on others.
 fn decisions<'a>(observed: &Observed<'a>) -> (Vec<&'a ClusterDecision>, Vec<&'a ClusterDecision>) {
     let decisions = observed.policy_snapshot.status.map(|status| &status.target_clusters);
-    decisions.into_iter().flatten().partition(|decision| decision.selected)
+    let (mut selected, others): (Vec<_>, Vec<_>) =
+        decisions.into_iter().flatten().partition(|decision| decision.selected);
+    if selected.len() >= MAX_DECISIONS {
+        selected.extend(unlisted(observed, &selected));
+    }
+    (selected, others)
+}
+
+/// Returns the decisions that have no room in the policy snapshot. The bindings carry them too.
+fn unlisted<'a>(observed: &Observed<'a>, listed: &[&ClusterDecision]) -> Vec<&'a ClusterDecision> {
+    let listed: BTreeSet<&str> =
+        listed.iter().map(|decision| decision.cluster_name.as_str()).collect();
+    let is_picked = |binding: &&Binding<'_>| {
+        !binding.deleting
+            && binding.spec.state != BindingState::Unscheduled
+            && binding.spec.scheduling_policy_snapshot_name == observed.policy_snapshot.name
+            && !listed.contains(binding.spec.target_cluster.as_str())
+    };
+    let picked = observed.bindings.iter().filter(is_picked);
+    let mut unlisted: Vec<_> = picked.map(|binding| &binding.spec.cluster_decision).collect();
+    unlisted.sort_by(|a, b| a.cluster_name.cmp(&b.cluster_name));
+    unlisted
 }
 
 /// Returns how many clusters the policy asks for beyond those that were selected.

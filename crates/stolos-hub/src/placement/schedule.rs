@@ -34,6 +34,7 @@ impl World {
         let name_of = |meta: &ObjectMeta| meta.name.clone().unwrap_or_default();
         let observed = scheduler::Observed {
             placement: &name_of(&placement.metadata),
+            namespace: placement.metadata.namespace.as_deref(),
             placement_uid: placement.metadata.uid.as_deref().unwrap_or_default(),
             policy_snapshot: &name_of(&policy.metadata),
             policy: policy.spec.policy.as_ref(),

@@ -17,12 +17,14 @@ use stolos_api::placement::{
 
 mod affinity;
 mod eligibility;
+mod namespace;
 mod pick;
 mod spread;
 mod status;
 mod taints;
 
 pub use eligibility::check as check_eligibility;
+pub(super) use status::MAX_DECISIONS;
 pub use status::Outcome;
 
 /// Why nothing can be decided. A person must change the placement or a member's properties.
@@ -62,6 +64,8 @@ pub struct Binding<'a> {
 pub struct Observed<'a> {
     /// Name of the placement.
     pub placement: &'a str,
+    /// Namespace of the placement, if it has one. Members must have it, as far as they tell.
+    pub namespace: Option<&'a str>,
     /// Uid of the placement; names of bindings are drawn from it.
     pub placement_uid: &'a str,
     /// Name of the latest policy snapshot.
@@ -100,15 +104,99 @@ pub struct Plan {
     pub unschedule: Vec<(String, BindingState)>,
     /// The decisions to report; absent when they are not settled yet.
     pub outcome: Option<Outcome>,
-    /// The cycle placed only part of what is wanted; decide again once this is written.
+    /// Only part of what is wanted is decided; decide again once this is written.
     pub again: bool,
 }
+
+/// Cycles in one plan. A spread constraint has clusters picked one by one; with very many of them others get their turn
+/// in between.
+const MAX_CYCLES: usize = 64;
 
 /// Decides where a placement goes.
 ///
 /// # Errors
 /// When the policy cannot be evaluated; nothing is to be written then.
 pub fn plan(observed: &Observed<'_>) -> Result<Plan, Error> {
+    let mut plan = cycle(observed)?;
+    let mut cycles = 1;
+    while plan.again && cycles < MAX_CYCLES {
+        let drafts = carried_out(observed, &plan);
+        let bindings: Vec<Binding<'_>> = drafts.iter().map(Draft::binding).collect();
+        plan = plan.followed_by(cycle(&Observed { bindings: &bindings, ..*observed })?);
+        cycles += 1;
+    }
+    Ok(plan)
+}
+
+impl Plan {
+    /// Joins the plan with one that was made for the state that it leaves behind.
+    fn followed_by(mut self, next: Self) -> Self {
+        let Self { release: _, create, patch, unschedule, outcome, again } = next;
+        // What is picked after all was never given up.
+        self.unschedule
+            .retain(|(name, _)| !patch.iter().any(|assignment| assignment.name == *name));
+        self.create.extend(create);
+        self.patch.extend(patch);
+        let known: BTreeSet<&str> = self.unschedule.iter().map(|(name, _)| name.as_str()).collect();
+        let new: Vec<_> =
+            unschedule.into_iter().filter(|(name, _)| !known.contains(name.as_str())).collect();
+        self.unschedule.extend(new);
+        Self { outcome, again, ..self }
+    }
+}
+
+/// A binding as a plan leaves it behind.
+struct Draft {
+    name: String,
+    deleting: bool,
+    previous_state: Option<BindingState>,
+    spec: ResourceBindingSpec,
+}
+
+impl Draft {
+    fn binding(&self) -> Binding<'_> {
+        let Self { name, deleting, previous_state, spec } = self;
+        Binding { name, deleting: *deleting, previous_state: *previous_state, spec }
+    }
+}
+
+/// Returns the bindings after a plan is carried out.
+fn carried_out(observed: &Observed<'_>, plan: &Plan) -> Vec<Draft> {
+    let assigned: BTreeMap<&str, &ResourceBindingSpec> = plan
+        .create
+        .iter()
+        .chain(&plan.patch)
+        .map(|assignment| (assignment.name.as_str(), &assignment.spec))
+        .collect();
+    let unscheduled: BTreeMap<&str, BindingState> =
+        plan.unschedule.iter().map(|(name, state)| (name.as_str(), *state)).collect();
+    let existing = observed.bindings.iter().map(|binding| {
+        let mut draft = Draft {
+            name: binding.name.to_owned(),
+            deleting: binding.deleting,
+            previous_state: binding.previous_state,
+            spec: binding.spec.clone(),
+        };
+        if let Some(spec) = assigned.get(binding.name) {
+            draft.spec = (*spec).clone();
+            draft.previous_state = None;
+        } else if let Some(state) = unscheduled.get(binding.name) {
+            draft.spec.state = BindingState::Unscheduled;
+            draft.previous_state = Some(*state);
+        }
+        draft
+    });
+    let new = plan.create.iter().map(|assignment| Draft {
+        name: assignment.name.clone(),
+        deleting: false,
+        previous_state: None,
+        spec: assignment.spec.clone(),
+    });
+    existing.chain(new).collect()
+}
+
+/// Decides as far as that is possible without knowing what follows.
+fn cycle(observed: &Observed<'_>) -> Result<Plan, Error> {
     let sorted = Sorted::new(observed);
     let mut plan = Plan {
         release: sorted.deleting.iter().map(|b| b.name.to_owned()).collect(),

@@ -10,7 +10,7 @@ use super::spread::Spread;
 use super::status::{Outcome, Rejected};
 use super::{
     Assignment, Binding, Error, Observed, Plan, Score, Sorted, assigned, binding_name,
-    check_eligibility, decision, name_of, reassigned, taints,
+    check_eligibility, decision, name_of, namespace, reassigned, taints,
 };
 
 /// PickAll: every cluster that passes the filters, and whatever was selected before.
@@ -140,6 +140,8 @@ fn filter<'a>(
             )
         } else if let Err(why) = check_eligibility(cluster, observed.now) {
             Some(why)
+        } else if let Err(why) = namespace::check(cluster, observed.namespace) {
+            Some(why.to_owned())
         } else if let Some(taint) = taints::first_untolerated(cluster, tolerations) {
             Some(format!(
                 "taint {}={}:{:?} cannot be tolerated",

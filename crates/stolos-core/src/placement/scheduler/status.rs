@@ -7,7 +7,7 @@ use stolos_api::placement::ClusterDecision;
 use super::{FULFILLED, Score, UNFULFILLED, decision};
 
 /// Upper bound of decisions in a policy snapshot's status (CRD).
-const MAX_DECISIONS: usize = 1000;
+pub(in crate::placement) const MAX_DECISIONS: usize = 1000;
 
 /// How many clusters that were not picked are explained (placement-scheduler 4.6).
 const MAX_REJECTED: usize = 20;

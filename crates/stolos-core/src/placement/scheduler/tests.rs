@@ -52,6 +52,7 @@ fn empty_condition() -> Condition {
 #[derive(Clone, Debug, Default)]
 struct Hub {
     clusters: Vec<MemberCluster>,
+    namespace: Option<String>,
     policy: Option<PlacementPolicy>,
     n: Option<i32>,
     snapshot: String,
@@ -61,10 +62,15 @@ struct Hub {
 impl Hub {
     fn new(clusters: Vec<MemberCluster>, policy: Option<PlacementPolicy>) -> Self {
         let n = policy.as_ref().and_then(|policy| policy.number_of_clusters);
-        Self { clusters, policy, n, snapshot: "web-0".to_owned(), bindings: Vec::new() }
+        let snapshot = "web-0".to_owned();
+        Self { clusters, namespace: None, policy, n, snapshot, bindings: Vec::new() }
     }
 
     fn plan(&self) -> Plan {
+        self.decide(plan)
+    }
+
+    fn decide(&self, how: impl Fn(&Observed<'_>) -> Result<Plan, Error>) -> Plan {
         let bindings: Vec<Binding<'_>> = self
             .bindings
             .iter()
@@ -78,6 +84,7 @@ impl Hub {
         let clusters: Vec<_> = self.clusters.iter().collect();
         let observed = Observed {
             placement: "web",
+            namespace: self.namespace.as_deref(),
             placement_uid: "uid-of-web",
             policy_snapshot: &self.snapshot,
             policy: self.policy.as_ref(),
@@ -86,7 +93,18 @@ impl Hub {
             bindings: &bindings,
             now: now(),
         };
-        plan(&observed).expect("the policy can be evaluated")
+        how(&observed).expect("the policy can be evaluated")
+    }
+
+    /// As [`Hub::settle`], one cycle at a time.
+    fn settle_step_by_step(&mut self) -> Outcome {
+        loop {
+            let plan = self.decide(cycle);
+            self.carry_out(&plan);
+            if !plan.again {
+                return plan.outcome.expect("a final plan reports");
+            }
+        }
     }
 
     fn carry_out(&mut self, plan: &Plan) {
@@ -292,6 +310,51 @@ fn taints_repel_new_placements_only() {
 }
 
 #[test]
+fn a_namespaced_placement_goes_where_its_namespace_is() {
+    let mut clusters = members(4);
+    let collected = Condition {
+        type_: condition::NAMESPACE_COLLECTION_SUCCEEDED.to_owned(),
+        status: "False".to_owned(),
+        ..empty_condition()
+    };
+    for (cluster, namespaces) in clusters.iter_mut().zip([
+        Some([("app".to_owned(), String::new())].into()),
+        Some([("other".to_owned(), String::new())].into()),
+        None,
+    ]) {
+        let status = cluster.status.as_mut().expect("a status");
+        status.namespaces = namespaces;
+        status.conditions.push(collected.clone());
+    }
+    let mut hub = Hub::new(clusters.clone(), None);
+    hub.namespace = Some("app".to_owned());
+    let outcome = hub.settle();
+    assert_eq!(hub.selected(), ["member-0", "member-3"], "the last one does not tell");
+    let reasons: Vec<_> =
+        outcome.decisions.iter().skip(2).map(|decision| decision.reason.as_str()).collect();
+    assert_eq!(
+        reasons,
+        [
+            "ClusterUnschedulable, target namespace does not exist on cluster",
+            "ClusterUnschedulable, cluster has no namespace information available",
+        ]
+    );
+    let mut everywhere = Hub::new(clusters, None);
+    everywhere.settle();
+    assert_eq!(everywhere.selected().len(), 4, "a cluster-scoped placement brings its namespaces");
+}
+
+#[test]
+fn a_spread_placement_is_decided_at_once() {
+    let mut policy = pick_n(4);
+    policy.topology_spread_constraints =
+        vec![TopologySpreadConstraint { topology_key: "zone".into(), ..Default::default() }];
+    let plan = Hub::new(members(6), Some(policy)).plan();
+    assert_eq!((plan.create.len(), plan.again), (4, false));
+    assert!(plan.outcome.expect("a final plan reports").fulfilled);
+}
+
+#[test]
 fn fixed_names_explain_what_is_missing() {
     let policy = PlacementPolicy {
         placement_type: PlacementType::PickFixed,
@@ -375,6 +438,29 @@ proptest! {
         hub.settle();
         turned.settle();
         prop_assert_eq!(hub.selected(), turned.selected());
+    }
+
+    #[test]
+    fn deciding_at_once_is_deciding_step_by_step(mut hub in any_hub(), scale in 0..8i32, soft: bool) {
+        if soft && let Some(constraint) = hub.policy.as_mut().and_then(|p| p.topology_spread_constraints.first_mut()) {
+            constraint.when_unsatisfiable = stolos_api::placement::UnsatisfiableConstraintAction::ScheduleAnyway;
+        }
+        let mut slow = hub.clone();
+        prop_assert_eq!(hub.settle(), slow.settle_step_by_step());
+        // Another policy, and another number.
+        for hub in [&mut hub, &mut slow] {
+            hub.snapshot = "web-1".to_owned();
+            hub.n = Some(scale);
+        }
+        hub.settle();
+        slow.settle_step_by_step();
+        prop_assert_eq!(hub.selected(), slow.selected());
+        let states = |hub: &Hub| {
+            let mut states: Vec<_> = hub.bindings.iter().map(|(name, _, spec)| (name.clone(), spec.state)).collect();
+            states.sort_by(|a, b| a.0.cmp(&b.0));
+            states
+        };
+        prop_assert_eq!(states(&hub), states(&slow));
     }
 
     #[test]

@@ -368,3 +368,20 @@ proptest! {
         prop_assert_eq!(world.status(), first);
     }
 }
+
+#[test]
+fn clusters_beyond_the_limit_of_the_policy_snapshot_have_entries_too() {
+    let names: Vec<String> = (0..MAX_DECISIONS + 2).map(|i| format!("c{i:04}")).collect();
+    let listed: Vec<&str> = names.iter().take(MAX_DECISIONS).map(String::as_str).collect();
+    let mut bindings: Vec<_> =
+        names.iter().map(|name| bound(name, "crp-1-snapshot", DONE)).collect();
+    for (bound, name) in bindings.iter_mut().zip(&names) {
+        bound.spec.cluster_decision.cluster_name.clone_from(name);
+        bound.spec.cluster_decision.selected = true;
+    }
+    bindings[MAX_DECISIONS].spec.state = BindingState::Unscheduled;
+    let status = world(&listed, &[], bindings).status();
+    let entries = &status.per_cluster_placement_statuses;
+    assert_eq!(entries.len(), MAX_DECISIONS + 1, "the one that is no longer picked has none");
+    assert_eq!(entries.last().unwrap().cluster_name, names[MAX_DECISIONS + 1]);
+}
