@@ -46,18 +46,31 @@ impl Default for Limits {
     }
 }
 
+/// Newest events of a resource that keep what watches made of them. Whoever lags further behind makes its own.
+const SHARED_EVENTS: usize = 256;
+/// Bytes of bodies of these events; each form of an event is about as large as its body.
+const SHARED_BYTES: usize = 1 << 20;
+
 /// Ring of events in order of revision. Whoever knows [`History::floor`] or a later revision can catch up.
 #[derive(Debug)]
 pub(super) struct History {
     events: VecDeque<(Instant, Arc<Event>)>,
     bytes: usize,
+    shared: Shared,
     floor: u64,
     limits: Limits,
 }
 
+/// The newest events, those that keep what watches made of them.
+#[derive(Debug, Default)]
+struct Shared {
+    events: usize,
+    bytes: usize,
+}
+
 impl History {
     pub(super) fn new(floor: u64, limits: Limits) -> Self {
-        Self { events: VecDeque::new(), bytes: 0, floor, limits }
+        Self { events: VecDeque::new(), bytes: 0, shared: Shared::default(), floor, limits }
     }
 
     /// Oldest revision from which no event is missing.
@@ -67,19 +80,39 @@ impl History {
 
     pub(super) fn push(&mut self, event: Arc<Event>, now: Instant) {
         self.bytes += weight(&event);
+        self.share(&event);
         self.events.push_back((now, event));
         while self.is_over(now) {
             let (_, dropped) =
                 self.events.pop_front().expect("only a history with events is over its limits");
             self.bytes -= weight(&dropped);
+            if self.shared.events > self.events.len() {
+                self.shared.events -= 1;
+                self.shared.bytes -= weight(&dropped);
+            }
             self.floor = dropped.revision;
         }
+    }
+
+    /// Lets an event that comes next keep what watches make of it, and earlier ones no longer. The newest one always may.
+    fn share(&mut self, event: &Event) {
+        self.shared.bytes += weight(event);
+        while self.shared.events > 0
+            && (self.shared.events >= SHARED_EVENTS || self.shared.bytes > SHARED_BYTES)
+        {
+            let (_, oldest) = &self.events[self.events.len() - self.shared.events];
+            oldest.renditions.forget();
+            self.shared.events -= 1;
+            self.shared.bytes -= weight(oldest);
+        }
+        self.shared.events += 1;
     }
 
     /// Forgets all events.
     pub(super) fn clear(&mut self) {
         self.floor = self.events.back().map_or(self.floor, |(_, event)| event.revision);
         self.events = VecDeque::new();
+        self.shared = Shared::default();
         self.bytes = 0;
     }
 
@@ -145,6 +178,36 @@ mod tests {
         assert_eq!(revisions(&history, 0), [13, 14, 15, 16]);
         assert_eq!(history.floor(), 12);
         assert_eq!(revisions(&history, 14), [15, 16]);
+    }
+
+    /// Tells which events in the history keep what is made of them.
+    fn shared(history: &History) -> Vec<bool> {
+        let form: Arc<str> = "f".into();
+        let keeps = |event: &Arc<Event>| {
+            let bytes = Bytes::from(vec![b'x'; 100]);
+            drop(event.renditions.get_or_make("ADDED", &form, || bytes.clone()));
+            !bytes.is_unique()
+        };
+        history.after(0).map(keeps).collect()
+    }
+
+    #[test]
+    fn only_the_newest_events_keep_what_watches_made_of_them() {
+        let now = Instant::now();
+        let mut history = History::new(0, Limits::default());
+        for revision in 1..=SHARED_EVENTS as u64 + 10 {
+            history.push(event(revision, 1), now);
+        }
+        let kept = shared(&history);
+        assert_eq!(kept.iter().filter(|kept| **kept).count(), SHARED_EVENTS);
+        assert!(!kept[9] && kept[10]);
+
+        let mut history = History::new(0, small());
+        (1..=9).for_each(|revision| history.push(event(revision, SHARED_BYTES / 2), now));
+        assert_eq!(shared(&history), [true, true], "there are no more");
+        let mut history = History::new(0, Limits::default());
+        (1..=4).for_each(|revision| history.push(event(revision, SHARED_BYTES + 1), now));
+        assert_eq!(shared(&history), [false, false, false, true]);
     }
 
     #[test]
