@@ -120,8 +120,9 @@ async fn list_all(client: &Client) -> anyhow::Result<()> {
         let path = format!("{}?limit={PAGE}&continue={token}", sample::COLLECTION);
         let list = get(client, &path).await?;
         match list["metadata"]["continue"].as_str() {
+            // Lists of custom resources end with an empty token, others with none.
+            None | Some("") => return Ok(()),
             Some(next) => next.clone_into(&mut token),
-            None => return Ok(()),
         }
     }
 }
