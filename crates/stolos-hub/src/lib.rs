@@ -22,10 +22,17 @@ pub struct Config {
 pub async fn run(client: Client, config: Config, options: Options) {
     let Config { cluster, placement } = config;
     admission::install(&client).await;
+    let profiles = async {
+        if cluster.cluster_profiles {
+            let patience = cluster.cluster_unhealthy_threshold;
+            cluster::profile::run(client.clone(), patience, options.clone()).await;
+        }
+    };
     tokio::join!(
-        cluster::run(client.clone(), cluster, options.clone()),
+        cluster::run(client.clone(), cluster.clone(), options.clone()),
+        profiles,
         cluster::fleet::run(client.clone(), options.clone()),
         placement::run(client.clone(), placement, options.clone()),
-        update::run(client, options),
+        update::run(client.clone(), options.clone()),
     );
 }

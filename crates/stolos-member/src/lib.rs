@@ -30,6 +30,8 @@ pub struct Config {
     pub clock: Clock,
     /// How long the end of a Work waits for objects that others own too.
     pub deletion_wait: Duration,
+    /// Whether heartbeats list the namespaces of the member, so that ResourcePlacements can avoid members without theirs.
+    pub collect_namespaces: bool,
 }
 
 /// Default of [`Config::deletion_wait`].

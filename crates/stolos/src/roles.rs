@@ -44,6 +44,7 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
         member: member.clone(),
         clock: clock(),
         deletion_wait: stolos_member::DELETION_WAIT,
+        collect_namespaces: false,
     };
     // The lease is on the member: its agent has no right to leases on the hub.
     lead(member, "stolos-member", &args.leader, stolos_member::run(config)).await

@@ -59,6 +59,8 @@ pub mod finalizer {
     pub const FLEET: &str = "fleet.stolos.dev/fleet";
     /// On a FleetMember, until its MemberCluster is gone.
     pub const FLEET_MEMBER: &str = "fleet.stolos.dev/member";
+    /// On a MemberCluster, until its ClusterProfile is gone.
+    pub const CLUSTER_PROFILE: &str = "kubernetes-fleet.io/cluster-profile-cleanup";
     /// On a MemberCluster, until its namespace is gone.
     pub const MEMBER_CLUSTER: &str = "kubernetes-fleet.io/membercluster-finalizer";
 }
@@ -113,6 +115,34 @@ pub mod reason {
     pub const INTERNAL_MEMBER_CLUSTER_HEALTHY: &str = "InternalMemberClusterHealthy";
     /// The member's API server is not ready.
     pub const INTERNAL_MEMBER_CLUSTER_UNHEALTHY: &str = "InternalMemberClusterUnhealthy";
+    /// The property provider started.
+    pub const STARTED: &str = "Started";
+    /// The properties were collected.
+    pub const PROPERTIES_COLLECTED: &str = "PropertiesCollected";
+    /// Every namespace of the member is listed.
+    pub const SUCCEEDED: &str = "Succeeded";
+    /// Only a part of the namespaces of the member is listed, because there are too many.
+    pub const DEGRADED: &str = "Degraded";
+}
+
+/// Names in ClusterProfiles.
+pub mod profile {
+    /// Name of the program that keeps them, which tools look for.
+    pub const MANAGER: &str = "KubeFleet";
+    /// Label with that name.
+    pub const MANAGER_LABEL: &str = "x-k8s.io/cluster-manager";
+    /// Condition type: the member is healthy.
+    pub const CONTROL_PLANE_HEALTHY: &str = "ControlPlaneHealthy";
+    /// The member's agent has reported nothing yet.
+    pub const NO_STATUS: &str = "MemberAgentReportedNoStatus";
+    /// The member's agent has not reported on health.
+    pub const NO_HEALTH_INFO: &str = "MemberAgentReportedNoHealthInfo";
+    /// The member's agent has fallen silent.
+    pub const HEARTBEAT_LOST: &str = "MemberAgentHeartbeatLost";
+    /// The member's API server is not ready.
+    pub const UNHEALTHY: &str = "MemberClusterAPIServerUnhealthy";
+    /// The member's API server is ready.
+    pub const HEALTHY: &str = "MemberClusterAPIServerHealthy";
 }
 
 /// Events on a MemberCluster that are not reasons of a condition.

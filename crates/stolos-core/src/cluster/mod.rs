@@ -2,4 +2,5 @@
 
 pub mod fleet;
 pub mod membership;
+pub mod profile;
 pub mod properties;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use stolos_api::cluster::names::property;
 use stolos_api::cluster::{PropertyValue, ResourceUsage};
@@ -55,6 +55,27 @@ pub fn usage(nodes: &[Node], pods: &[Pod], now: Timestamp) -> ResourceUsage {
         available: available.into(),
         observation_time: Some(time(now)),
     }
+}
+
+/// Most namespaces that a member lists (placement-clusters 2.4).
+const MAX_NAMESPACES: usize = 200;
+
+/// Returns the namespaces of a cluster, each with the AppliedWork that owns it or nothing, and whether all fit in.
+#[must_use]
+pub fn namespaces(namespaces: &[Namespace]) -> (BTreeMap<String, String>, bool) {
+    let live =
+        namespaces.iter().filter(|namespace| namespace.metadata.deletion_timestamp.is_none());
+    let listed: BTreeMap<String, String> = live
+        .map(|namespace| (namespace.metadata.name.clone().unwrap_or_default(), owner_of(namespace)))
+        .collect();
+    let is_complete = listed.len() <= MAX_NAMESPACES;
+    (listed.into_iter().take(MAX_NAMESPACES).collect(), is_complete)
+}
+
+fn owner_of(namespace: &Namespace) -> String {
+    let owners = namespace.metadata.owner_references.iter().flatten();
+    let applied = owners.filter(|owner| owner.kind == "AppliedWork").map(|owner| &owner.name);
+    applied.min().cloned().unwrap_or_default()
 }
 
 fn counts(pod: &Pod) -> bool {
@@ -123,5 +144,29 @@ mod tests {
         assert_eq!(show(&usage.capacity), "8 16777216Ki");
         assert_eq!(show(&usage.allocatable), "7800m 16777216Ki");
         assert_eq!(show(&usage.available), "7300m 15728640Ki");
+    }
+
+    #[test]
+    fn namespaces_are_listed_with_their_owners_up_to_a_limit() {
+        let namespace = |name: String, owner: Option<&str>| -> Namespace {
+            let owners: Vec<_> = owner
+                .into_iter()
+                .map(|name| json!({"apiVersion": "v1", "kind": "AppliedWork", "name": name, "uid": "u"}))
+                .collect();
+            serde_json::from_value(json!({"metadata": {"name": name, "ownerReferences": owners}}))
+                .expect("a namespace")
+        };
+        let (few, complete) = namespaces(&[
+            namespace("app".into(), Some("crp-work")),
+            namespace("default".into(), None),
+        ]);
+        assert!(complete);
+        assert_eq!(
+            few,
+            [("app".into(), "crp-work".into()), ("default".into(), String::new())].into()
+        );
+        let many: Vec<_> = (0..201).map(|i| namespace(format!("n{i:03}"), None)).collect();
+        let (listed, complete) = namespaces(&many);
+        assert_eq!((listed.len(), complete), (200, false));
     }
 }

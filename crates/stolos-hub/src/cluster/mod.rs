@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Event, Namespace};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::Api;
@@ -20,11 +20,13 @@ use stolos_api::placement::Work;
 use stolos_controller::{Change, Controller, Key, Options, Plan, Table, Tracked, Watches, Write};
 use stolos_core::cluster::membership::{self, Leaving};
 
+mod events;
 pub mod fleet;
+pub mod profile;
 
 stolos_controller::kinds! {
     "member-cluster-controller";
-    InternalMemberCluster, MemberCluster, Namespace, Role, RoleBinding, Work,
+    Event, InternalMemberCluster, MemberCluster, Namespace, Role, RoleBinding, Work,
 }
 
 /// How members are handled.
@@ -32,11 +34,19 @@ stolos_controller::kinds! {
 pub struct Config {
     /// How long a leaving member's agent is waited for (30 s to 1 h; KubeFleet's `force-delete-wait-time`).
     pub force_delete_wait_time: Duration,
+    /// How long a member may be silent before its ClusterProfile says so (KubeFleet's `cluster-unhealthy-threshold`).
+    pub cluster_unhealthy_threshold: Duration,
+    /// Whether members have ClusterProfiles (KubeFleet's `enable-cluster-inventory-apis`).
+    pub cluster_profiles: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { force_delete_wait_time: Duration::from_mins(15) }
+        Self {
+            force_delete_wait_time: Duration::from_mins(15),
+            cluster_unhealthy_threshold: Duration::from_mins(1),
+            cluster_profiles: true,
+        }
     }
 }
 
@@ -87,6 +97,7 @@ fn member_of(object: &Object) -> Option<String> {
     match object {
         Object::MemberCluster(member) => member.metadata.name.clone(),
         Object::Namespace(namespace) => owner_of(namespace.metadata.name.as_deref()?),
+        Object::Event(_) => None,
         Object::InternalMemberCluster(_)
         | Object::Role(_)
         | Object::RoleBinding(_)
@@ -106,11 +117,12 @@ impl Controller for Members {
             Change::Applied(object) => {
                 let Some(member) = member_of(&object) else { return Vec::new() };
                 let news = match object {
-                    Object::MemberCluster(object) => self.members.insert(*object).is_ok(),
+                    Object::MemberCluster(object) => self.is_wish(*object),
                     Object::InternalMemberCluster(object) => self.internal.insert(*object).is_ok(),
                     Object::Namespace(object) => self.namespaces.insert(*object).is_ok(),
                     Object::Role(object) => self.roles.insert(*object).is_ok(),
                     Object::RoleBinding(object) => self.role_bindings.insert(*object).is_ok(),
+                    Object::Event(_) => false,
                     // Works matter only to a member that leaves.
                     Object::Work(object) => {
                         self.works.insert(*object).is_ok() && self.is_leaving(&member)
@@ -131,6 +143,7 @@ impl Controller for Members {
                         drop(self.role_bindings.remove(&object.metadata))
                     }
                     Object::Work(object) => drop(self.works.remove(&object.metadata)),
+                    Object::Event(_) => {}
                 }
                 member.into_iter().collect()
             }
@@ -158,6 +171,19 @@ impl Controller for Members {
 }
 
 impl Members {
+    /// Takes a member in and tells whether somebody wants something new of it. A status is no wish: whoever wrote it, it
+    /// stays until the member's agent reports.
+    fn is_wish(&mut self, member: MemberCluster) -> bool {
+        let wish = |member: &MemberCluster| {
+            let ObjectMeta { uid, generation, deletion_timestamp, finalizers, labels, .. } =
+                member.metadata.clone();
+            (uid, generation, deletion_timestamp, finalizers, labels)
+        };
+        let after = wish(&member);
+        let before = self.members.insert(member);
+        before.is_ok_and(|before| before.is_none_or(|before| wish(&before) != after))
+    }
+
     fn is_leaving(&self, name: &str) -> bool {
         let member = self.members.get(&Key::cluster(name));
         member.is_some_and(|member| member.metadata.deletion_timestamp.is_some())
@@ -189,9 +215,13 @@ impl Members {
         let status =
             membership::status(member, internal.map(AsRef::as_ref), writes.is_empty(), now);
         if member.status.as_ref() != Some(&status) {
+            let news = events::of_status(member.status.as_ref(), &status);
             let reported = MemberCluster { status: Some(status), ..MemberCluster::clone(member) };
             writes.push(Write::ReplaceStatus(reported.into()));
+            writes.extend(events::about(member, news, now));
         }
+        let news = events::of_writes(&writes);
+        writes.extend(events::about(member, news, now));
         writes
     }
 

@@ -76,6 +76,7 @@ pub(crate) struct Fleet {
     pub(crate) hub: Cluster,
     members: BTreeMap<String, Cluster>,
     clock: Clock,
+    pub(crate) collect_namespaces: bool,
     hub_controllers: JoinSet<()>,
     agents: JoinSet<()>,
 }
@@ -88,6 +89,7 @@ impl Fleet {
             hub,
             members: BTreeMap::new(),
             clock,
+            collect_namespaces: false,
             hub_controllers: JoinSet::new(),
             agents: JoinSet::new(),
         };
@@ -116,6 +118,11 @@ impl Fleet {
         self.hub_controllers.shutdown().await;
     }
 
+    /// Stops the agents and simulations of all members, wherever they are.
+    pub(crate) async fn stop_agents(&mut self) {
+        self.agents.shutdown().await;
+    }
+
     /// Starts a member and waits until the hub says that it has joined.
     pub(crate) async fn join(&mut self, name: &str) {
         let cluster = Cluster::start(name, &self.clock, stolos_api::member_crds()).await;
@@ -137,6 +144,7 @@ impl Fleet {
             member: cluster.client.clone(),
             clock: self.clock(),
             deletion_wait: stolos_member::DELETION_WAIT,
+            collect_namespaces: self.collect_namespaces,
         }));
         self.members.insert(name.to_owned(), cluster);
         eventually(&self.hub.all::<MemberCluster>(), name, "has joined", |member| {
@@ -319,4 +327,11 @@ pub(crate) async fn told(events: &Api<Event>, about: &str, all: &[&str]) -> Vec<
     assert!(heard.is_ok(), "never told {all:?} of `{about}`, only {reasons:?}");
     reasons.sort();
     reasons
+}
+
+pub(crate) async fn merge_status<K>(api: &Api<K>, name: &str, patch: Value)
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
 }

@@ -5,6 +5,7 @@
 mod admission;
 mod apply;
 mod fleet;
+mod members;
 mod namespaced;
 mod overrides;
 mod placement;

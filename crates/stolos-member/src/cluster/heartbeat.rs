@@ -1,7 +1,7 @@
 //! Heartbeats: the agent's sign of life with the health and the properties of its cluster.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::api::{Api, ListParams, PostParams};
 use stolos_api::cluster::names::{agent, condition as type_, reason};
 use stolos_api::cluster::{AgentStatus, InternalMemberCluster, InternalMemberClusterStatus};
@@ -47,6 +47,29 @@ pub(crate) async fn report(
             status.properties =
                 properties::properties(&cluster.nodes, cluster.version.as_deref(), now);
             status.resource_usage = Some(properties::usage(&cluster.nodes, &cluster.pods, now));
+            let mut told = vec![
+                (type_::PROPERTY_PROVIDER_STARTED, "True", reason::STARTED),
+                (type_::PROPERTY_COLLECTION_SUCCEEDED, "True", reason::PROPERTIES_COLLECTED),
+            ];
+            if let Some(namespaces) = cluster.namespaces {
+                let (listed, is_complete) = properties::namespaces(&namespaces);
+                let (holds, why) = if is_complete {
+                    ("True", reason::SUCCEEDED)
+                } else {
+                    ("False", reason::DEGRADED)
+                };
+                told.push((type_::NAMESPACE_COLLECTION_SUCCEEDED, holds, why));
+                status.namespaces = Some(listed);
+            } else {
+                status.namespaces = None;
+                status
+                    .conditions
+                    .retain(|told| told.type_ != type_::NAMESPACE_COLLECTION_SUCCEEDED);
+            }
+            for (type_, holds, why) in told {
+                let told = condition::new(type_, holds, why, "", generation, now);
+                condition::set(&mut status.conditions, told);
+            }
         }
         let agent = agent_of(status);
         agent.last_received_heartbeat = Some(condition::time(now));
@@ -112,6 +135,8 @@ struct Cluster {
     nodes: Vec<Node>,
     pods: Vec<Pod>,
     version: Option<String>,
+    /// Absent unless they are to be told.
+    namespaces: Option<Vec<Namespace>>,
 }
 
 async fn observe(context: &Context) -> Result<Cluster, kube::Error> {
@@ -122,6 +147,11 @@ async fn observe(context: &Context) -> Result<Cluster, kube::Error> {
     Ok(Cluster {
         nodes: Api::<Node>::all(member.clone()).list(&all).await?.items,
         pods: Api::<Pod>::all(member.clone()).list(&all).await?.items,
+        namespaces: if context.collect_namespaces {
+            Some(Api::<Namespace>::all(member.clone()).list(&all).await?.items)
+        } else {
+            None
+        },
         version: member.apiserver_version().await.ok().map(|version| version.git_version),
     })
 }

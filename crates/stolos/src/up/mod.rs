@@ -126,6 +126,7 @@ impl Fleet {
                 member: member.client(),
                 clock: clock.clone(),
                 deletion_wait: stolos_member::DELETION_WAIT,
+                collect_namespaces: false,
             };
             let hub = self.hub.client();
             self.tasks.spawn(async move {
