@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::hub_options::HubOptions;
 use crate::update_run::UpdateRunCommand;
 
 /// Fleet manager for Kubernetes clusters.
@@ -132,6 +133,8 @@ pub(crate) struct HubArgs {
     pub(crate) hub: HubConnection,
     #[command(flatten)]
     pub(crate) leader: LeaderArgs,
+    #[command(flatten)]
+    pub(crate) options: HubOptions,
 }
 
 #[derive(Args)]
@@ -150,6 +153,9 @@ pub(crate) struct MemberArgs {
     /// Context in the member's kubeconfig
     #[arg(long)]
     pub(crate) member_context: Option<String>,
+    /// Tells the hub which namespaces the member has, so that ResourcePlacements can pass over members without theirs
+    #[arg(long)]
+    pub(crate) enable_namespace_collection_in_property_provider: bool,
     #[command(flatten)]
     pub(crate) leader: LeaderArgs,
 }
@@ -206,7 +212,7 @@ pub(crate) struct CrdsArgs {
 }
 
 /// Reads a duration such as `200ms`, `2s` or `1m30s`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a duration such as 200ms, 2s or 1m30s");
     let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     Duration::try_from(signed).map_err(|_| wrong())

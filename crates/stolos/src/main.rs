@@ -9,6 +9,7 @@ mod connect;
 mod crds;
 mod demo;
 mod exit;
+mod hub_options;
 mod output;
 mod reference;
 mod roles;

@@ -28,7 +28,7 @@ pub(crate) async fn hub(args: HubArgs) -> anyhow::Result<Exit> {
         connect::role(args.hub.hub_kubeconfig.as_deref(), args.hub.hub_context.as_deref()).await?;
     let options = Options { name: "hub", concurrency: CONCURRENCY, clock: clock() };
     // Boxed: all controllers of the hub are one large future.
-    let work = Box::pin(stolos_hub::run(client.clone(), stolos_hub::Config::default(), options));
+    let work = Box::pin(stolos_hub::run(client.clone(), args.options.config(), options));
     lead(client, "stolos-hub", &args.leader, work).await
 }
 
@@ -44,7 +44,7 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
         member: member.clone(),
         clock: clock(),
         deletion_wait: stolos_member::DELETION_WAIT,
-        collect_namespaces: false,
+        collect_namespaces: args.enable_namespace_collection_in_property_provider,
     };
     // The lease is on the member: its agent has no right to leases on the hub.
     lead(member, "stolos-member", &args.leader, stolos_member::run(config)).await

@@ -6,6 +6,7 @@
 
 mod backend;
 mod bad_input;
+mod compatible;
 mod demo;
 mod fleets;
 mod kubectl;
