@@ -100,6 +100,12 @@ impl Catalogue {
         }
     }
 
+    /// Returns how the objects of a kind are read, if the hub serves it.
+    pub(crate) fn resource(&self, kind: &GroupKind) -> Option<ApiResource> {
+        let kind = self.kinds.as_ref()?.get(kind).filter(|kind| kind.served)?;
+        Some(kind.resource.clone())
+    }
+
     /// Returns a namespace.
     pub(crate) fn namespace(&self, name: &str) -> Option<&Value> {
         let kind = GroupKind { group: String::new(), kind: "Namespace".to_owned() };

@@ -6,7 +6,7 @@
 //! module per item: [`selection`], [`schedule`], [`overrides`], [`rollout`], [`generate`],
 //! [`report`], [`mirror`]).
 //!
-//! Nothing is deleted because something is missing. A snapshot goes because its placement is being deleted or has newer
+//! Nothing is deleted because something is missing; what seems to be is asked for by itself first ([`doubt`]). A snapshot goes because its placement is being deleted or has newer
 //! ones; a binding because it is unscheduled or its placement is being deleted; a Work because its binding is being
 //! deleted or a complete group of snapshots no longer needs it; a snapshot of an override because the override is being
 //! deleted or has newer ones.
@@ -28,6 +28,7 @@ use stolos_controller::{Options, Watches};
 use stolos_core::placement::eligibility::Eligibility;
 
 mod catalogue;
+mod doubt;
 mod feed;
 mod generate;
 mod mirror;

@@ -13,6 +13,7 @@ use stolos_api::placement::{
 };
 use stolos_controller::{Change, Effect, How, Stored, Write, split, write_one};
 
+use super::doubt::{Doubt, Proof};
 use super::feed::Fed;
 use super::overrides;
 
@@ -38,11 +39,33 @@ pub(crate) enum Seen {
     Object(Object),
     Member(Box<MemberCluster>),
     Source(Fed),
+    /// Something that was asked for by itself.
+    Proof(Proof),
 }
 
 /// A write, of which the controller learns the answer.
 #[derive(Debug)]
 pub(crate) struct Job(pub(crate) Write<Object>);
+
+/// What the controller does.
+#[derive(Debug)]
+pub(crate) enum Act {
+    /// Writes.
+    Write(Job),
+    /// Asks before it writes.
+    Ask(Box<Doubt>),
+}
+
+impl Effect for Act {
+    type Object = Seen;
+
+    async fn carry_out(&self, client: &Client) -> Result<Vec<Change<Seen>>, kube::Error> {
+        match self {
+            Self::Write(job) => job.carry_out(client).await,
+            Self::Ask(doubt) => doubt.ask(client).await,
+        }
+    }
+}
 
 impl Effect for Job {
     type Object = Seen;

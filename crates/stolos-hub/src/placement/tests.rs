@@ -12,6 +12,7 @@ use stolos_controller::{Change, Controller, Key, Plan, Stored, Write};
 use stolos_core::placement::object::Gvk;
 
 use super::Config;
+use super::doubt::{Doubt, Proof, Subject};
 use super::feed::Fed;
 use super::object::{Job, Object, Seen};
 use super::world::{Item, World};
@@ -471,4 +472,104 @@ fn the_report_of_a_member_wakes_its_binding_alone() {
     let woken = hub.world.learn(Change::Applied(Seen::Object(work.into())));
     let binding = hub.bindings().into_iter().find(|b| b.spec.target_cluster == "a").unwrap();
     assert_eq!(woken, [Item::Generate(Key::of(&binding.metadata))]);
+}
+
+/// A hub with a placement of the namespace `app` on `a` and `b`.
+fn hub_with_a_namespace() -> Hub {
+    let mut hub = Hub::new();
+    hub.know_kinds();
+    hub.hear(Fed::Applied(namespaces(), namespace("app")));
+    hub.member("a");
+    hub.member("b");
+    hub.put(placement("crp"));
+    hub.settle();
+    hub
+}
+
+fn namespaces() -> super::catalogue::GroupKind {
+    super::catalogue::GroupKind { group: String::new(), kind: "Namespace".to_owned() }
+}
+
+fn namespace(name: &str) -> Box<kube::api::DynamicObject> {
+    serde_json::from_value(json!({"metadata": {"name": name}})).unwrap()
+}
+
+/// Returns what would be asked before the item of the placement is planned.
+fn asked(hub: &Hub, item: fn(Key) -> Item) -> Vec<Subject> {
+    let doubts = hub.world.doubts(&item(Key::cluster("crp")));
+    doubts.into_iter().map(|doubt| doubt.subject().clone()).collect()
+}
+
+fn prove(hub: &mut Hub, item: fn(Key) -> Item, subject: &Subject) {
+    let proof = Proof { item: item(Key::cluster("crp")), subject: subject.clone() };
+    let woken = hub.world.learn(Change::Applied(Seen::Proof(proof)));
+    assert_eq!(woken, [item(Key::cluster("crp"))]);
+}
+
+#[test]
+fn an_object_that_a_list_does_not_show_is_asked_for_before_it_is_withdrawn() {
+    let mut hub = hub_with_a_namespace();
+    assert_eq!(asked(&hub, Item::Select), []);
+    hub.hear(Fed::Listed(namespaces(), [].into()));
+    let subject = Subject::Source(namespaces(), Key::cluster("app"));
+    assert_eq!(asked(&hub, Item::Select), std::slice::from_ref(&subject));
+    prove(&mut hub, Item::Select, &subject);
+    assert_eq!(asked(&hub, Item::Select), []);
+    // Whatever is heard of it later is another story.
+    hub.hear(Fed::Listed(namespaces(), [].into()));
+    assert_eq!(asked(&hub, Item::Select), std::slice::from_ref(&subject));
+    // It is there after all.
+    hub.hear(Fed::Applied(namespaces(), namespace("app")));
+    assert_eq!(asked(&hub, Item::Select), []);
+    // So it is with one that a watch says is gone, and with a kind that is.
+    hub.hear(Fed::Deleted(namespaces(), namespace("app")));
+    assert_eq!(asked(&hub, Item::Select), [subject]);
+}
+
+#[test]
+fn a_member_that_a_list_does_not_show_is_asked_for_before_its_bindings_go() {
+    let mut hub = hub_with_a_namespace();
+    hub.world.learn(Change::Listed { kind: "MemberCluster", keys: [].into() });
+    let subjects = ["a", "b"].map(|name| Subject::Member(name.to_owned()));
+    assert_eq!(asked(&hub, Item::Schedule), subjects);
+    prove(&mut hub, Item::Schedule, &subjects[0]);
+    assert_eq!(asked(&hub, Item::Schedule), subjects[1..]);
+    hub.member("b");
+    assert_eq!(asked(&hub, Item::Schedule), []);
+}
+
+#[test]
+fn a_placement_older_than_what_was_decided_for_it_is_read_again() {
+    let mut hub = hub_with_a_namespace();
+    let mut newer = hub.placement();
+    newer.metadata.generation = Some(5);
+    hub.put(newer.clone());
+    hub.settle();
+    let mut restarted = hub_with_a_namespace();
+    for policy in hub.policies() {
+        restarted.put(policy);
+    }
+    let subject = Subject::Placement(Key::cluster("crp"));
+    for item in [Item::Select, Item::Schedule, Item::Rollout] {
+        assert_eq!(asked(&restarted, item), std::slice::from_ref(&subject));
+    }
+    restarted.put(newer);
+    assert_eq!(asked(&restarted, Item::Select), []);
+}
+
+#[test]
+fn a_binding_that_seems_to_have_no_works_is_asked_about_before_it_is_let_go() {
+    let mut hub = hub_with_a_namespace();
+    for binding in hub.bindings() {
+        hub.put(deleting(binding));
+    }
+    let key = Key::of(&hub.bindings()[0].metadata);
+    let generate = Item::Generate(key.clone());
+    assert!(hub.world.doubts(&generate).is_empty(), "its Works are known and go first");
+    hub.world.learn(Change::Listed { kind: "Work", keys: [].into() });
+    let doubts = hub.world.doubts(&generate);
+    let subject = Subject::Works(key, "fleet-member-a".to_owned());
+    assert_eq!(doubts.iter().map(Doubt::subject).collect::<Vec<_>>(), [&subject]);
+    hub.world.learn(Change::Applied(Seen::Proof(Proof { item: generate.clone(), subject })));
+    assert!(hub.world.doubts(&generate).is_empty());
 }

@@ -10,16 +10,19 @@ use stolos_api::cluster::names::{MEMBER_NAMESPACE_PREFIX, member_namespace};
 use stolos_api::placement::names::{condition, label};
 use stolos_api::placement::{
     ClusterResourceBinding, ClusterResourcePlacement, ClusterResourcePlacementStatus,
-    ClusterResourceSnapshot, ClusterSchedulingPolicySnapshot, PlacementSpec, Work,
+    ClusterResourceSnapshot, ClusterSchedulingPolicySnapshot, PlacementSpec, ResourceIdentifier,
+    Work,
 };
 use stolos_controller::{Change, Clock, Controller, Key, Plan, Table, Tracked};
 use stolos_core::placement::condition::{Status, find};
 use stolos_core::placement::select::Reach;
+use stolos_core::placement::snapshot::{Snapshot, resources};
 use stolos_core::placement::wake;
 
 use super::Config;
 use super::catalogue::{Catalogue, Changed, News};
-use super::object::{Job, Object, Seen};
+use super::doubt::Proofs;
+use super::object::{Act, Job, Object, Seen};
 use super::overrides::{self, Overrides};
 
 /// Something to plan for.
@@ -53,6 +56,7 @@ pub(crate) struct World {
     pub(super) members: Table<MemberCluster>,
     pub(super) overrides: Overrides,
     pub(super) catalogue: Catalogue,
+    pub(super) proofs: Proofs,
 }
 
 impl World {
@@ -69,6 +73,7 @@ impl World {
             members: Table::default(),
             overrides: Overrides::default(),
             catalogue: Catalogue::default(),
+            proofs: Proofs::default(),
         }
     }
 
@@ -119,6 +124,19 @@ impl World {
         all.filter(move |work| work.metadata.namespace.as_deref() == Some(namespace.as_str()))
     }
 
+    /// Returns the objects of the latest resource snapshots of a placement.
+    pub(super) fn snapshots_in_force(
+        &self,
+        placement: &ClusterResourcePlacement,
+    ) -> impl Iterator<Item = ResourceIdentifier> + use<> {
+        let snapshots: Vec<_> = self
+            .snapshots_of(placement)
+            .map(|snapshot| Snapshot { metadata: &snapshot.metadata, spec: &snapshot.spec })
+            .collect();
+        let latest = resources::groups(&snapshots).pop_last();
+        latest.map(|(_, group)| group.identifiers()).unwrap_or_default().into_iter()
+    }
+
     fn all_placements(&self, item: fn(Key) -> Item) -> impl Iterator<Item = Item> {
         self.placements.iter().map(move |placement| item(Key::of(&placement.metadata)))
     }
@@ -158,6 +176,9 @@ impl World {
                 match self.snapshots.insert(*object) {
                     Err(()) => Vec::new(),
                     Ok(before) => {
+                        if before.is_none() {
+                            self.proofs.settle();
+                        }
                         let mut items =
                             vec![Item::Rollout(parent.clone()), Item::Report(parent.clone())];
                         if before.is_some() {
@@ -355,6 +376,18 @@ impl World {
         concerned.map(|placement| Item::Select(Key::of(&placement.metadata))).collect()
     }
 
+    /// Plans the writes of an item, from a world without doubts.
+    pub(super) fn plan(&self, item: &Item, now: Timestamp) -> Plan<Job> {
+        match item {
+            Item::Select(key) => self.plan_select(key, now),
+            Item::Schedule(key) => self.plan_schedule(key, now),
+            Item::Rollout(key) => self.plan_rollout(key, now),
+            Item::Report(key) => self.plan_report(key, now),
+            Item::Generate(key) => self.plan_generate(key, now),
+            Item::Override(key) => self.overrides.plan(key),
+        }
+    }
+
     /// A complete list was seen: what it does not show is gone.
     fn relist(&mut self, kind: &str, keys: BTreeSet<Key>) -> Vec<Item> {
         let gone: Vec<Object> = match kind {
@@ -405,10 +438,15 @@ fn objects<K: Clone + Into<Object>>(gone: Vec<Arc<K>>) -> Vec<Object> {
 impl Controller for World {
     type Item = Item;
     type Object = Seen;
-    type Effect = Job;
+    type Effect = Act;
 
     fn learn(&mut self, change: Change<Seen>) -> Vec<Item> {
+        self.proofs.question(&change);
         match change {
+            Change::Applied(Seen::Proof(proof)) | Change::Deleted(Seen::Proof(proof)) => {
+                self.proofs.add(proof.subject);
+                vec![proof.item]
+            }
             Change::Applied(Seen::Object(object)) => self.apply(object),
             Change::Applied(Seen::Member(member)) => self.apply_member(*member),
             Change::Applied(Seen::Source(fed)) | Change::Deleted(Seen::Source(fed)) => {
@@ -428,15 +466,15 @@ impl Controller for World {
         matches!(item, Item::Report(_))
     }
 
-    fn plan(&self, item: &Item, now: Timestamp) -> Plan<Job> {
-        match item {
-            Item::Select(key) => self.plan_select(key, now),
-            Item::Schedule(key) => self.plan_schedule(key, now),
-            Item::Rollout(key) => self.plan_rollout(key, now),
-            Item::Report(key) => self.plan_report(key, now),
-            Item::Generate(key) => self.plan_generate(key, now),
-            Item::Override(key) => self.overrides.plan(key),
+    fn plan(&self, item: &Item, now: Timestamp) -> Plan<Act> {
+        let doubts = self.doubts(item);
+        if !doubts.is_empty() {
+            return Plan::default()
+                .then(doubts.into_iter().map(|doubt| Act::Ask(Box::new(doubt))).collect());
         }
+        let Plan { steps, wake_at } = self.plan(item, now);
+        let act = |step: Vec<Job>| step.into_iter().map(Act::Write).collect();
+        Plan { steps: steps.into_iter().map(act).collect(), wake_at }
     }
 }
 

@@ -9,7 +9,7 @@ use stolos_core::placement::apply::{self, Evidence, Verdict};
 use tracing::{info, warn};
 
 use super::Applier;
-use super::json::{from_value, to_value, uid};
+use super::json::{from_value, to_value};
 use super::record::Record;
 
 /// What became of objects that a Work no longer lists.
@@ -78,8 +78,9 @@ async fn withdraw_one(
     match (verdict, live) {
         (Verdict::Keep, _) => Ok(One::Kept),
         (Verdict::Forget, _) | (_, None) => Ok(One::Gone),
-        (Verdict::Delete, Some(live)) => {
-            let this_one = Preconditions { uid: Some(uid(&live)), resource_version: None };
+        (Verdict::Delete { uid, resource_version }, Some(_)) => {
+            let this_one =
+                Preconditions { uid: Some(uid), resource_version: Some(resource_version) };
             let params = DeleteParams::background().preconditions(this_one);
             gone_anyway(api.delete(name, &params).await.map(|_| ()))?;
             let WorkResourceIdentifier { kind, namespace, .. } = &known.identifier;

@@ -31,10 +31,15 @@ pub struct Evidence<'a> {
 }
 
 /// What to do with an object that a Work no longer lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Delete it, with its uid as a precondition.
-    Delete,
+    /// Delete just this object in just this state: an owner may be added between look and deletion.
+    Delete {
+        /// Its uid.
+        uid: String,
+        /// Its resource version.
+        resource_version: String,
+    },
     /// Others own it too: take our name off.
     Disown,
     /// It is not there, or not ours: forget it.
@@ -65,7 +70,14 @@ pub fn withdraw(evidence: &Evidence<'_>) -> Verdict {
     if !is_the_one || !owners.iter().any(|owner| owner.uid == evidence.ours.uid) {
         return Verdict::Forget;
     }
-    if owners.len() > 1 { Verdict::Disown } else { Verdict::Delete }
+    if owners.len() > 1 {
+        return Verdict::Disown;
+    }
+    let version = live.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+    Verdict::Delete {
+        uid: uid.to_owned(),
+        resource_version: version.unwrap_or_default().to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -83,7 +95,7 @@ mod tests {
     }
 
     fn live(uid: &str, owners: &[OwnerReference]) -> Value {
-        json!({ "metadata": { "uid": uid, "ownerReferences": owners } })
+        json!({ "metadata": { "uid": uid, "resourceVersion": "7", "ownerReferences": owners } })
     }
 
     /// Judges the plain case with one thing changed.
@@ -103,8 +115,9 @@ mod tests {
     }
 
     #[test]
-    fn with_full_proof_the_object_goes() {
-        assert_eq!(judge(|_| {}), Verdict::Delete);
+    fn with_full_proof_the_object_goes_as_it_was_seen() {
+        let (uid, resource_version) = ("object".to_owned(), "7".to_owned());
+        assert_eq!(judge(|_| {}), Verdict::Delete { uid, resource_version });
     }
 
     #[test]
