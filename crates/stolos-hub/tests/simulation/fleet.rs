@@ -1,0 +1,159 @@
+//! A hub and two members without workloads: API servers that stay, and processes that can be killed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, PostParams};
+use kube::{Client, ResourceExt};
+use serde_json::json;
+use stolos_api::cluster::MemberCluster;
+use stolos_apiserver::ApiServer;
+use stolos_apiserver::auth::UserInfo;
+use stolos_apiserver::clock::Clock;
+use stolos_apiserver::server::Options;
+use stolos_apiserver::store::{Limits, Store};
+use stolos_core::placement::eligibility::{Eligibility, KindPattern, Kinds};
+use tokio::task::JoinSet;
+
+use crate::faults::{Way, Weather};
+
+pub(crate) const MEMBERS: [&str; 2] = ["a", "b"];
+
+/// An API server, and a way to it that no weather touches.
+pub(crate) struct Cluster {
+    server: ApiServer,
+    pub(crate) client: Client,
+}
+
+impl Cluster {
+    async fn start(name: &str, clock: &Clock, crds: Vec<CustomResourceDefinition>) -> Self {
+        let store = Store::memory_from(1, Limits::default()).cluster(name).unwrap();
+        let options = Options { clock: clock.clone(), ..Options::default() };
+        let server = ApiServer::start(store, options).await.unwrap();
+        let client = Client::new(server.as_user(UserInfo::internal("tester")), "default");
+        let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+        join_all(crds.iter().map(async |crd| {
+            api.create(&PostParams::default(), crd).await.unwrap();
+            let established = kube::runtime::conditions::is_crd_established();
+            kube::runtime::wait::await_condition(api.clone(), &crd.name_any(), established)
+                .await
+                .unwrap();
+        }))
+        .await;
+        Self { server, client }
+    }
+}
+
+/// The fleet.
+pub(crate) struct Fleet {
+    pub(crate) weather: Arc<Weather>,
+    pub(crate) hub: Cluster,
+    pub(crate) members: BTreeMap<&'static str, Cluster>,
+    clock: Clock,
+    controllers: JoinSet<()>,
+    agents: BTreeMap<&'static str, JoinSet<()>>,
+}
+
+impl Fleet {
+    pub(crate) async fn start() -> Self {
+        let clock = Clock::tokio("2026-01-01T00:00:00Z".parse().unwrap());
+        let placed = |crd: &CustomResourceDefinition| {
+            let group = crd.spec.group.as_str();
+            group == "cluster.kubernetes-fleet.io" || group == "placement.kubernetes-fleet.io"
+        };
+        let crds = stolos_api::hub_crds().into_iter().filter(placed).collect();
+        let hub = Cluster::start("hub", &clock, crds).await;
+        let mut members = BTreeMap::new();
+        for name in MEMBERS {
+            members.insert(name, Cluster::start(name, &clock, stolos_api::member_crds()).await);
+        }
+        let mut fleet = Self {
+            weather: Weather::new(),
+            hub,
+            members,
+            clock,
+            controllers: JoinSet::new(),
+            agents: BTreeMap::new(),
+        };
+        fleet.start_hub();
+        for name in MEMBERS {
+            fleet.join(name).await;
+            fleet.start_agent(name);
+        }
+        fleet
+    }
+
+    fn clock(&self) -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
+        let clock = self.clock.clone();
+        Arc::new(move || clock.now())
+    }
+
+    fn way(&self, actor: &str, cluster: &Cluster, user: UserInfo, to_hub: bool) -> Client {
+        let way = Way {
+            server: cluster.server.as_user(user),
+            actor: actor.to_owned(),
+            to_hub,
+            weather: self.weather.clone(),
+        };
+        Client::new(way, "default")
+    }
+
+    pub(crate) async fn stop_hub(&mut self) {
+        self.controllers.shutdown().await;
+    }
+
+    pub(crate) fn start_hub(&mut self) {
+        let client = self.way("hub", &self.hub, UserInfo::internal("hub"), true);
+        let options =
+            stolos_controller::Options { name: "hub", concurrency: 8, clock: self.clock() };
+        let members = stolos_hub::cluster::run(
+            client.clone(),
+            stolos_hub::cluster::Config::default(),
+            options.clone(),
+        );
+        self.controllers.spawn(members);
+        // Reading every kind there is at each start would cost more than all the rest.
+        let kinds = KindPattern::parse_list("v1/Namespace,ConfigMap").unwrap();
+        let eligibility = Eligibility { kinds: Kinds::Only(kinds), ..Eligibility::default() };
+        let config = stolos_hub::placement::Config {
+            eligibility,
+            ..stolos_hub::placement::Config::default()
+        };
+        self.controllers.spawn(stolos_hub::placement::run(client, config, options));
+    }
+
+    pub(crate) async fn stop_agent(&mut self, name: &'static str) {
+        self.agents.entry(name).or_default().shutdown().await;
+    }
+
+    pub(crate) fn start_agent(&mut self, name: &'static str) {
+        let user = UserInfo::authenticated(&format!("agent-of-{name}"), &[]);
+        let member = &self.members[name];
+        let agent = stolos_member::run(stolos_member::Config {
+            name: name.to_owned(),
+            hub: self.way(name, &self.hub, user, true),
+            member: self.way(name, member, UserInfo::internal("agent"), false),
+            clock: self.clock(),
+            deletion_wait: stolos_member::DELETION_WAIT,
+            collect_namespaces: false,
+        });
+        self.agents.entry(name).or_default().spawn(agent);
+    }
+
+    pub(crate) async fn join(&self, name: &str) {
+        let member: MemberCluster = serde_json::from_value(json!({
+            "apiVersion": "cluster.kubernetes-fleet.io/v1beta1", "kind": "MemberCluster",
+            "metadata": {"name": name},
+            "spec": {"identity": {
+                "kind": "User", "name": format!("agent-of-{name}"),
+                "apiGroup": "rbac.authorization.k8s.io",
+            }},
+        }))
+        .unwrap();
+        let api: Api<MemberCluster> = Api::all(self.hub.client.clone());
+        api.create(&PostParams::default(), &member).await.unwrap();
+    }
+}

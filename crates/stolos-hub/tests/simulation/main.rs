@@ -1,0 +1,77 @@
+//! A whole fleet in one process, on paused time, under faults: nothing is removed from a member that nobody withdrew, and
+//! once the faults end, everything is as it should be.
+//!
+//! Each seed is a story: what users do, where processes are killed, which requests fail, are lost after they were carried
+//! out, or are answered with something old or empty. `STOLOS_SEEDS` says how many are played, `STOLOS_SEED` plays one; a
+//! failure prints the command. Which request a fault hits depends on the seed and the request alone, not on what else goes
+//! on, so that a story can be played again.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod faults;
+mod fleet;
+mod oracle;
+mod story;
+
+use std::panic::AssertUnwindSafe;
+
+use fleet::Fleet;
+use futures::FutureExt;
+
+/// Stories that are played when nobody says how many.
+const SEEDS: u64 = 16;
+
+/// Stories that share the API servers of one fleet; starting those costs more than a story.
+const PER_FLEET: u64 = 40;
+
+/// Threads that play stories, each with a time of its own.
+const THREADS: u64 = 2;
+
+#[test]
+fn nothing_is_withdrawn_that_nobody_withdrew() {
+    if let Some(seed) = number("STOLOS_SEED") {
+        play(&[seed]).unwrap();
+        return;
+    }
+    let seeds: Vec<u64> = (0..number("STOLOS_SEEDS").unwrap_or(SEEDS)).collect();
+    let batches: Vec<&[u64]> = seeds.chunks(usize::try_from(PER_FLEET).unwrap()).collect();
+    let failed = std::thread::scope(|scope| {
+        let play_every = |first: u64| {
+            let mine = (0..).zip(&batches).filter(move |(index, _)| index % THREADS == first);
+            let results: Vec<_> = mine.filter_map(|(_, batch)| play(batch).err()).collect();
+            results
+        };
+        let threads: Vec<_> =
+            (0..THREADS).map(|first| scope.spawn(move || play_every(first))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<String>>()
+    });
+    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// Plays stories one after the other, up to the first that goes wrong.
+fn play(seeds: &[u64]) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut fleet = Fleet::start().await;
+        for &seed in seeds {
+            let played = AssertUnwindSafe(story::play(&mut fleet, seed)).catch_unwind().await;
+            let problem = match played {
+                Ok(Ok(())) => continue,
+                Ok(Err(problem)) => problem,
+                Err(_) => "panicked".to_owned(),
+            };
+            return Err(format!(
+                "seed {seed}: {problem}\nplay it again: STOLOS_SEED={seed} cargo test -p stolos-hub --test simulation"
+            ));
+        }
+        Ok(())
+    })
+}
