@@ -3,7 +3,8 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 use stolos_api::placement::{AppliedWork, ClusterResourcePlacement, PatchDetail, Work};
 
@@ -486,6 +487,60 @@ async fn what_is_abandoned_stays_and_is_nobodys() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_bad_manifest_fails_alone_and_is_named() {
+    let fleet = Fleet::start(&["a"]).await;
+    create_app(&fleet.hub, json!({"key": "1"})).await;
+    let envelope: DynamicObject = serde_json::from_value(json!({
+        "apiVersion": "placement.kubernetes-fleet.io/v1beta1", "kind": "ResourceEnvelope",
+        "metadata": {"name": "box", "namespace": "app"},
+        "data": {
+            "good": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "good", "namespace": "app"}},
+            "again": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "good", "namespace": "app"}, "data": {"k": "v"}},
+            "generated": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "x-", "namespace": "app"}},
+            "unknown": {"apiVersion": "example.com/v1", "kind": "Odd", "metadata": {"name": "odd", "namespace": "app"}},
+            "refused": {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "refused", "namespace": "app"}, "spec": {"type": "Nonsense"}},
+        },
+    }))
+    .unwrap();
+    let gvk = GroupVersionKind::gvk("placement.kubernetes-fleet.io", "v1beta1", "ResourceEnvelope");
+    let resource = ApiResource::from_gvk(&gvk);
+    create(&Api::namespaced_with(fleet.hub.client.clone(), "app", &resource), &envelope).await;
+    fleet.place("crp", spec(json!({}))).await;
+    eventually(&fleet.placements(), "crp", "names what failed", |placement| {
+        let Some(seen) = placement.and_then(seen) else { return false };
+        let mut failed = seen.failed;
+        failed.sort();
+        failed
+            == [
+                "ConfigMap  FoundGenerateName",
+                "ConfigMap good Duplicated",
+                "Odd odd DecodingErred",
+                "Service refused ManifestApplyFailed",
+            ]
+    })
+    .await;
+    let placement = fleet.placements().get("crp").await.unwrap();
+    let status = placement.status.unwrap();
+    for failed in &status.per_cluster_placement_statuses[0].failed_placements {
+        let envelope = failed.resource.envelope.as_ref().unwrap();
+        assert_eq!((envelope.name.as_str(), envelope.namespace.as_str()), ("box", "app"));
+    }
+    holds(fleet.member("a"), json!({"key": "1"})).await;
+    exists(&settings(fleet.member("a")), "good").await;
+
+    // The same in a comparison.
+    strategy(&fleet, json!({"type": "ReportDiff"})).await;
+    says_last(&fleet, "DiffReported False NotAllWorkHaveDiffReported").await;
+}
+
+async fn says_last(fleet: &Fleet, want: &str) {
+    eventually(&fleet.placements(), "crp", &format!("ends with {want}"), |placement| {
+        placement.and_then(seen).is_some_and(|seen| seen.last == want)
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn workloads_count_when_they_serve_and_status_comes_back_when_asked_for() {
     let fleet = Fleet::start(&["a"]).await;
     create_app(&fleet.hub, json!({"key": "1"})).await;
@@ -523,4 +578,30 @@ async fn workloads_count_when_they_serve_and_status_comes_back_when_asked_for() 
         },
     )
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_agent_reaches_its_own_namespace_on_the_hub_and_nothing_else() {
+    let fleet = Fleet::start(&["a", "b"]).await;
+    create_app(&fleet.hub, json!({"key": "1"})).await;
+    fleet.place("crp", spec(json!({}))).await;
+    fleet.available("crp", &["a", "b"]).await;
+    let agent = fleet.as_agent("a");
+    let own: Api<Work> = Api::namespaced(agent.clone(), "fleet-member-a");
+    own.get("crp-work").await.unwrap();
+    let forbidden = |error: kube::Error| match error {
+        kube::Error::Api(status) => assert_eq!(status.code, 403, "{status:?}"),
+        other => panic!("{other}"),
+    };
+    let others: Api<Work> = Api::namespaced(agent.clone(), "fleet-member-b");
+    forbidden(others.get("crp-work").await.unwrap_err());
+    forbidden(others.delete("crp-work", &kube::api::DeleteParams::default()).await.unwrap_err());
+    let everywhere: Api<Work> = Api::all(agent.clone());
+    forbidden(everywhere.list(&kube::api::ListParams::default()).await.unwrap_err());
+    let placements: Api<ClusterResourcePlacement> = Api::all(agent.clone());
+    forbidden(placements.get("crp").await.unwrap_err());
+    let sources: Api<ConfigMap> = Api::namespaced(agent.clone(), "app");
+    forbidden(sources.get("settings").await.unwrap_err());
+    let secrets: Api<Secret> = Api::namespaced(agent, "fleet-member-a");
+    forbidden(secrets.list(&kube::api::ListParams::default()).await.unwrap_err());
 }

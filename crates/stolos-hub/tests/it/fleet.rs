@@ -79,6 +79,7 @@ pub(crate) struct Fleet {
     pub(crate) collect_namespaces: bool,
     hub_controllers: JoinSet<()>,
     agents: JoinSet<()>,
+    simulations: JoinSet<()>,
 }
 
 impl Fleet {
@@ -92,6 +93,7 @@ impl Fleet {
             collect_namespaces: false,
             hub_controllers: JoinSet::new(),
             agents: JoinSet::new(),
+            simulations: JoinSet::new(),
         };
         fleet.start_hub();
         for name in members {
@@ -118,11 +120,6 @@ impl Fleet {
         self.hub_controllers.shutdown().await;
     }
 
-    /// Stops the agents and simulations of all members, wherever they are.
-    pub(crate) async fn stop_agents(&mut self) {
-        self.agents.shutdown().await;
-    }
-
     /// Starts a member and waits until the hub says that it has joined.
     pub(crate) async fn join(&mut self, name: &str) {
         let cluster = Cluster::start(name, &self.clock, stolos_api::member_crds()).await;
@@ -136,16 +133,8 @@ impl Fleet {
         }))
         .unwrap();
         create(&self.hub.all(), &member).await;
-        self.agents.spawn(simulate(name.to_owned(), cluster.client.clone(), self.clock()));
-        let identity = UserInfo::authenticated(&user, &[]);
-        self.agents.spawn(stolos_member::run(stolos_member::Config {
-            name: name.to_owned(),
-            hub: Client::new(self.hub.server.as_user(identity), "default"),
-            member: cluster.client.clone(),
-            clock: self.clock(),
-            deletion_wait: stolos_member::DELETION_WAIT,
-            collect_namespaces: self.collect_namespaces,
-        }));
+        self.simulations.spawn(simulate(name.to_owned(), cluster.client.clone(), self.clock()));
+        self.spawn_agent(name, &cluster);
         self.members.insert(name.to_owned(), cluster);
         eventually(&self.hub.all::<MemberCluster>(), name, "has joined", |member| {
             let status = member.and_then(|member| member.status.as_ref());
@@ -157,6 +146,38 @@ impl Fleet {
             })
         })
         .await;
+    }
+
+    fn spawn_agent(&mut self, name: &str, cluster: &Cluster) {
+        let identity = UserInfo::authenticated(&format!("agent-of-{name}"), &[]);
+        self.agents.spawn(stolos_member::run(stolos_member::Config {
+            name: name.to_owned(),
+            hub: Client::new(self.hub.server.as_user(identity), "default"),
+            member: cluster.client.clone(),
+            clock: self.clock(),
+            deletion_wait: stolos_member::DELETION_WAIT,
+            collect_namespaces: self.collect_namespaces,
+        }));
+    }
+
+    /// Stops the agents of all members, wherever they are.
+    pub(crate) async fn stop_agents(&mut self) {
+        self.agents.shutdown().await;
+    }
+
+    /// Starts the agents of all members.
+    pub(crate) fn start_agents(&mut self) {
+        let members = std::mem::take(&mut self.members);
+        for (name, cluster) in &members {
+            self.spawn_agent(name, cluster);
+        }
+        self.members = members;
+    }
+
+    /// Returns a client of the hub with the identity of a member's agent.
+    pub(crate) fn as_agent(&self, name: &str) -> Client {
+        let identity = UserInfo::authenticated(&format!("agent-of-{name}"), &[]);
+        Client::new(self.hub.server.as_user(identity), "default")
     }
 
     /// Returns a member.

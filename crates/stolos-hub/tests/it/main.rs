@@ -6,6 +6,7 @@ mod admission;
 mod apply;
 mod fleet;
 mod members;
+mod migration;
 mod namespaced;
 mod overrides;
 mod placement;
