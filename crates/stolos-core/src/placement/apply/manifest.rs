@@ -155,8 +155,9 @@ fn client_side(
         return Step::Create(ready);
     };
     let last = annotation_of(live, annotation::LAST_APPLIED_CONFIGURATION)
-        .and_then(|noted| serde_json::from_str::<Value>(noted).ok());
-    let mut merged = three_way(last.as_ref().map(clean).as_ref(), &new, live);
+        .and_then(|noted| serde_json::from_str::<Value>(noted).ok())
+        .map(|last| clean(&last));
+    let mut merged = three_way(last.as_ref(), &new, live);
     if !fits(&merged, &noted) {
         annotate(&mut ready, annotation::LAST_APPLIED_CONFIGURATION, "");
         return server_side(ready, live, false, strategy);
@@ -167,7 +168,10 @@ fn client_side(
         return Step::ServerSide { manifest: ready, force: true, adopt: None, again: true };
     }
     annotate(&mut merged, annotation::SPEC_HASH, &spec_hash(manifest));
-    annotate(&mut merged, annotation::LAST_APPLIED_CONFIGURATION, &noted);
+    // A note that says the same in other words, such as KubeFleet's, stays.
+    if last.as_ref() != Some(&new) {
+        annotate(&mut merged, annotation::LAST_APPLIED_CONFIGURATION, &noted);
+    }
     if merged == *live { Step::Nothing } else { Step::Replace(merged) }
 }
 
@@ -270,6 +274,19 @@ mod tests {
         assert_eq!(replaced["metadata"]["resourceVersion"], "7", "the lock");
         assert!(carries_hash(&replaced, &second));
         assert_eq!(write(&second, Some(&replaced), &owner(), &strategy), Step::Nothing);
+    }
+
+    #[test]
+    fn an_object_that_kubefleet_placed_is_in_line() {
+        let manifest = config_map(json!({"k": "v"}));
+        let strategy = strategy(ApplyStrategyType::ClientSideApply);
+        let mut live = written(write(&manifest, None, &owner(), &strategy));
+        let mut noted = manifest.clone();
+        noted["metadata"]["ownerReferences"] = json!([owner()]);
+        noted["metadata"]["annotations"] = json!({ annotation::SPEC_HASH: "x" });
+        let noted = serde_json::to_string_pretty(&noted).unwrap();
+        live["metadata"]["annotations"][annotation::LAST_APPLIED_CONFIGURATION] = json!(noted);
+        assert_eq!(write(&manifest, Some(&live), &owner(), &strategy), Step::Nothing);
     }
 
     #[test]
