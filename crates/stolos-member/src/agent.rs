@@ -101,11 +101,16 @@ impl Job {
     async fn do_it(&self) -> Result<Vec<Object>, kube::Error> {
         match self {
             Self::Heartbeat(context, internal) => {
-                Ok(vec![heartbeat::report(context, internal).await?.into()])
+                let reported = heartbeat::report(context, internal).await?;
+                if !heartbeat::is_current(internal) {
+                    context.metrics.joined();
+                }
+                Ok(vec![reported.into()])
             }
             Self::Leave(context, internal, works) => {
                 let freed = apply::let_go(context, works).await?;
                 let left = heartbeat::report_left(context, internal).await?;
+                context.metrics.left();
                 Ok(freed.into_iter().map(Object::from).chain([left.into()]).collect())
             }
             Self::Apply(applier, work) => {

@@ -13,9 +13,11 @@ use stolos_controller::Clock;
 
 mod agent;
 pub mod cluster;
+mod metrics;
 pub mod placement;
 
 pub use agent::run;
+pub use metrics::Metrics;
 
 /// What an agent needs.
 #[derive(Clone)]
@@ -32,6 +34,8 @@ pub struct Config {
     pub deletion_wait: Duration,
     /// Whether heartbeats list the namespaces of the member, so that ResourcePlacements can avoid members without theirs.
     pub collect_namespaces: bool,
+    /// What the agent counts.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Default of [`Config::deletion_wait`].

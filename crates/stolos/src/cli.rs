@@ -158,6 +158,12 @@ pub(crate) struct MemberArgs {
     pub(crate) enable_namespace_collection_in_property_provider: bool,
     #[command(flatten)]
     pub(crate) leader: LeaderArgs,
+    /// Minutes that a withdrawn Work waits for objects that others own too
+    #[arg(long, value_name = "MINUTES", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) deletion_wait_time: u64,
+    /// Address of /healthz, /readyz and /metrics, such as :8090 [default: not served]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::observe::address)]
+    pub(crate) metrics_bind_address: Option<std::net::SocketAddr>,
 }
 
 #[derive(Args)]

@@ -10,6 +10,7 @@ mod crds;
 mod demo;
 mod exit;
 mod hub_options;
+mod observe;
 mod output;
 mod reference;
 mod roles;

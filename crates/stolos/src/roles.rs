@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use kube::Client;
@@ -11,6 +12,7 @@ use stolos_controller::{Clock, Options};
 use crate::cli::{HubArgs, LeaderArgs, MemberArgs, SimulateArgs};
 use crate::connect;
 use crate::exit::Exit;
+use crate::observe;
 
 /// Writes of one controller under way at once. A kube-apiserver gives one client about as many by default.
 const CONCURRENCY: usize = 32;
@@ -43,11 +45,22 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
         hub,
         member: member.clone(),
         clock: clock(),
-        deletion_wait: stolos_member::DELETION_WAIT,
+        deletion_wait: Duration::from_secs(60 * args.deletion_wait_time),
         collect_namespaces: args.enable_namespace_collection_in_property_provider,
+        metrics: Arc::default(),
+    };
+    let metrics = config.metrics.clone();
+    let observed = async {
+        match args.metrics_bind_address {
+            Some(address) => observe::serve(address, move || metrics.render()).await,
+            None => std::future::pending().await,
+        }
     };
     // The lease is on the member: its agent has no right to leases on the hub.
-    lead(member, "stolos-member", &args.leader, stolos_member::run(config)).await
+    tokio::select! {
+        ended = lead(member, "stolos-member", &args.leader, stolos_member::run(config)) => ended,
+        failed = observed => failed.map(|()| Exit::Success),
+    }
 }
 
 /// `stolos simulate`.

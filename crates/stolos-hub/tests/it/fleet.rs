@@ -157,6 +157,7 @@ impl Fleet {
             clock: self.clock(),
             deletion_wait: stolos_member::DELETION_WAIT,
             collect_namespaces: self.collect_namespaces,
+            metrics: Arc::default(),
         }));
     }
 

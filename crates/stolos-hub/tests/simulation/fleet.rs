@@ -139,6 +139,7 @@ impl Fleet {
             clock: self.clock(),
             deletion_wait: stolos_member::DELETION_WAIT,
             collect_namespaces: false,
+            metrics: Arc::default(),
         });
         self.agents.entry(name).or_default().spawn(agent);
     }

@@ -175,6 +175,7 @@ async fn report(
     outcomes: &[report::Result],
 ) -> Result<Work, kube::Error> {
     let status = report::status(work, outcomes, (context.clock)());
+    context.metrics.processed(&status);
     if work.status.as_ref() == Some(&status) {
         return Ok(work.clone());
     }

@@ -127,6 +127,7 @@ impl Fleet {
                 clock: clock.clone(),
                 deletion_wait: stolos_member::DELETION_WAIT,
                 collect_namespaces: false,
+                metrics: Arc::default(),
             };
             let hub = self.hub.client();
             self.tasks.spawn(async move {

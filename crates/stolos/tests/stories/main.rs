@@ -4,6 +4,7 @@
 //! with `stolos hub`, `stolos member` and `stolos simulate` as processes of their own). What a machine lacks is said in
 //! one line, and the story counts as passed without having run.
 
+mod apply;
 mod backend;
 mod bad_input;
 mod compatible;

@@ -1,0 +1,98 @@
+//! `/healthz`, `/readyz` and `/metrics` of a role, over plain HTTP.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+/// Scrapes and probes under way at once; more wait.
+const CONNECTIONS: usize = 16;
+
+/// Longest wait for the head of a request.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reads an address such as `:8090`, `127.0.0.1:8090` or `[::1]:8090`.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    let wrong = || format!("`{text}` is not an address such as :8090 or 127.0.0.1:8090");
+    match text.strip_prefix(':') {
+        Some(port) => {
+            let port = port.parse().map_err(|_| wrong())?;
+            Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port))
+        }
+        None => text.parse().map_err(|_| wrong()),
+    }
+}
+
+/// Serves until the future is dropped. `metrics` returns the text of `/metrics`.
+///
+/// # Errors
+/// When nothing can listen on the address.
+pub(crate) async fn serve(
+    address: SocketAddr,
+    metrics: impl Fn() -> String + Send + Sync + 'static,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("failed to listen on {address}"))?;
+    let (metrics, room) = (Arc::new(metrics), Arc::new(Semaphore::new(CONNECTIONS)));
+    loop {
+        let permit = room.clone().acquire_owned().await.context("nothing closes the semaphore")?;
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let metrics = metrics.clone();
+        tokio::spawn(async move {
+            let answer = service_fn(move |request: Request<Incoming>| {
+                let response = respond(request.uri().path(), &*metrics);
+                async move { Ok::<_, Infallible>(response) }
+            });
+            let mut server = http1::Builder::new();
+            server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false);
+            // A client that goes away in the middle is nobody's concern.
+            let _ = server.serve_connection(TokioIo::new(stream), answer).await;
+            drop(permit);
+        });
+    }
+}
+
+fn respond(path: &str, metrics: &dyn Fn() -> String) -> Response<String> {
+    let (status, body) = match path {
+        "/healthz" | "/readyz" => (StatusCode::OK, "ok".to_owned()),
+        "/metrics" => (StatusCode::OK, metrics()),
+        _ => {
+            (StatusCode::NOT_FOUND, "not found; there is /healthz, /readyz and /metrics".to_owned())
+        }
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let text = hyper::header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(hyper::header::CONTENT_TYPE, text);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_be_a_port_alone() {
+        assert_eq!(address(":8090").map(|a| a.to_string()).as_deref(), Ok("0.0.0.0:8090"));
+        assert_eq!(address("127.0.0.1:1").map(|a| a.to_string()).as_deref(), Ok("127.0.0.1:1"));
+        assert!(address("8090").is_err_and(|error| error.contains(":8090")));
+    }
+
+    #[test]
+    fn unknown_paths_are_not_found() {
+        let metrics = || "m 1\n".to_owned();
+        assert_eq!(respond("/metrics", &metrics).body(), "m 1\n");
+        assert_eq!(respond("/healthz", &metrics).status(), StatusCode::OK);
+        assert_eq!(respond("/other", &metrics).status(), StatusCode::NOT_FOUND);
+    }
+}
