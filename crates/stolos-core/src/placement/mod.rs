@@ -7,11 +7,14 @@
 pub mod apply;
 pub mod condition;
 pub mod eligibility;
+pub mod explain;
 pub mod hash;
 pub mod mirror;
 pub mod object;
 pub mod order;
 pub mod overrides;
+pub mod preview;
+pub mod restore;
 pub mod rollout;
 pub mod sanitise;
 pub mod scheduler;

@@ -353,12 +353,24 @@ fn find<'a>(binding: &Binding<'a>, type_: &str) -> Option<&'a Condition> {
     binding.conditions.iter().find(current)
 }
 
+/// Whether a cluster counts as having its resources.
 #[derive(Debug, PartialEq, Eq)]
-enum Readiness {
+pub enum Readiness {
+    /// It has them.
     Ready,
     /// Nothing tells when the resources are available; after this moment they are taken to be.
     At(Timestamp),
+    /// It has not.
     No,
+}
+
+/// Tells whether a binding counts towards what is available.
+pub fn readiness_of(
+    binding: &Binding<'_>,
+    limits: &RollingUpdateConfig,
+    now: Timestamp,
+) -> Readiness {
+    readiness(binding, SignedDuration::from_secs(limits.unavailable_period_seconds), now)
 }
 
 fn readiness(binding: &Binding<'_>, patience: SignedDuration, now: Timestamp) -> Readiness {

@@ -106,6 +106,15 @@ impl<'a> Content<'a> {
 }
 
 impl Snapshot<'_> {
+    /// Tells whether a binding that names this namespace, empty for a ClusterResourceOverrideSnapshot, and name means this one.
+    pub fn is_named(&self, namespace: &str, name: &str) -> bool {
+        let here = match self.content {
+            Content::Cluster(_) => "",
+            Content::Namespaced { namespace, .. } => namespace,
+        };
+        (here, self.name) == (namespace, name)
+    }
+
     /// Returns the order in which snapshots are named and applied: cluster-scoped ones first, so that the others win.
     fn rank(&self) -> (bool, &str, &str) {
         match self.content {

@@ -48,6 +48,8 @@ impl Rejected {
 pub struct Outcome {
     /// Selected clusters, then some that were not, each with its reason.
     pub decisions: Vec<ClusterDecision>,
+    /// Those that were not selected and that the status has no room for.
+    pub unlisted: Vec<ClusterDecision>,
     /// The policy has all the clusters it asks for.
     pub fulfilled: bool,
     /// Number of selected clusters.
@@ -57,7 +59,7 @@ pub struct Outcome {
 impl Outcome {
     /// PickAll is fulfilled by whatever passes.
     pub(super) fn all(selected: Vec<ClusterDecision>, rejected: Vec<Rejected>) -> Self {
-        Self { fulfilled: true, n_selected: selected.len(), decisions: list(selected, rejected) }
+        Self::new(true, selected, rejected)
     }
 
     pub(super) fn number(
@@ -65,17 +67,18 @@ impl Outcome {
         wished: usize,
         rejected: Vec<Rejected>,
     ) -> Self {
-        let n_selected = selected.len();
-        Self { fulfilled: n_selected >= wished, n_selected, decisions: list(selected, rejected) }
+        Self::new(selected.len() >= wished, selected, rejected)
     }
 
     /// PickFixed is fulfilled when no listed cluster is missing or ineligible.
     pub(super) fn fixed(selected: Vec<ClusterDecision>, rejected: Vec<Rejected>) -> Self {
-        Self {
-            fulfilled: rejected.is_empty(),
-            n_selected: selected.len(),
-            decisions: list(selected, rejected),
-        }
+        Self::new(rejected.is_empty(), selected, rejected)
+    }
+
+    fn new(fulfilled: bool, selected: Vec<ClusterDecision>, rejected: Vec<Rejected>) -> Self {
+        let n_selected = selected.len();
+        let (decisions, unlisted) = list(selected, rejected);
+        Self { decisions, unlisted, fulfilled, n_selected }
     }
 
     /// Returns status, reason and message of the condition `Scheduled`.
@@ -106,12 +109,17 @@ impl Outcome {
     }
 }
 
-fn list(selected: Vec<ClusterDecision>, rejected: Vec<Rejected>) -> Vec<ClusterDecision> {
+/// Returns the decisions that the status has room for, and the others.
+fn list(
+    selected: Vec<ClusterDecision>,
+    rejected: Vec<Rejected>,
+) -> (Vec<ClusterDecision>, Vec<ClusterDecision>) {
     let names: BTreeSet<String> =
         selected.iter().map(|decision| decision.cluster_name.clone()).collect();
     let mut decisions: Vec<ClusterDecision> = selected.into_iter().take(MAX_DECISIONS).collect();
     let room = MAX_REJECTED.min(MAX_DECISIONS - decisions.len());
     let others = rejected.into_iter().map(|rejected| rejected.decision);
-    decisions.extend(others.filter(|other| !names.contains(&other.cluster_name)).take(room));
-    decisions
+    let mut others = others.filter(|other| !names.contains(&other.cluster_name));
+    decisions.extend(others.by_ref().take(room));
+    (decisions, others.collect())
 }
