@@ -276,12 +276,16 @@ async fn a_placement_in_a_namespace_has_overrides_of_its_own() {
     create(&fleet.hub.inside("app"), &placement).await;
     has(fleet.member("a"), "colour", "blue").await;
 
-    let elsewhere =
-        of_settings("crp-only", json!({"name": "rp"}), json!([rule(&[], colour("red"))]));
+    let overrides = fleet.hub.inside::<ResourceOverride>("app");
+    let red = json!([rule(&[], colour("red"))]);
+    create(&overrides, &of_settings("crp-only", json!({"name": "rp"}), red)).await;
+    exists(&fleet.hub.inside::<ResourceOverrideSnapshot>("app"), "crp-only-0").await;
+    // One object has one override.
+    delete(&overrides, "crp-only").await;
+    gone(&overrides, "crp-only").await;
     let reference = json!({"name": "rp", "scope": "Namespaced"});
     let own = of_settings("own", reference, json!([rule(&[], colour("green"))]));
-    create(&fleet.hub.inside("app"), &elsewhere).await;
-    create(&fleet.hub.inside("app"), &own).await;
+    create(&overrides, &own).await;
     has(fleet.member("a"), "colour", "green").await;
     let found = fleet.hub.inside::<ResourcePlacement>("app").get("rp").await.unwrap();
     let clusters = found.status.unwrap().per_cluster_placement_statuses;
