@@ -78,6 +78,23 @@ pub fn is_current<S: SnapshotSpec>(spec: &S::Override, existing: &[Snapshot<'_, 
         .is_some_and(|(_, newest)| newest.spec.spec() == spec || describes(newest, &hash::of(spec)))
 }
 
+/// Returns the name of the snapshot that is the newest once this spec has one.
+pub fn newest_name<S: SnapshotSpec>(
+    parent: &str,
+    spec: &S::Override,
+    existing: &[Snapshot<'_, S>],
+) -> String {
+    let newest = by_index(existing).last_key_value().map(|(index, _)| *index);
+    match newest {
+        Some(index) if is_current(spec, existing) => name(parent, index),
+        newest => name(parent, newest.map_or(0, |index| index + 1)),
+    }
+}
+
+fn name(parent: &str, index: u64) -> String {
+    format!("{parent}-{index}")
+}
+
 /// Decides which snapshots to write. Planning again after the writes plans nothing.
 pub fn plan<S: SnapshotSpec>(
     parent: &Parent<'_>,
@@ -130,7 +147,7 @@ fn create<S: SnapshotSpec>(
         (label::OVERRIDE_INDEX, index.to_string()),
     ];
     let metadata = ObjectMeta {
-        name: Some(format!("{}-{index}", parent.name)),
+        name: Some(name(parent.name, index)),
         namespace: parent.namespace.map(ToOwned::to_owned),
         labels: Some(labels.map(|(key, value)| (key.to_owned(), value)).into()),
         owner_references: Some(vec![parent.owner.clone()]),
@@ -181,6 +198,9 @@ mod tests {
         assert_eq!(newest.0.namespace.as_deref(), Some("app"));
         assert_eq!(newest.1.override_spec, spec(2));
         assert_eq!(newest.1.override_hash.0, hash::of(&spec(2)).into_bytes());
+        assert_eq!(newest_name("o", &spec(2), &store.snapshots()), "o-1");
+        assert_eq!(newest_name("o", &spec(1), &store.snapshots()), "o-2");
+        assert_eq!(newest_name::<Spec>("o", &spec(1), &[]), "o-0");
         assert!(is_current(&spec(2), &store.snapshots()));
         assert!(!is_current(&spec(1), &store.snapshots()));
     }
