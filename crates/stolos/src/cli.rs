@@ -7,13 +7,15 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::hub_options::HubOptions;
+use crate::member::MemberCommand;
+use crate::placement::{ExplainCommand, PlacementCommand, PlanCommand};
 use crate::update_run::UpdateRunCommand;
 
 /// Fleet manager for Kubernetes clusters.
 #[derive(Parser)]
 #[command(name = "stolos", version, about, propagate_version = true, max_term_width = 100)]
 #[command(
-    after_help = "Examples:\n  stolos up                           a whole fleet on this machine\n  stolos updaterun create june --kubernetes-version 1.35.0 --start --wait\n  stolos demo                         a guided tour that checks itself"
+    after_help = "Examples:\n  stolos up                           a whole fleet on this machine\n  stolos plan placement -f shop.yaml  where it would go, and why not elsewhere\n  stolos explain placement shop       why it is not there yet\n  stolos updaterun create june --kubernetes-version 1.35.0 --start --wait\n  stolos demo                         a guided tour that checks itself"
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -33,15 +35,22 @@ pub(crate) struct Global {
     pub(crate) verbose: bool,
 }
 
-/// Which fleet a command is about.
+/// Which hub a command is about.
 #[derive(Args, Clone)]
-pub(crate) struct FleetArgs {
+pub(crate) struct HubClientArgs {
     /// Kubeconfig of the hub [default: KUBECONFIG, else .stolos/kubeconfig, else ~/.kube/config]
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Context of the hub in the kubeconfig [default: its current context]
     #[arg(long)]
     pub(crate) context: Option<String>,
+}
+
+/// Which fleet a command is about.
+#[derive(Args, Clone)]
+pub(crate) struct FleetArgs {
+    #[command(flatten)]
+    pub(crate) hub: HubClientArgs,
     /// Namespace of the fleet (its resource group)
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,
@@ -72,13 +81,22 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Runs the hub's controllers against a hub cluster
     Hub(HubArgs),
-    /// Runs the member agent for one member cluster
+    /// Lists, shows, labels and taints members; without a command, runs the agent of one member
     Member(MemberArgs),
     /// Plays scheduler and kubelets on an API server that has none
     Simulate(SimulateArgs),
     /// Creates, starts, stops and shows update runs
     #[command(subcommand, name = "updaterun", visible_alias = "ur")]
     UpdateRun(UpdateRunCommand),
+    /// Lists, shows and follows placements, and takes their objects back to an earlier state
+    #[command(subcommand, visible_alias = "pl")]
+    Placement(PlacementCommand),
+    /// Shows what would happen, without doing it
+    #[command(subcommand)]
+    Plan(PlanCommand),
+    /// Tells why something has not happened yet
+    #[command(subcommand)]
+    Explain(ExplainCommand),
     /// Prints the CustomResourceDefinitions, to be applied with kubectl
     Crds(CrdsArgs),
     /// Prints this reference as Markdown
@@ -139,12 +157,15 @@ pub(crate) struct HubArgs {
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  stolos member --name east --hub-kubeconfig hub.yaml --member-kubeconfig east.yaml"
+    after_help = "Examples:\n  stolos member list\n  stolos member taint member-1 maintenance=july:NoSchedule\n  stolos member --name east --hub-kubeconfig hub.yaml --member-kubeconfig east.yaml"
 )]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct MemberArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<MemberCommand>,
     /// Name of the member, as in its MemberCluster
-    #[arg(long)]
-    pub(crate) name: String,
+    #[arg(long, required = true)]
+    pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) hub: HubConnection,
     /// Kubeconfig of the member cluster [default: the pod's service account]
@@ -222,4 +243,27 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a duration such as 200ms, 2s or 1m30s");
     let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     Duration::try_from(signed).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(args: &[&str]) -> Result<MemberArgs, clap::Error> {
+        match Cli::try_parse_from([&["stolos", "member"], args].concat())?.command {
+            Command::Member(args) => Ok(args),
+            _ => unreachable!("another command was parsed"),
+        }
+    }
+
+    #[test]
+    fn member_is_a_role_with_a_name_and_a_group_of_commands_without() {
+        let role = member(&["--name", "east", "--hub-kubeconfig", "hub.yaml"]).unwrap();
+        assert!(role.command.is_none());
+        assert_eq!(role.name.as_deref(), Some("east"));
+        let list = member(&["list", "-l", "a=b"]).unwrap();
+        assert!(matches!(list.command, Some(MemberCommand::List(_))));
+        assert!(member(&[]).is_err());
+        assert!(member(&["--name", "east", "list"]).is_err());
+    }
 }

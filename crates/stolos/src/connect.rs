@@ -2,18 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::Status;
 use kube::{Client, Config};
 
-use crate::cli::FleetArgs;
+use crate::cli::HubClientArgs;
 use crate::exit::Hinted;
 
 /// Where `stolos up` leaves the kubeconfig in the present directory.
 const LOCAL_KUBECONFIG: &str = ".stolos/kubeconfig";
 
 /// Returns a client for the hub that the user means.
-pub(crate) async fn hub(args: &FleetArgs) -> anyhow::Result<Client> {
+pub(crate) async fn hub(args: &HubClientArgs) -> anyhow::Result<Client> {
     let given = args.kubeconfig.clone();
     let from_environment = std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty());
     let local = PathBuf::from(LOCAL_KUBECONFIG);
@@ -48,4 +49,98 @@ async fn from_file(path: Option<&Path>, context: Option<&str>) -> anyhow::Result
         .await
         .context("failed to use the kubeconfig")?;
     Client::try_from(config).context("failed to use the kubeconfig")
+}
+
+/// Most names in a hint.
+const MOST_NAMES: usize = 10;
+
+/// Returns which objects there are, and what else to try when there are none.
+pub(crate) fn there_are(mut names: Vec<String>, what: &str, otherwise: &str) -> String {
+    if names.is_empty() {
+        return format!("it has no {what}; {otherwise}");
+    }
+    let more = names.len().saturating_sub(MOST_NAMES);
+    names.truncate(MOST_NAMES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("its {what} are {}{more}", names.join(", "))
+}
+
+/// Turns what a request to the hub ended with into what a person can read.
+pub(crate) fn explain(doing: &str, error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) => refused(doing, &status),
+        kube::Error::Service(error) => Hinted::error(
+            format!("{doing}: the hub does not answer: {}", chain(error.as_ref())),
+            "see whether the fleet runs (`stolos up`) and whether --kubeconfig and --context name its hub",
+        ),
+        error => anyhow::Error::from(error).context(doing.to_owned()),
+    }
+}
+
+/// Returns an error with its causes: what happened to the connection is in the last one.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn refused(doing: &str, status: &Status) -> anyhow::Error {
+    let details = status.details.as_ref();
+    let causes = details.map(|details| details.causes.as_slice()).unwrap_or_default();
+    if status.is_invalid() && !causes.is_empty() {
+        let line = |field: &str, message: &str| match field {
+            "" | "<nil>" => format!("\n  {message}"),
+            field => format!("\n  {field}: {message}"),
+        };
+        let lines: String = causes.iter().map(|cause| line(&cause.field, &cause.message)).collect();
+        return anyhow!("{doing}: the hub does not accept it:{lines}");
+    }
+    let kind_is_unknown =
+        status.is_not_found() && details.is_none_or(|details| details.name.is_empty());
+    if kind_is_unknown {
+        return Hinted::error(
+            format!("{doing}: the hub does not know the kinds of Stolos"),
+            "install them with `stolos crds | kubectl apply --server-side -f -`, or name another hub with --context",
+        );
+    }
+    anyhow!("{doing}: {}", status.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn status(value: serde_json::Value) -> Status {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn every_field_that_is_wrong_gets_a_line() {
+        let status = status(json!({
+            "status": "Failure", "code": 422, "reason": "Invalid",
+            "message": "UpdateRun.fleet.stolos.dev \"local.june\" is invalid: [spec.strategyName: …]",
+            "details": { "name": "local.june", "causes": [
+                { "field": "spec.strategyName", "reason": "FieldValueInvalid",
+                  "message": "Invalid value: strategy and strategyName cannot both be set" },
+                { "field": "<nil>", "message": "one more" },
+            ]},
+        }));
+        insta::assert_snapshot!(refused("failed to create update run `june`", &status), @"
+        failed to create update run `june`: the hub does not accept it:
+          spec.strategyName: Invalid value: strategy and strategyName cannot both be set
+          one more
+        ");
+    }
+
+    #[test]
+    fn a_hub_without_our_kinds_is_told_from_a_missing_object() {
+        let of = |details| {
+            status(
+                json!({ "code": 404, "reason": "NotFound", "message": "gone", "details": details }),
+            )
+        };
+        assert!(refused("x", &of(json!({}))).to_string().contains("does not know the kinds"));
+        assert_eq!(refused("x", &of(json!({ "name": "local.june" }))).to_string(), "x: gone");
+    }
 }

@@ -16,11 +16,13 @@ pub(crate) enum Exit {
     UpdateRunFailed,
     /// 4: the update run that was waited for was stopped before it was done.
     UpdateRunStopped,
+    /// 5: the placement that was waited for was not in place when the time was over.
+    PlacementIncomplete,
 }
 
 impl Exit {
     /// Every code with its meaning, for the reference.
-    pub(crate) const ALL: [(Self, &'static str); 5] = [
+    pub(crate) const ALL: [(Self, &'static str); 6] = [
         (Self::Success, "done"),
         (Self::Failure, "something failed; standard error says what"),
         (Self::Usage, "the command line is wrong"),
@@ -28,6 +30,10 @@ impl Exit {
         (
             Self::UpdateRunStopped,
             "the update run that was waited for was stopped before it was done",
+        ),
+        (
+            Self::PlacementIncomplete,
+            "the placement that was waited for was not in place when the time was over",
         ),
     ];
 
@@ -38,6 +44,7 @@ impl Exit {
             Self::Usage => 2,
             Self::UpdateRunFailed => 3,
             Self::UpdateRunStopped => 4,
+            Self::PlacementIncomplete => 5,
         }
     }
 }

@@ -10,14 +10,16 @@ mod crds;
 mod demo;
 mod exit;
 mod hub_options;
+mod member;
 mod observe;
 mod output;
+mod placement;
 mod reference;
 mod roles;
 mod up;
 mod update_run;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, MemberArgs};
 use exit::Exit;
 
 fn main() -> ExitCode {
@@ -52,9 +54,15 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Up(args) => up::run(args, global.output).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Hub(args) => roles::hub(args).await,
+        Command::Member(MemberArgs { command: Some(command), .. }) => {
+            member::run(command, global.output).await
+        }
         Command::Member(args) => roles::member(args).await,
         Command::Simulate(args) => roles::simulate(args).await,
         Command::UpdateRun(command) => update_run::run(command, global.output).await,
+        Command::Placement(command) => placement::run(command, global.output).await,
+        Command::Plan(command) => placement::plan(command, global.output).await,
+        Command::Explain(command) => placement::explain(command, global.output).await,
         Command::Crds(args) => crds::print(&args),
         Command::CliReference => reference::print(),
     }

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use anyhow::Context;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::Output;
@@ -53,4 +54,50 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> anyhow::Result<(
         line(&row_text(&mut row.iter().map(String::as_str)))?;
     }
     Ok(())
+}
+
+/// Returns a number of things: `1 cluster`, `2 clusters`.
+pub(crate) fn count(n: usize, thing: &str) -> String {
+    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
+}
+
+/// Returns a text in lines of at most `width` columns, each after a margin, broken between words.
+pub(crate) fn wrap(text: &str, margin: usize, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(format!("{}{word}", " ".repeat(margin))),
+        }
+    }
+    lines
+}
+
+/// Returns a time as kubectl writes ages: `45s`, `12m`, `5h`, `3d`.
+pub(crate) fn age(from: Timestamp, now: Timestamp) -> String {
+    span(now.duration_since(from).as_secs().max(0))
+}
+
+/// Returns a duration, rounded down to one unit that leaves at least two of it.
+pub(crate) fn span(seconds: i64) -> String {
+    match seconds {
+        ..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86400),
+    }
+}
+
+/// Returns the first characters of a text, with an ellipsis where something is left out.
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let mut text: String = text.chars().take(most.saturating_sub(1)).collect();
+    text.truncate(text.trim_end().len());
+    text.push('…');
+    text
 }

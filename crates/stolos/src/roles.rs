@@ -34,14 +34,15 @@ pub(crate) async fn hub(args: HubArgs) -> anyhow::Result<Exit> {
     lead(client, "stolos-hub", &args.leader, work).await
 }
 
-/// `stolos member`.
+/// `stolos member --name`.
 pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
+    let name = args.name.context("--name is required")?;
     let hub =
         connect::role(args.hub.hub_kubeconfig.as_deref(), args.hub.hub_context.as_deref()).await?;
     let member =
         connect::role(args.member_kubeconfig.as_deref(), args.member_context.as_deref()).await?;
     let config = stolos_member::Config {
-        name: args.name,
+        name,
         hub,
         member: member.clone(),
         clock: clock(),

@@ -1,16 +1,19 @@
 //! The fleet that a command is about, and what its hub says when it refuses.
 
-use anyhow::anyhow;
 use kube::api::{Api, ListParams};
-use kube::core::Status;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use stolos_api::cluster::fleet::{FleetMember, object_name, short_name};
 use stolos_api::update::{UpdateRun, UpdateStrategy};
 
 use crate::cli::FleetArgs;
-use crate::connect;
+use crate::connect::{self, there_are};
 use crate::exit::Hinted;
+
+pub(super) use crate::connect::explain;
+
+/// What to do when a fleet has nothing of a kind.
+const OTHER_FLEET: &str = "name another fleet with --fleet and --namespace";
 
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
@@ -27,7 +30,7 @@ pub(super) struct Fleet {
 
 impl Fleet {
     pub(super) async fn connect(args: &FleetArgs) -> anyhow::Result<Self> {
-        let client = connect::hub(args).await?;
+        let client = connect::hub(&args.hub).await?;
         Ok(Self { client, namespace: args.namespace.clone(), name: args.fleet.clone() })
     }
 
@@ -62,7 +65,7 @@ impl Fleet {
             Ok(runs) => runs.iter().map(|run| format!("`{}`", self.short_name(run))).collect(),
             Err(error) => return error,
         };
-        Hinted::error(message, there_are(names, "update runs"))
+        Hinted::error(message, there_are(names, "update runs", OTHER_FLEET))
     }
 
     /// Returns an error unless the fleet has this strategy.
@@ -74,7 +77,7 @@ impl Fleet {
         let names =
             strategies.iter().map(|strategy| format!("`{}`", self.short_name(strategy))).collect();
         let message = format!("there is no update strategy `{name}` in {self}");
-        Err(Hinted::error(message, there_are(names, "update strategies")))
+        Err(Hinted::error(message, there_are(names, "update strategies", OTHER_FLEET)))
     }
 
     /// Returns an error unless the fleet exists.
@@ -124,98 +127,5 @@ impl Fleet {
 impl std::fmt::Display for Fleet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "fleet `{}` in namespace `{}`", self.name, self.namespace)
-    }
-}
-
-/// Most names in a hint.
-const MOST_NAMES: usize = 10;
-
-fn there_are(mut names: Vec<String>, what: &str) -> String {
-    if names.is_empty() {
-        return format!("it has no {what}; name another fleet with --fleet and --namespace");
-    }
-    let more = names.len().saturating_sub(MOST_NAMES);
-    names.truncate(MOST_NAMES);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("its {what} are {}{more}", names.join(", "))
-}
-
-/// Turns what a request to the hub ended with into what a person can read.
-pub(super) fn explain(doing: &str, error: kube::Error) -> anyhow::Error {
-    match error {
-        kube::Error::Api(status) => refused(doing, &status),
-        kube::Error::Service(error) => Hinted::error(
-            format!("{doing}: the hub does not answer: {}", chain(error.as_ref())),
-            "see whether the fleet runs (`stolos up`) and whether --kubeconfig and --context name its hub",
-        ),
-        error => anyhow::Error::from(error).context(doing.to_owned()),
-    }
-}
-
-/// Returns an error with its causes: what happened to the connection is in the last one.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-fn refused(doing: &str, status: &Status) -> anyhow::Error {
-    let details = status.details.as_ref();
-    let causes = details.map(|details| details.causes.as_slice()).unwrap_or_default();
-    if status.is_invalid() && !causes.is_empty() {
-        let line = |field: &str, message: &str| match field {
-            "" | "<nil>" => format!("\n  {message}"),
-            field => format!("\n  {field}: {message}"),
-        };
-        let lines: String = causes.iter().map(|cause| line(&cause.field, &cause.message)).collect();
-        return anyhow!("{doing}: the hub does not accept it:{lines}");
-    }
-    let kind_is_unknown =
-        status.is_not_found() && details.is_none_or(|details| details.name.is_empty());
-    if kind_is_unknown {
-        return Hinted::error(
-            format!("{doing}: the hub does not know the kinds of Stolos"),
-            "install them with `stolos crds | kubectl apply --server-side -f -`, or name another hub with --context",
-        );
-    }
-    anyhow!("{doing}: {}", status.message)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn status(value: serde_json::Value) -> Status {
-        serde_json::from_value(value).unwrap()
-    }
-
-    #[test]
-    fn every_field_that_is_wrong_gets_a_line() {
-        let status = status(json!({
-            "status": "Failure", "code": 422, "reason": "Invalid",
-            "message": "UpdateRun.fleet.stolos.dev \"local.june\" is invalid: [spec.strategyName: …]",
-            "details": { "name": "local.june", "causes": [
-                { "field": "spec.strategyName", "reason": "FieldValueInvalid",
-                  "message": "Invalid value: strategy and strategyName cannot both be set" },
-                { "field": "<nil>", "message": "one more" },
-            ]},
-        }));
-        insta::assert_snapshot!(refused("failed to create update run `june`", &status), @"
-        failed to create update run `june`: the hub does not accept it:
-          spec.strategyName: Invalid value: strategy and strategyName cannot both be set
-          one more
-        ");
-    }
-
-    #[test]
-    fn a_hub_without_our_kinds_is_told_from_a_missing_object() {
-        let of = |details| {
-            status(
-                json!({ "code": 404, "reason": "NotFound", "message": "gone", "details": details }),
-            )
-        };
-        assert!(refused("x", &of(json!({}))).to_string().contains("does not know the kinds"));
-        assert_eq!(refused("x", &of(json!({ "name": "local.june" }))).to_string(), "x: gone");
     }
 }

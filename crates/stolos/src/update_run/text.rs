@@ -1,10 +1,11 @@
 //! Words for what a run wants and how it stands, used by every view of it.
 
-use jiff::Timestamp;
 use stolos_api::update::{
     MemberStatus, MemberTarget, NodeImageSelectionType, RunState, StageGateStatus, StageStatus,
     State, UpdateRun, UpdateRunStatus, UpgradeType,
 };
+
+pub(super) use crate::output::{age, cut, span};
 
 /// Returns what a run brings members to.
 pub(super) fn goal(run: &UpdateRun) -> String {
@@ -101,32 +102,6 @@ pub(super) fn name_of(state: State) -> &'static str {
         State::Failed => "Failed",
         State::Completed => "Completed",
     }
-}
-
-/// Returns a time as kubectl writes ages: `45s`, `12m`, `5h`, `3d`.
-pub(super) fn age(from: Timestamp, now: Timestamp) -> String {
-    span(now.duration_since(from).as_secs().max(0))
-}
-
-/// Returns a duration, rounded down to one unit that leaves at least two of it.
-pub(super) fn span(seconds: i64) -> String {
-    match seconds {
-        ..120 => format!("{seconds}s"),
-        120..7200 => format!("{}m", seconds / 60),
-        7200..172_800 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86400),
-    }
-}
-
-/// Returns the first characters of a text, with an ellipsis where something is left out.
-pub(super) fn cut(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    let mut text: String = text.chars().take(most.saturating_sub(1)).collect();
-    text.truncate(text.trim_end().len());
-    text.push('…');
-    text
 }
 
 /// Members that are done, out of all.
