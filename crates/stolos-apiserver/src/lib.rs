@@ -8,6 +8,7 @@
 //! generic handler) → [`registry`] (which resource) → [`patch`], [`managed_fields`], [`schema`] (the new object) →
 //! [`store`] (commit, index, watch).
 
+pub mod addresses;
 pub mod auth;
 pub mod clock;
 mod conditions;
@@ -17,6 +18,7 @@ pub mod discovery;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod managed_fields;
+mod mirror;
 mod name_rules;
 pub mod names;
 pub mod openapi;

@@ -7,6 +7,7 @@ use http::Method;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
+use crate::addresses::{Addresses, ServiceRange};
 use crate::auth::token::KeyError;
 use crate::auth::{Auth, Authorizer, DEFAULT_ISSUER, TokenSigner, UserInfo, rbac};
 use crate::clock::Clock;
@@ -14,7 +15,7 @@ use crate::controllers::{self, Context, Controllers, Running};
 use crate::names::GroupVersion;
 use crate::registry::Registry;
 use crate::rest::admission::{
-    Catalog, CertificateRequests, MutatingWebhooks, NamespaceLifecycle, Plugin, Policies,
+    Catalog, CertificateRequests, Defaults, MutatingWebhooks, NamespaceLifecycle, Plugin, Policies,
     RoleEscalation, ValidatingWebhooks,
 };
 use crate::rest::{ApiService, Core, Limits, LocalClient};
@@ -28,6 +29,8 @@ pub struct Options {
     pub clock: Clock,
     /// Signs service-account tokens. Without one a key is made that lasts as long as the process.
     pub signer: Option<Arc<TokenSigner>>,
+    /// What is filled in where clients leave something open.
+    pub defaults: Defaults,
     /// Admission plugins after the built-in ones and before those that users configure, in order.
     pub admission: Vec<Arc<dyn Plugin>>,
     /// Finds the services that webhooks are given by. Without it only webhooks given by URL are reached.
@@ -36,17 +39,24 @@ pub struct Options {
     pub controllers: Controllers,
     /// Bounds of requests and watches.
     pub limits: Limits,
+    /// Addresses of services; the first is that of the API server.
+    pub services: ServiceRange,
 }
+
+/// Addresses of services, as kubeadm chooses them.
+const SERVICES: &str = "10.96.0.0/12";
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             clock: Clock::system(),
             signer: None,
+            defaults: Defaults::default(),
             admission: Vec::new(),
             webhook_services: None,
             controllers: Controllers::default(),
             limits: Limits::default(),
+            services: SERVICES.parse().expect("it is a range"),
         }
     }
 }
@@ -81,7 +91,16 @@ impl ApiServer {
     /// # Errors
     /// When the token key cannot be made or the store does not take the first objects.
     pub async fn start(store: ClusterStore, options: Options) -> Result<Self, StartError> {
-        let Options { clock, signer, admission, webhook_services, controllers, limits } = options;
+        let Options {
+            clock,
+            signer,
+            defaults,
+            admission,
+            webhook_services,
+            controllers,
+            limits,
+            services,
+        } = options;
         let signer = match signer {
             Some(signer) => signer,
             None => Arc::new(TokenSigner::generate(DEFAULT_ISSUER)?),
@@ -92,17 +111,21 @@ impl ApiServer {
             Arc::new(RoleEscalation::new(auth.authorizer().clone())),
             Arc::new(CertificateRequests::new(auth.authorizer().clone())),
         ];
+        let has_accounts = defaults.service_account && controllers.service_accounts;
+        plugins.extend(Defaults { service_account: has_accounts, ..defaults }.plugins(&store));
         plugins.extend(admission);
         let registry = Registry::builtin();
         let webhooks = Webhooks::new(webhook_services);
         let catalog = Catalog::new(store.clone(), webhooks.clone());
         plugins.extend(configured_plugins(&store, &registry, &catalog, auth.authorizer()));
+        let addresses = Addresses::new(store.clone(), services);
         let (stopping, stopped) = watch::channel(false);
         let core = Core {
             store,
             registry,
             clock,
             auth,
+            addresses,
             catalog,
             admission: plugins,
             limits,
@@ -120,7 +143,7 @@ impl ApiServer {
             LocalClient::new(Arc::clone(&core)),
             webhooks,
         );
-        let running = Arc::new(controllers::start(&controllers, &context).await?);
+        let running = Arc::new(controllers::start(&controllers, &context, services).await?);
         Ok(Self { core, stopping: Arc::new(stopping), running })
     }
 

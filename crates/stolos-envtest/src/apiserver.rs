@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
+use stolos_apiserver::addresses::ServiceRange;
 use stolos_apiserver::auth::{DEFAULT_ISSUER, TokenSigner, UserInfo};
 use stolos_apiserver::controllers::Controllers;
+use stolos_apiserver::rest::admission::Defaults;
 use stolos_apiserver::serve::{
     CertificateAuthority, Credentials, Limits, Server, server_config_for,
 };
@@ -25,6 +27,9 @@ use crate::{Program, told_to_stop};
 const GRACE: Duration = Duration::from_secs(2);
 
 const DEFAULT_PORT: u16 = 6443;
+
+/// Addresses of services where no flag says otherwise, as kube-apiserver's.
+const SERVICES: &str = "10.0.0.0/24";
 
 /// Modes of `--authorization-mode` under which RBAC alone gives the same answers: no node logs in.
 const AUTHORIZATION_MODES: [&str; 2] = ["RBAC", "Node"];
@@ -82,14 +87,22 @@ pub const PROGRAM: Program = Program {
             value: "modes",
             help: "RBAC, or Node,RBAC (default RBAC).",
         },
-        Flag { name: "disable-admission-plugins", value: "names", help: "Accepted and ignored." },
+        Flag {
+            name: "disable-admission-plugins",
+            value: "names",
+            help: "Plugins that fill in defaults, such as Priority, to be left out.",
+        },
         Flag { name: "enable-admission-plugins", value: "names", help: "Accepted and ignored." },
         Flag {
             name: "etcd-servers",
             value: "urls",
             help: "Accepted and ignored: objects live in memory.",
         },
-        Flag { name: "service-cluster-ip-range", value: "cidr", help: "Accepted and ignored." },
+        Flag {
+            name: "service-cluster-ip-range",
+            value: "cidr",
+            help: "Addresses of services (default 10.0.0.0/24).",
+        },
         Flag { name: "allow-privileged", value: "", help: "Accepted and ignored." },
         Flag { name: "version", value: "", help: "Print the version and exit." },
         Flag { name: "help", value: "", help: "Print this help and exit." },
@@ -108,6 +121,8 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let options = Options {
         signer: signer(&flags)?.map(Arc::new),
         controllers: Controllers::api_server_only(),
+        defaults: Defaults::default().without(flags.list("disable-admission-plugins")),
+        services: services(&flags)?,
         ..Options::default()
     };
     let store = Store::memory();
@@ -137,6 +152,13 @@ fn check_authorization(flags: &Flags) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn services(flags: &Flags) -> anyhow::Result<ServiceRange> {
+    let range = flags.last("service-cluster-ip-range").unwrap_or(SERVICES);
+    // With two ranges, services of two families would be possible; there is one here.
+    let first = range.split(',').next().unwrap_or_default();
+    first.parse().context("--service-cluster-ip-range")
 }
 
 fn address(flags: &Flags) -> anyhow::Result<SocketAddr> {

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, RwLock};
 
-use futures::FutureExt;
 use serde_json::Value;
 
 use super::access::forbidden;
 use super::rbac::{GROUP, Index, Rule, is_aggregated, missing_rules};
 use super::user::MASTERS;
 use super::{Access, Decision, UserInfo};
+use crate::mirror::{Mirror, News};
 use crate::status::ApiError;
-use crate::store::{ClusterStore, Key, ListOptions, ResourceId, WatchEnd, Watcher};
+use crate::store::{ClusterStore, Key};
 
 /// What a resource of the group holds.
 #[derive(Clone, Copy)]
@@ -20,7 +20,7 @@ enum Holds {
     Bindings,
 }
 
-const WATCHED: [(&str, Holds); 4] = [
+static WATCHED: [(&str, Holds); 4] = [
     ("clusterroles.rbac.authorization.k8s.io", Holds::Roles),
     ("roles.rbac.authorization.k8s.io", Holds::Roles),
     ("clusterrolebindings.rbac.authorization.k8s.io", Holds::Bindings),
@@ -37,13 +37,7 @@ pub struct Authorizer(Arc<Inner>);
 struct Inner {
     store: ClusterStore,
     index: RwLock<Index>,
-    progress: Mutex<Progress>,
-}
-
-struct Progress {
-    /// Everything up to this revision is in the index; absent before the first decision.
-    revision: Option<u64>,
-    watchers: Vec<(Watcher, Holds)>,
+    mirror: Mutex<Mirror<Holds>>,
 }
 
 /// A write of a role or binding, to be checked for escalation.
@@ -62,8 +56,8 @@ impl Authorizer {
     /// Builds the authoriser of a logical cluster.
     #[must_use]
     pub fn new(store: ClusterStore) -> Self {
-        let progress = Mutex::new(Progress { revision: None, watchers: Vec::new() });
-        Self(Arc::new(Inner { store, index: RwLock::default(), progress }))
+        let mirror = Mutex::new(Mirror::of(&WATCHED));
+        Self(Arc::new(Inner { store, index: RwLock::default(), mirror }))
     }
 
     /// Decides whether a user may do something. Members of `system:masters` may do everything.
@@ -159,71 +153,16 @@ impl Authorizer {
 
     fn catch_up(&self) {
         let inner = &*self.0;
-        // Read first: what is visible at this revision is in the tables.
-        let visible = inner.store.revision();
-        let mut progress = inner.progress.lock().expect("catching up does not panic");
-        if progress.revision.is_some_and(|revision| revision >= visible) {
+        let mut mirror = inner.mirror.lock().expect("catching up does not panic");
+        if !mirror.is_behind(&inner.store) {
             return;
         }
         let mut index = inner.index.write().expect("catching up does not panic");
-        let is_current = progress.revision.is_some() && progress.drain(&mut index);
-        if !is_current {
-            (*index, progress.watchers) = rebuild(&inner.store);
-        }
-        progress.revision = Some(visible);
-    }
-}
-
-impl Progress {
-    /// Takes in every event there is; false when a watcher fell behind the history.
-    fn drain(&mut self, index: &mut Index) -> bool {
-        for (watcher, holds) in &mut self.watchers {
-            while let Some(news) = watcher.next().now_or_never() {
-                match news {
-                    Ok(events) => {
-                        for event in events {
-                            if event.deleted {
-                                remove(index, *holds, &event.current.key);
-                            } else {
-                                put(index, *holds, &event.current.key, &event.current.object());
-                            }
-                        }
-                    }
-                    Err(WatchEnd::Closed) => break,
-                    Err(WatchEnd::Expired(_) | WatchEnd::ResourceRemoved) => return false,
-                }
-            }
-        }
-        true
-    }
-}
-
-fn rebuild(store: &ClusterStore) -> (Index, Vec<(Watcher, Holds)>) {
-    let mut index = Index::default();
-    let mut watchers = Vec::new();
-    for (resource, holds) in WATCHED {
-        let resource = ResourceId::from(resource);
-        let (page, watcher) = list_and_watch(store, &resource);
-        for version in page {
-            put(&mut index, holds, &version.key, &version.object());
-        }
-        watchers.push((watcher, holds));
-    }
-    (index, watchers)
-}
-
-fn list_and_watch(
-    store: &ClusterStore,
-    resource: &ResourceId,
-) -> (Vec<Arc<crate::store::Version>>, Watcher) {
-    loop {
-        let page = store
-            .list(resource, &ListOptions::default())
-            .expect("the latest state is always there");
-        // Between the two the history may have moved on, but not again and again.
-        if let Ok(watcher) = store.watch(resource, page.revision) {
-            return (page.items, watcher);
-        }
+        mirror.catch_up(&inner.store, |news| match news {
+            News::Restart => *index = Index::default(),
+            News::Put(holds, version) => put(&mut index, holds, &version.key, &version.object()),
+            News::Gone(holds, key) => remove(&mut index, holds, key),
+        });
     }
 }
 

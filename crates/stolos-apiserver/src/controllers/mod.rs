@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinSet;
 
+use crate::addresses::ServiceRange;
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::crd;
@@ -34,8 +35,8 @@ pub(crate) use api::Api;
 /// Which controllers of a logical cluster run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Controllers {
-    /// Creates the namespaces that every cluster has.
-    pub system_namespaces: bool,
+    /// Creates the namespaces that every cluster has, its priority classes and the service of its API.
+    pub system_objects: bool,
     /// Lists what is served as `APIServices`.
     pub api_services: bool,
     /// Deletes objects whose owners are gone, and carries out foreground and orphaning deletion.
@@ -62,7 +63,7 @@ impl Default for Controllers {
     /// Returns all controllers; the root certificate, which they cannot know, is missing.
     fn default() -> Self {
         Self {
-            system_namespaces: true,
+            system_objects: true,
             api_services: true,
             garbage_collector: true,
             namespaces: true,
@@ -82,7 +83,7 @@ impl Controllers {
     #[must_use]
     pub fn api_server_only() -> Self {
         Self {
-            system_namespaces: true,
+            system_objects: true,
             api_services: true,
             event_expiry: true,
             custom_resources: true,
@@ -94,7 +95,7 @@ impl Controllers {
     #[must_use]
     pub fn none() -> Self {
         Self {
-            system_namespaces: false,
+            system_objects: false,
             api_services: false,
             garbage_collector: false,
             namespaces: false,
@@ -150,10 +151,11 @@ impl Running {
 ///
 /// # Errors
 ///
-/// When the namespaces, or the services of built-in groups, cannot be created.
+/// When what every cluster has, or the services of built-in groups, cannot be created.
 pub(crate) async fn start(
     controllers: &Controllers,
     context: &Context,
+    services: ServiceRange,
 ) -> Result<Running, ApiError> {
     let mut tasks = JoinSet::new();
     if controllers.custom_resources {
@@ -161,8 +163,8 @@ pub(crate) async fn start(
         controller.publish_established();
         tasks.spawn(controller.run());
     }
-    if controllers.system_namespaces {
-        bootstrap::create_namespaces(&context.api).await?;
+    if controllers.system_objects {
+        bootstrap::create(&context.api, services).await?;
     }
     if controllers.api_services {
         api_services::create_builtin(context).await?;

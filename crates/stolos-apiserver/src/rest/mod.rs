@@ -44,6 +44,7 @@ pub(crate) use service::PathPrefix;
 pub(crate) use system::page_not_found;
 pub use warnings::Warnings;
 
+use crate::addresses::Addresses;
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::registry::Registry;
@@ -55,6 +56,8 @@ pub(crate) struct Core {
     pub(crate) registry: Registry,
     pub(crate) clock: Clock,
     pub(crate) auth: Auth,
+    /// What services get.
+    pub(crate) addresses: Addresses,
     /// The webhooks and policies that users have configured.
     pub(crate) catalog: admission::Catalog,
     /// In the order in which they run.

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::store::{Attributes, Change, Expect, Limits, Store, Write};
+use crate::store::{Attributes, Change, Expect, Limits, ResourceId, Store, Write};
 
 const CLUSTER_ROLES: &str = WATCHED[0].0;
 const CLUSTER_BINDINGS: &str = WATCHED[2].0;

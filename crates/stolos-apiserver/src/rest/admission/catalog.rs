@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use futures::FutureExt;
 use serde_json::Value;
 
 use super::policy::{CompiledPolicy, PolicyBinding};
 use super::webhook::Webhook;
-use crate::store::{ClusterStore, ListOptions, ResourceId, Version, WatchEnd, Watcher};
+use crate::mirror::{Mirror, News};
+use crate::store::{ClusterStore, Version};
 use crate::webhook::Webhooks;
 
 /// What a resource of the group holds.
@@ -23,7 +23,7 @@ enum Holds {
     Bindings,
 }
 
-const WATCHED: [(&str, Holds); 4] = [
+static WATCHED: [(&str, Holds); 4] = [
     ("mutatingwebhookconfigurations.admissionregistration.k8s.io", Holds::Mutating),
     ("validatingwebhookconfigurations.admissionregistration.k8s.io", Holds::Validating),
     ("validatingadmissionpolicies.admissionregistration.k8s.io", Holds::Policies),
@@ -55,7 +55,7 @@ pub(crate) struct Catalog(Arc<Inner>);
 struct Inner {
     store: ClusterStore,
     webhooks: Webhooks,
-    state: Mutex<State>,
+    followed: Mutex<(Mirror<Holds>, State)>,
 }
 
 /// A compiled policy, and from what it was compiled.
@@ -66,9 +66,6 @@ struct Known {
 
 #[derive(Default)]
 struct State {
-    /// Everything up to this revision is taken in; absent before the first look.
-    revision: Option<u64>,
-    watchers: Vec<(Watcher, Holds)>,
     mutating: BTreeMap<String, Vec<Arc<Webhook>>>,
     validating: BTreeMap<String, Vec<Arc<Webhook>>>,
     policies: BTreeMap<String, Known>,
@@ -78,72 +75,28 @@ struct State {
 
 impl Catalog {
     pub(crate) fn new(store: ClusterStore, webhooks: Webhooks) -> Self {
-        Self(Arc::new(Inner { store, webhooks, state: Mutex::default() }))
+        let followed = Mutex::new((Mirror::of(&WATCHED), State::default()));
+        Self(Arc::new(Inner { store, webhooks, followed }))
     }
 
     /// Returns what is in force after every write that has been answered.
     pub(crate) fn in_force(&self) -> Arc<InForce> {
         let inner = &*self.0;
-        // Read first: what is visible at this revision is in the tables.
-        let visible = inner.store.revision();
-        let mut state = inner.state.lock().expect("taking in a configuration does not panic");
-        if state.revision.is_none_or(|revision| revision < visible) {
-            let changed = match state.revision {
-                Some(_) => state.drain(inner),
-                None => None,
-            };
-            let changed = changed.unwrap_or_else(|| {
-                state.rebuild(inner);
-                true
-            });
-            if changed {
-                state.put_in_force();
-            }
-            state.revision = Some(visible);
+        let mut followed = inner.followed.lock().expect("taking in a configuration does not panic");
+        let (mirror, state) = &mut *followed;
+        let changed = mirror.catch_up(&inner.store, |news| match news {
+            News::Restart => *state = State::default(),
+            News::Put(holds, version) => state.put(inner, holds, version),
+            News::Gone(holds, key) => state.remove(holds, &key.name),
+        });
+        if changed {
+            state.put_in_force();
         }
         Arc::clone(&state.in_force)
     }
 }
 
 impl State {
-    /// Takes in every event there is and tells whether there was one; nothing when a watcher fell behind.
-    fn drain(&mut self, inner: &Inner) -> Option<bool> {
-        let mut changed = false;
-        let mut watchers = std::mem::take(&mut self.watchers);
-        for (watcher, holds) in &mut watchers {
-            while let Some(news) = watcher.next().now_or_never() {
-                match news {
-                    Ok(events) => {
-                        for event in events {
-                            changed = true;
-                            if event.deleted {
-                                self.remove(*holds, &event.current.key.name);
-                            } else {
-                                self.put(inner, *holds, &event.current);
-                            }
-                        }
-                    }
-                    Err(WatchEnd::Closed) => break,
-                    Err(WatchEnd::Expired(_) | WatchEnd::ResourceRemoved) => return None,
-                }
-            }
-        }
-        self.watchers = watchers;
-        Some(changed)
-    }
-
-    fn rebuild(&mut self, inner: &Inner) {
-        *self = Self::default();
-        for (resource, holds) in WATCHED {
-            let resource = ResourceId::from(resource);
-            let (items, watcher) = list_and_watch(&inner.store, &resource);
-            for version in items {
-                self.put(inner, holds, &version);
-            }
-            self.watchers.push((watcher, holds));
-        }
-    }
-
     fn put(&mut self, inner: &Inner, holds: Holds, version: &Version) {
         let object = version.object();
         let name = version.key.name.clone();
@@ -200,16 +153,4 @@ fn compile(inner: &Inner, configuration: &str, object: &Value) -> Vec<Arc<Webhoo
         Arc::new(Webhook::parse(id, webhook, inner.webhooks.client(&webhook["clientConfig"])))
     };
     webhooks.map(compile).collect()
-}
-
-fn list_and_watch(store: &ClusterStore, resource: &ResourceId) -> (Vec<Arc<Version>>, Watcher) {
-    loop {
-        let page = store
-            .list(resource, &ListOptions::default())
-            .expect("the latest state is always there");
-        // Between the two the history may have moved on, but not again and again.
-        if let Ok(watcher) = store.watch(resource, page.revision) {
-            return (page.items, watcher);
-        }
-    }
 }

@@ -5,6 +5,7 @@
 
 mod catalog;
 mod certificates;
+mod defaults;
 mod expression;
 mod matching;
 mod namespace_lifecycle;
@@ -27,6 +28,7 @@ use crate::status::{ApiError, Cause};
 
 pub(crate) use catalog::Catalog;
 pub use certificates::CertificateRequests;
+pub use defaults::Defaults;
 pub use namespace_lifecycle::NamespaceLifecycle;
 pub(crate) use namespace_lifecycle::terminating;
 pub(crate) use policy::{Policies, type_check};
@@ -115,7 +117,7 @@ impl Request<'_> {
 pub(crate) const GROUP: &str = "admissionregistration.k8s.io";
 
 /// 500 that repeats its text as a cause, as upstream's internal errors do.
-fn internal(why: &str) -> ApiError {
+pub(crate) fn internal(why: &str) -> ApiError {
     let mut error = ApiError::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "InternalError",

@@ -6,7 +6,6 @@ mod create;
 mod delete;
 mod initial_status;
 mod owners;
-mod pod;
 mod signing_request;
 mod update;
 mod validate;
@@ -14,7 +13,6 @@ mod validate;
 pub(crate) use create::{complete_create, generate_name, prepare_create, wipe_server_fields};
 pub(crate) use delete::{Deletion, decide_delete, last_state};
 pub(crate) use owners::without_duplicate_owners;
-pub(crate) use pod::admit_pod;
 pub(crate) use signing_request::{
     is_signing_request, prepare_update as prepare_signing_update, record_requester,
 };

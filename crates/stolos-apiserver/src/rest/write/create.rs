@@ -44,6 +44,7 @@ impl Writer<'_> {
         let options = self.options_of(Operation::Create);
         let asked = Asked { operation: Operation::Create, name: &given, old: None, options };
         self.prepare(&asked, &mut object, ownership).await?;
+        let _reserved = self.assign_addresses(None, &mut object)?;
         let base = meta::text(&object, "generateName").to_owned();
         if !meta::text(&object, "name").is_empty() || base.is_empty() {
             return self.create_once(&asked, object).await;
@@ -84,8 +85,6 @@ impl Writer<'_> {
             let reset = reset_fields(resource, Part::Main);
             managed_fields::update(&resource.schema, None, object, &self.manager(), &reset);
         }
-        // Upstream's admission does this, so nobody owns what it fills in.
-        lifecycle::admit_pod(resource, object);
         // Plugins see what the client sent, without what the server fills in.
         let metadata = meta::of(object);
         let filled = FILLED_IN.map(|field| metadata.remove(field));
@@ -93,7 +92,6 @@ impl Writer<'_> {
             self.check_place(object)?;
             lifecycle::prepare_create(resource, object, &uid, now);
             self.complete(object);
-            lifecycle::admit_pod(resource, object);
         } else {
             let metadata = meta::of(object);
             for (field, value) in FILLED_IN.into_iter().zip(filled) {

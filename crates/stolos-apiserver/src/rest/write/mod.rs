@@ -22,6 +22,7 @@ use super::lifecycle::{self, Part};
 use super::query::WriteOptions;
 use super::strict::{self, Origin};
 use super::{Core, convert, meta};
+use crate::addresses::{Refusal, Reservation};
 use crate::crd;
 use crate::managed_fields::{Manager, ResetFields};
 use crate::registry::Resource;
@@ -148,10 +149,14 @@ impl<'a> Writer<'a> {
     /// Checks what would be stored.
     fn check_valid(&self, old: Option<&Value>, object: &Value) -> Result<(), ApiError> {
         let causes = self.invalid_fields(old, object);
+        let resource = self.resource();
         if causes.is_empty() {
+            if !resource.custom && self.call.subresource.is_empty() {
+                let group = &resource.group_version.group;
+                self.warn(schema::builtin::warnings(group, &resource.kind, object));
+            }
             return Ok(());
         }
-        let resource = self.resource();
         let name = meta::text(object, "name");
         Err(ApiError::invalid(&resource.group_version.group, &resource.kind, name, causes))
     }
@@ -221,6 +226,25 @@ impl<'a> Writer<'a> {
         let fields = storage.field_attributes(&stored);
         let attributes = Attributes { fields, ..Attributes::of(&stored) };
         Ok((stored, attributes))
+    }
+
+    /// Gives a service the addresses and ports that it lacks; they are kept for it until the request ends.
+    fn assign_addresses(
+        &self,
+        old: Option<&Value>,
+        object: &mut Value,
+    ) -> Result<Option<Reservation>, ApiError> {
+        let resource = self.resource();
+        if resource.custom || resource.storage.as_ref() != "services" {
+            return Ok(None);
+        }
+        let assigned = self.core.addresses.assign(old, object, &mut rand::rng());
+        assigned.map(Some).map_err(|refusal| match refusal {
+            Refusal::Invalid(causes) => {
+                ApiError::invalid("", &resource.kind, meta::text(object, "name"), causes)
+            }
+            Refusal::Internal(why) => admission::internal(&why),
+        })
     }
 
     /// Returns what a dry run shows: the object as it would be read, had it been stored.

@@ -135,6 +135,10 @@ impl Writer<'_> {
             lifecycle::prepare_update(resource, part, &live, &mut new);
             meta::copy(&live, &mut new, "resourceVersion");
         }
+        let _reserved = match part {
+            Part::Main => self.assign_addresses(Some(&live), &mut new)?,
+            Part::Whole | Part::Status | Part::Approval | Part::Finalize => None,
+        };
         self.check_valid(Some(&live), &new)?;
         self.judge_through_face(&asked, &new).await?;
         let removes = lifecycle::ends_deletion(resource, &live, &new);

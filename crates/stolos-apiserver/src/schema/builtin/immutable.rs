@@ -27,13 +27,8 @@ pub(super) fn check(group: &str, kind: &str, new: &Value, old: &Value, causes: &
         }
         ("node.k8s.io", "RuntimeClass") => keep(&["handler"], IMMUTABLE, new, old, causes),
         ("scheduling.k8s.io", "PriorityClass") => {
-            forbid_change(
-                &["value", "preemptionPolicy"],
-                "may not be changed in an update.",
-                new,
-                old,
-                causes,
-            );
+            forbid_change(&["value"], "may not be changed in an update.", new, old, causes);
+            keep(&["preemptionPolicy"], IMMUTABLE, new, old, causes);
         }
         ("storage.k8s.io", "StorageClass") => {
             for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
@@ -106,11 +101,18 @@ fn data(kind: &str, new: &Value, old: &Value, causes: &mut Vec<Cause>) {
 }
 
 fn service(new: &Value, old: &Value, causes: &mut Vec<Cause>) {
-    let (before, after) = (&old["spec"]["clusterIP"], &new["spec"]["clusterIP"]);
-    let given = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
     let external = [old, new].iter().any(|service| service["spec"]["type"] == "ExternalName");
-    if !external && given(before) && given(after) && before != after {
-        causes.push(invalid("spec.clusterIP", after, IMMUTABLE));
+    let (before, after) = (&old["spec"]["clusterIPs"], &new["spec"]["clusterIPs"]);
+    if !external && before[0].is_string() && before[0] != after[0] {
+        causes.push(invalid("spec.clusterIPs[0]", after, "may not change once set"));
+    }
+    let health = |service: &Value| service["spec"]["healthCheckNodePort"].as_u64().unwrap_or(0);
+    let local = |service: &Value| {
+        service["spec"]["type"] == "LoadBalancer"
+            && service["spec"]["externalTrafficPolicy"] == "Local"
+    };
+    if local(old) && local(new) && health(old) != 0 && health(old) != health(new) {
+        causes.push(forbidden("spec.healthCheckNodePort", IMMUTABLE));
     }
 }
 

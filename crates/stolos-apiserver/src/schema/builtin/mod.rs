@@ -11,6 +11,7 @@ mod presence;
 mod signing_request;
 mod topology;
 mod validation;
+mod warnings;
 
 use k8s_openapi::api;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -22,6 +23,7 @@ pub use models::model;
 pub use presence::Presence;
 pub use signing_request::{check_update as check_signing_update, organizations_of_request};
 pub use validation::{validate, wrong_type};
+pub use warnings::warnings;
 
 /// One built-in kind in one version.
 struct Kind {

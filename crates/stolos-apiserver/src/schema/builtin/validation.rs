@@ -2,13 +2,17 @@
 //!
 //! It is deliberately thin beside kube-apiserver's. Names and labels in `metadata` are checked where requests are handled.
 
+mod priority;
+mod service;
+
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use regex::Regex;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{immutable, signing_request};
+use crate::name_rules::label_problems;
 use crate::names::GroupVersion;
 use crate::schema::causes::{duplicate, invalid, not_found, not_supported, required};
 use crate::schema::validate::{is_unset, walk};
@@ -133,8 +137,9 @@ fn check_meaning(group: &str, kind: &str, new: &Value, causes: &mut Vec<Cause>) 
         ("networking.k8s.io", "IngressClass") => {
             check_text(spec, "controller", "spec.controller", causes);
         }
+        ("scheduling.k8s.io", "PriorityClass") => priority::check(new, causes),
         ("node.k8s.io", "RuntimeClass") => check_handler(new, causes),
-        ("", "Service") => check_service(spec, causes),
+        ("", "Service") => service::check(spec, causes),
         ("", "ConfigMap") => check_data(new, &["data", "binaryData"], causes),
         ("", "Secret") => check_secret(new, causes),
         ("", "PersistentVolumeClaim") => check_claim(spec, causes),
@@ -166,9 +171,8 @@ fn check_autoscaler(spec: &Value, causes: &mut Vec<Cause>) {
 
 fn check_handler(class: &Value, causes: &mut Vec<Cause>) {
     let handler = class["handler"].as_str().unwrap_or_default();
-    if !is_label(handler) {
-        causes.push(invalid("handler", &handler.into(), LABEL_TEXT));
-    }
+    let problems = label_problems(handler);
+    causes.extend(problems.iter().map(|why| invalid("handler", &handler.into(), why)));
 }
 
 fn check_budget(spec: &Value, causes: &mut Vec<Cause>) {
@@ -334,36 +338,6 @@ fn check_container(
     }
 }
 
-fn check_service(spec: &Value, causes: &mut Vec<Cause>) {
-    let n_ports = list(spec, "ports").count();
-    let needs_ports = spec["type"] != "ExternalName" && spec["clusterIP"] != "None";
-    if n_ports == 0 && needs_ports {
-        causes.push(required("spec.ports", ""));
-    }
-    if spec["type"] == "ExternalName" {
-        check_text(spec, "externalName", "spec.externalName", causes);
-    }
-    let mut names = BTreeSet::new();
-    let mut numbers = BTreeSet::new();
-    for (index, port) in list(spec, "ports").enumerate() {
-        let path = format!("spec.ports[{index}]");
-        let name = port["name"].as_str().unwrap_or_default();
-        if name.is_empty() && n_ports > 1 {
-            causes.push(required(&format!("{path}.name"), ""));
-        } else if !name.is_empty() {
-            check_label(&port["name"], &format!("{path}.name"), causes);
-            if !names.insert(name) {
-                causes.push(duplicate(&format!("{path}.name"), &port["name"]));
-            }
-        }
-        check_port(&port["port"], &format!("{path}.port"), causes);
-        if !numbers.insert((port["port"].as_i64(), port["protocol"].as_str())) {
-            let key = json!({"port": port["port"], "protocol": port["protocol"]});
-            causes.push(duplicate(&path, &key));
-        }
-    }
-}
-
 fn check_secret(secret: &Value, causes: &mut Vec<Cause>) {
     check_data(secret, &["data"], causes);
     let needed: &[&str] = match secret["type"].as_str().unwrap_or_default() {
@@ -516,7 +490,8 @@ fn check_choice(
     let found = object[field].as_str().unwrap_or_default();
     if !choices.contains(&found) {
         let choices: Vec<Value> = choices.iter().map(|choice| (*choice).into()).collect();
-        causes.push(not_supported(&format!("{path}.{field}"), &found.into(), &choices));
+        let path = if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
+        causes.push(not_supported(&path, &found.into(), &choices));
     }
 }
 
@@ -531,25 +506,12 @@ fn check_text(object: &Value, field: &str, path: &str, causes: &mut Vec<Cause>) 
     }
 }
 
-const LABEL_TEXT: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and \
-     must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
-     '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
-
-fn is_label(text: &str) -> bool {
-    static LABEL: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new("^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$").expect("a fixed pattern compiles")
-    });
-    LABEL.is_match(text)
-}
-
 fn check_label(name: &Value, path: &str, causes: &mut Vec<Cause>) {
     let text = name.as_str().unwrap_or_default();
     if text.is_empty() {
         causes.push(required(path, ""));
-    } else if text.len() > 63 {
-        causes.push(invalid(path, name, "must be no more than 63 bytes"));
-    } else if !is_label(text) {
-        causes.push(invalid(path, name, LABEL_TEXT));
+    } else {
+        causes.extend(label_problems(text).iter().map(|why| invalid(path, name, why)));
     }
 }
 

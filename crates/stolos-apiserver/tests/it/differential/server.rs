@@ -50,7 +50,12 @@ impl Server {
         let controllers =
             Controllers { root_ca: Some(certificate.to_owned()), ..Controllers::default() };
         let signer = TokenSigner::generate("https://kubernetes.default.svc").expect("a key");
-        let options = Options { controllers, signer: Some(Arc::new(signer)), ..Options::default() };
+        let options = Options {
+            controllers,
+            signer: Some(Arc::new(signer)),
+            services: "10.0.0.0/24".parse().expect("the range of the real one"),
+            ..Options::default()
+        };
         let server = ApiServer::start(store, options).await.expect("a cluster in memory starts");
         let admin = UserInfo::authenticated("admin", &[MASTERS]);
         let admin = UserInfo { uid: "admin".to_owned(), ..admin };

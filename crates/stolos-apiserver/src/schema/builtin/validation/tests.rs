@@ -108,7 +108,7 @@ fn kinds_are_checked_for_what_clients_commonly_get_wrong() {
         (
             "v1",
             "Service",
-            json!({"spec": {"ports": [{"port": 70000}]}}),
+            json!({"spec": {"ports": [{"port": 70000, "targetPort": 1}]}}),
             "spec.ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive",
         ),
         (
@@ -205,10 +205,10 @@ fn immutable_fields_stay() {
         (
             "v1",
             "Service",
-            json!({"spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 1}]}}),
-            "/spec/clusterIP",
-            json!("10.0.0.2"),
-            "spec.clusterIP: Invalid value: \"10.0.0.2\": field is immutable",
+            json!({"spec": {"clusterIPs": ["10.0.0.1"], "ports": [{"port": 1}]}}),
+            "/spec/clusterIPs",
+            json!(["10.0.0.2"]),
+            "spec.clusterIPs[0]: Invalid value: [\"10.0.0.2\"]: may not change once set",
         ),
         ("batch/v1", "Job", job.clone(), "/spec/parallelism", json!(3), ""),
         ("v1", "Pod", pod.clone(), "/spec/nodeName", json!("n"), ""),
