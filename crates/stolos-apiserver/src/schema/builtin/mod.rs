@@ -22,6 +22,7 @@ pub use defaults::{complete_object, default_object};
 pub use models::model;
 pub use presence::Presence;
 pub use signing_request::{check_update as check_signing_update, organizations_of_request};
+pub(crate) use validation::selector;
 pub use validation::{validate, wrong_type};
 pub use warnings::warnings;
 

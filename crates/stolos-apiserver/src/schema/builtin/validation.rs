@@ -2,8 +2,14 @@
 //!
 //! It is deliberately thin beside kube-apiserver's. Names and labels in `metadata` are checked where requests are handled.
 
+mod budget;
+mod network;
 mod priority;
+mod schedule;
+mod selector;
 mod service;
+
+pub(crate) use selector::selector;
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -113,7 +119,7 @@ fn check_meaning(group: &str, kind: &str, new: &Value, causes: &mut Vec<Cause>) 
         }
         ("batch", "Job") => check_job(spec, "spec", causes),
         ("batch", "CronJob") => {
-            check_text(spec, "schedule", "spec.schedule", causes);
+            schedule::check(new, causes);
             check_job(&spec["jobTemplate"]["spec"], "spec.jobTemplate.spec", causes);
         }
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration")
@@ -128,12 +134,8 @@ fn check_meaning(group: &str, kind: &str, new: &Value, causes: &mut Vec<Cause>) 
         ("", "PodTemplate") => {
             check_pod(&new["template"]["spec"], "template.spec", BTreeSet::new(), causes);
         }
-        ("networking.k8s.io", "Ingress")
-            if spec["defaultBackend"].is_null() && list(spec, "rules").next().is_none() =>
-        {
-            let why = "either `defaultBackend` or `rules` must be specified";
-            causes.push(invalid("spec", &Value::Null, why));
-        }
+        ("networking.k8s.io", "Ingress") => network::check_ingress(spec, causes),
+        ("networking.k8s.io", "NetworkPolicy") => network::check_policy(spec, causes),
         ("networking.k8s.io", "IngressClass") => {
             check_text(spec, "controller", "spec.controller", causes);
         }
@@ -143,7 +145,7 @@ fn check_meaning(group: &str, kind: &str, new: &Value, causes: &mut Vec<Cause>) 
         ("", "ConfigMap") => check_data(new, &["data", "binaryData"], causes),
         ("", "Secret") => check_secret(new, causes),
         ("", "PersistentVolumeClaim") => check_claim(spec, causes),
-        ("policy", "PodDisruptionBudget") => check_budget(spec, causes),
+        ("policy", "PodDisruptionBudget") => budget::check(spec, causes),
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => check_rules(kind, new, causes),
         ("rbac.authorization.k8s.io", _) => check_binding(kind, new, causes),
         ("certificates.k8s.io", "CertificateSigningRequest") => signing_request::check(new, causes),
@@ -173,13 +175,6 @@ fn check_handler(class: &Value, causes: &mut Vec<Cause>) {
     let handler = class["handler"].as_str().unwrap_or_default();
     let problems = label_problems(handler);
     causes.extend(problems.iter().map(|why| invalid("handler", &handler.into(), why)));
-}
-
-fn check_budget(spec: &Value, causes: &mut Vec<Cause>) {
-    if spec.get("minAvailable").is_some() && spec.get("maxUnavailable").is_some() {
-        let why = "minAvailable and maxUnavailable cannot be both set";
-        causes.push(invalid("spec", spec, why));
-    }
 }
 
 fn check_lease(spec: &Value, causes: &mut Vec<Cause>) {

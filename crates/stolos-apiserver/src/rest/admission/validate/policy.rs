@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::parts::{conditions, expression, items, named_rule, one_of, selector, text};
+use super::parts::{conditions, expression, items, named_rule, one_of, text};
 use super::webhooks::is_label_1035;
 use crate::name_rules::{path_segment_problems, qualified_problems, subdomain_problems};
 use crate::rest::admission::expression::{Declared, Returns};
+use crate::schema::builtin::selector;
 use crate::schema::causes::{duplicate, forbidden, invalid, not_supported, required};
 use crate::schema::cel::{self, Type};
 use crate::status::Cause;

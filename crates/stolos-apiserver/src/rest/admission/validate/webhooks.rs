@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::parts::{conditions, items, one_of, rule, selector, text};
+use super::parts::{conditions, items, one_of, rule, text};
 use crate::name_rules::subdomain_problems;
 use crate::rest::admission::webhook::conditions_see;
+use crate::schema::builtin::selector;
 use crate::schema::causes::{duplicate, invalid, not_supported, required};
 use crate::status::Cause;
 use crate::webhook::check_client_config;

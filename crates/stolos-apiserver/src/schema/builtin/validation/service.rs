@@ -11,7 +11,8 @@ use crate::schema::causes::{duplicate, forbidden, invalid, not_supported, requir
 use crate::status::Cause;
 
 const ADDRESS_TEXT: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-const CIDR_TEXT: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+pub(super) const CIDR_TEXT: &str =
+    "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 /// Longest time for which a client stays with a pod: a day.
 const MAX_AFFINITY_SECONDS: i64 = 86_400;
 
