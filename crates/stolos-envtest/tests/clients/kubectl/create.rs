@@ -40,11 +40,8 @@ fn each_generator_makes_its_kind() {
             let output = kubectl.run(&line);
             assert!(output.starts_with(made) && output.trim_end().ends_with("ed"), "{line}: {output}");
         }
-        // Older ones speak autoscaling/v1, which is not served.
-        if kubectl.minor() >= 33 {
-            kubectl.run("autoscale deployment web --min=1 --max=3 --cpu-percent=80");
-            assert_eq!(kubectl.value("hpa web", ".spec.maxReplicas"), "3");
-        }
+        kubectl.run("autoscale deployment web --min=1 --max=3 --cpu-percent=80");
+        assert_eq!(kubectl.value("hpa web", ".spec.maxReplicas"), "3");
         assert_eq!(kubectl.value("configmap c", ".data.words\\.txt"), "words\n");
         assert_eq!(kubectl.value("secret t", ".type"), "kubernetes.io/tls");
         assert_eq!(kubectl.value("service none", ".spec.clusterIP"), "None");

@@ -37,6 +37,11 @@ fn with_oldest_and_newest(story: fn(&Kubectl)) {
     tell(story, versions);
 }
 
+/// Tells a story with the newest kubectl alone; for what takes long.
+fn with_newest(story: fn(&Kubectl)) {
+    tell(story, runner::newest().into_iter().collect());
+}
+
 fn tell(story: fn(&Kubectl), versions: Vec<runner::Version>) {
     if versions.is_empty() {
         return skipped("kubectl", "`kubectl` is not installed");
