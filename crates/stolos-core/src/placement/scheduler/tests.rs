@@ -9,6 +9,8 @@ use stolos_api::placement::{
 
 use super::*;
 
+mod preferences;
+
 const NOW: &str = "2026-01-01T00:10:00Z";
 
 fn now() -> Timestamp {
