@@ -33,7 +33,8 @@ impl World {
         status: &mut PlacementStatus,
         now: Timestamp,
     ) -> Vec<Job> {
-        if !is_copied(placement) {
+        // A report may come before the selection that refuses another namespace.
+        if !is_copied(placement) || Self::moved(placement).is_some() {
             return Vec::new();
         }
         let home = mirror::home(&placement.spec.resource_selectors, status).map(str::to_owned);
