@@ -605,3 +605,40 @@ async fn the_agent_reaches_its_own_namespace_on_the_hub_and_nothing_else() {
     let secrets: Api<Secret> = Api::namespaced(agent, "fleet-member-a");
     forbidden(secrets.list(&kube::api::ListParams::default()).await.unwrap_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_was_restored_withdraws_nothing_that_it_does_not_know_of() {
+    let mut fleet = Fleet::start(&["a"]).await;
+    create_app(&fleet.hub, json!({"key": "1"})).await;
+    create(&fleet.hub.inside("app"), &config_map("newer", json!({}))).await;
+    fleet.place("crp", spec(json!({}))).await;
+    says(&fleet, available()).await;
+    fleet.stop_hub().await;
+    fleet.stop_agents().await;
+
+    // The backup is from before `newer` was placed: its Work does not list it, and has had fewer generations.
+    let works = fleet.hub.inside::<Work>("fleet-member-a");
+    let mut work = works.get("crp-work").await.unwrap();
+    work.spec.workload.manifests.retain(|manifest| manifest["metadata"]["name"] != "newer");
+    works.replace("crp-work", &kube::api::PostParams::default(), &work).await.unwrap();
+    let member = fleet.member("a");
+    let later = json!({"metadata": {"annotations": {"fleet.stolos.dev/work-generation": "99"}}});
+    merge(&member.all::<AppliedWork>(), "crp-work", later).await;
+    fleet.start_agents();
+
+    let member = fleet.member("a");
+    eventually(&settings(member), "newer", "is let go of", |found| {
+        found.is_some_and(|found| found.owner_references().is_empty())
+    })
+    .await;
+    // Later generations of that Work never had it either.
+    let mut work = works.get("crp-work").await.unwrap();
+    for manifest in &mut work.spec.workload.manifests {
+        if manifest["kind"] == "ConfigMap" {
+            manifest["data"]["key"] = json!("2");
+        }
+    }
+    works.replace("crp-work", &kube::api::PostParams::default(), &work).await.unwrap();
+    holds(member, json!({"key": "2"})).await;
+    exists(&settings(member), "newer").await;
+}

@@ -46,6 +46,8 @@ pub(crate) struct Weather {
     sky: Mutex<Sky>,
     asked: Mutex<BTreeMap<String, u64>>,
     lists: Mutex<BTreeMap<String, Value>>,
+    /// Requests to the hub, by who asked.
+    to_hub: Mutex<BTreeMap<String, usize>>,
     /// Ends every watch when it changes.
     watches: watch::Sender<u64>,
 }
@@ -56,6 +58,7 @@ impl Weather {
             sky: Mutex::default(),
             asked: Mutex::default(),
             lists: Mutex::default(),
+            to_hub: Mutex::default(),
             watches: watch::Sender::new(0),
         })
     }
@@ -87,6 +90,11 @@ impl Weather {
 
     pub(crate) fn break_watches(&self) {
         self.watches.send_modify(|n| *n += 1);
+    }
+
+    /// Returns how many requests of somebody have reached the hub.
+    pub(crate) fn requests_to_hub(&self, actor: &str) -> usize {
+        self.to_hub.lock().unwrap().get(actor).copied().unwrap_or_default()
     }
 
     fn sky(&self) -> Sky {
@@ -143,6 +151,9 @@ impl Way {
             && let Some(refused) = self.refusal(&asked)
         {
             return refused;
+        }
+        if self.to_hub {
+            *self.weather.to_hub.lock().unwrap().entry(self.actor.clone()).or_default() += 1;
         }
         let mut ends = self.weather.watches.subscribe();
         let Ok(response) = self.server.call(request).await;

@@ -48,17 +48,26 @@ fn nothing_is_withdrawn_that_nobody_withdrew() {
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 }
 
+#[test]
+fn a_member_is_kept_right_while_the_hub_is_away_and_comes_back_without_a_storm() {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let mut fleet = Fleet::start().await;
+        story::without_hub(&mut fleet).await.unwrap();
+    });
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+}
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
 /// Plays stories one after the other, up to the first that goes wrong.
 fn play(seeds: &[u64]) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
+    let runtime = runtime();
     runtime.block_on(async {
         let mut fleet = Fleet::start().await;
         for &seed in seeds {

@@ -70,6 +70,50 @@ pub(crate) async fn play(fleet: &mut Fleet, seed: u64) -> Result<(), String> {
     story.run().await
 }
 
+/// Requests of an agent in the minute in which the hub comes back: its watches and lists, a heartbeat, and a report for each
+/// Work that has changed. There is one Work.
+const AFTER_AN_OUTAGE: usize = 20;
+
+/// Cuts a member off from the hub, changes what it runs, and sees it put right; then lets the hub come back.
+pub(crate) async fn without_hub(fleet: &mut Fleet) -> Result<(), String> {
+    fleet.weather.begin(0);
+    let clients: Vec<_> =
+        fleet.members.iter().map(|(name, member)| (*name, member.client.clone())).collect();
+    let mut story = Story {
+        fleet,
+        rng: StdRng::seed_from_u64(0),
+        seed: 0,
+        oracle: Oracle::new("app-0", &clients),
+        objects: BTreeMap::new(),
+        placements: BTreeMap::new(),
+        may_leave_things: false,
+    };
+    story.begin().await?;
+    story.come_to_rest("at the beginning").await?;
+    story.fleet.weather.cut_off(Some("a".to_owned()));
+    story.fleet.weather.break_watches();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let client = story.fleet.members["a"].client.clone();
+    let api: Api<ConfigMap> = Api::namespaced(client, "app-0");
+    let meddled = Patch::Merge(json!({"data": {"value": "meddled"}}));
+    api.patch("one", &PatchParams::default(), &meddled).await.unwrap();
+    api.delete("two", &DeleteParams::default()).await.unwrap();
+    // The one removal that the oracle saw is that of the user.
+    story.oracle = Oracle::new("app-0", &clients);
+    story.come_to_rest("without the hub").await?;
+    // For hours nobody changes anything.
+    tokio::time::sleep(Duration::from_secs(3 * 3600)).await;
+    let before = story.fleet.weather.requests_to_hub("a");
+    story.fleet.weather.cut_off(None);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let n_requests = story.fleet.weather.requests_to_hub("a") - before;
+    if n_requests == 0 || n_requests > AFTER_AN_OUTAGE {
+        return Err(format!("the agent made {n_requests} requests when the hub came back"));
+    }
+    story.come_to_rest("with the hub again").await?;
+    story.end().await
+}
+
 impl Story<'_> {
     async fn run(&mut self) -> Result<(), String> {
         self.begin().await?;
