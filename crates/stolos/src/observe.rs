@@ -43,6 +43,13 @@ pub(crate) async fn serve(
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("failed to listen on {address}"))?;
+    answer(listener, metrics).await
+}
+
+async fn answer(
+    listener: TcpListener,
+    metrics: impl Fn() -> String + Send + Sync + 'static,
+) -> anyhow::Result<()> {
     let (metrics, room) = (Arc::new(metrics), Arc::new(Semaphore::new(CONNECTIONS)));
     loop {
         let permit = room.clone().acquire_owned().await.context("nothing closes the semaphore")?;
@@ -79,6 +86,8 @@ fn respond(path: &str, metrics: &dyn Fn() -> String) -> Response<String> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     #[test]
@@ -86,6 +95,19 @@ mod tests {
         assert_eq!(address(":8090").map(|a| a.to_string()).as_deref(), Ok("0.0.0.0:8090"));
         assert_eq!(address("127.0.0.1:1").map(|a| a.to_string()).as_deref(), Ok("127.0.0.1:1"));
         assert!(address("8090").is_err_and(|error| error.contains(":8090")));
+    }
+
+    #[tokio::test]
+    async fn a_scrape_gets_the_metrics() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let server = tokio::spawn(answer(listener, || "m 1\n".to_owned()));
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("it reads");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.expect("it answers and closes");
+        assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with("\r\n\r\nm 1\n"), "{text}");
+        server.abort();
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! - an object that the latest snapshot has and the selection has not;
 //! - a member that a binding targets and that is not there;
 //! - a placement that is older than what was decided for it already;
+//! - a resource snapshot that a binding names and that is newer than all that are known;
 //! - the Works of a binding that is being deleted, before it is let go as having none.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,12 +22,13 @@ use stolos_api::cluster::MemberCluster;
 use stolos_api::cluster::names::member_namespace;
 use stolos_api::placement::names::{annotation, finalizer, label};
 use stolos_api::placement::{
-    BindingState, ClusterResourcePlacement, ResourceIdentifier, ResourcePlacement,
-    RolloutStrategyType, Work,
+    BindingState, ClusterResourcePlacement, ClusterResourceSnapshot, ResourceIdentifier,
+    ResourcePlacement, ResourceSnapshot, RolloutStrategyType, Work,
 };
 use stolos_controller::{Change, Key};
 use stolos_core::placement::object::{Gvk, identifier};
 use stolos_core::placement::select::select;
+use stolos_core::placement::snapshot::resources;
 
 use super::catalogue::GroupKind;
 use super::feed::Fed;
@@ -43,6 +45,8 @@ pub(crate) enum Subject {
     Member(String),
     /// A placement.
     Placement(Key),
+    /// A resource snapshot.
+    Snapshot(Key),
     /// The Works of a binding, in the namespace of its member.
     Works(Key, String),
 }
@@ -89,6 +93,9 @@ impl Proofs {
             Change::Listed { kind: "ClusterResourcePlacement" | "ResourcePlacement", .. } => {
                 self.0.retain(|subject| !matches!(subject, Subject::Placement(_)));
             }
+            Change::Listed { kind: "ClusterResourceSnapshot" | "ResourceSnapshot", .. } => {
+                self.0.retain(|subject| !matches!(subject, Subject::Snapshot(_)));
+            }
             Change::Listed { kind: "Work", .. } => {
                 self.0.retain(|subject| !matches!(subject, Subject::Works(..)));
             }
@@ -128,7 +135,10 @@ impl World {
         open.map(|(subject, gvk)| {
             let resource = match &subject {
                 Subject::Source(kind, _) => self.catalogue.resource(kind),
-                Subject::Member(_) | Subject::Placement(_) | Subject::Works(..) => None,
+                Subject::Member(_)
+                | Subject::Placement(_)
+                | Subject::Snapshot(_)
+                | Subject::Works(..) => None,
             };
             Doubt { item: item.clone(), subject, resource, gvk }
         })
@@ -142,6 +152,10 @@ impl World {
         }
         if self.is_outdated(placement) {
             return vec![(Subject::Placement(key.clone()), Gvk::default())];
+        }
+        let newer = self.newer_snapshots(placement);
+        if newer.iter().any(|(subject, _)| !self.proofs.0.contains(subject)) {
+            return newer;
         }
         match item {
             Item::Select(_) => self.dropped(placement),
@@ -171,6 +185,29 @@ impl World {
         self.policies_of(placement)
             .filter_map(|policy| noted(&policy.metadata))
             .any(|decided| decided > generation)
+    }
+
+    /// Returns the snapshots that bindings of a placement name and that are newer than all that are known: an older one must not
+    /// be rolled out over them.
+    fn newer_snapshots(&self, placement: &ClusterResourcePlacement) -> Vec<(Subject, Gvk)> {
+        let strategy = placement.spec.strategy.as_ref().map(|strategy| strategy.type_);
+        if strategy == Some(RolloutStrategyType::External) {
+            return Vec::new();
+        }
+        let name = placement.metadata.name.as_deref().unwrap_or_default();
+        let index = |snapshot: &str| resources::index_of_master(name, snapshot);
+        let known = self.snapshots_of(placement);
+        let latest = known.filter_map(|known| index(known.metadata.name.as_deref()?)).max();
+        let key = Key::of(&placement.metadata);
+        let bindings = self.bindings_of(&key);
+        let named: BTreeSet<&String> =
+            bindings.map(|binding| &binding.spec.resource_snapshot_name).collect();
+        let newer = named.into_iter().filter(|name| index(name) > latest);
+        let namespace = placement.metadata.namespace.clone().unwrap_or_default();
+        newer
+            .map(|name| Key { namespace: namespace.clone(), name: name.clone() })
+            .map(|key| (Subject::Snapshot(key), Gvk::default()))
+            .collect()
     }
 
     /// Returns what the latest snapshots of a placement have and its selection has not.
@@ -240,6 +277,14 @@ impl Doubt {
             }
             Subject::Placement(key) => {
                 let api: Api<ResourcePlacement> = Api::namespaced(client.clone(), &key.namespace);
+                answer(api.get(&key.name).await)?.map(Seen::from).into_iter().collect()
+            }
+            Subject::Snapshot(key) if key.namespace.is_empty() => {
+                let api: Api<ClusterResourceSnapshot> = Api::all(client.clone());
+                answer(api.get(&key.name).await)?.map(Seen::from).into_iter().collect()
+            }
+            Subject::Snapshot(key) => {
+                let api: Api<ResourceSnapshot> = Api::namespaced(client.clone(), &key.namespace);
                 answer(api.get(&key.name).await)?.map(Seen::from).into_iter().collect()
             }
             Subject::Works(binding, namespace) => {

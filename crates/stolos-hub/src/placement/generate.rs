@@ -75,8 +75,9 @@ impl World {
         let is_wanted = match spec.state {
             BindingState::Scheduled => false,
             BindingState::Bound => !self.is_external(binding) || is_released(binding),
-            // It keeps what it has; one that never had anything gets nothing.
-            BindingState::Unscheduled => !spec.resource_snapshot_name.is_empty(),
+            // It keeps what it has and gets nothing new: a member that left and came back has what it had, and the end of
+            // this binding must not take that away.
+            BindingState::Unscheduled => self.works_of(binding).next().is_some(),
         };
         let member = self.members.get(&Key::cluster(&spec.target_cluster));
         is_wanted && member.is_some_and(|member| member.metadata.deletion_timestamp.is_none())
