@@ -539,6 +539,35 @@ fn a_member_that_a_list_does_not_show_is_asked_for_before_its_bindings_go() {
 }
 
 #[test]
+fn a_snapshot_that_a_list_does_not_show_is_read_again_before_an_older_one_is_rolled_out() {
+    let mut hub = Hub::placed();
+    let first = hub.snapshots()[0].clone();
+    let mut second = first.clone();
+    second.metadata.name = Some("crp-1-snapshot".to_owned());
+    let labels = second.metadata.labels.as_mut().unwrap();
+    labels.insert("kubernetes-fleet.io/resource-index".into(), "1".into());
+    hub.put(second);
+    let mut binding = hub.bindings()[0].clone();
+    binding.spec.resource_snapshot_name = "crp-1-snapshot".to_owned();
+    hub.put(binding);
+    let known = |hub: &Hub| {
+        let mut all = hub.snapshots().into_iter();
+        all.find(|snapshot| snapshot.metadata.name.as_deref() == Some("crp-1-snapshot"))
+    };
+    let second = known(&hub).unwrap();
+
+    let keys = [Key::of(&first.metadata)].into();
+    hub.world.learn(Change::Listed { kind: "ClusterResourceSnapshot", keys });
+    assert!(known(&hub).is_none());
+    let subject = Subject::Snapshot(Key::cluster("crp-1-snapshot"));
+    assert_eq!(asked(&hub, Item::Rollout), [subject]);
+    // What is read is the very state that the list made the hub forget.
+    hub.world.learn(Change::Applied(Seen::Object(second.clone().into())));
+    assert_eq!(known(&hub), Some(second));
+    assert_eq!(asked(&hub, Item::Rollout), []);
+}
+
+#[test]
 fn a_placement_older_than_what_was_decided_for_it_is_read_again() {
     let mut hub = hub_with_a_namespace();
     let mut newer = hub.placement();

@@ -252,38 +252,38 @@ impl World {
         keys.map(Item::Generate).collect()
     }
 
+    /// A watch says that an object is gone.
     fn remove(&mut self, object: Object) -> Vec<Item> {
-        let parent = match &object {
-            Object::Policy(object) => parent_of(&object.metadata),
-            Object::Snapshot(object) => parent_of(&object.metadata),
-            Object::Binding(object) => parent_of(&object.metadata),
-            Object::Placement(_)
-            | Object::Work(_)
-            | Object::Override(_)
-            | Object::Copy(_)
-            | Object::Event(_) => None,
-        };
-        match object {
-            // What is left of a placement is on its way out already, or belongs to nobody and stays.
+        match &object {
             Object::Placement(object) => drop(self.placements.remove(&object.metadata)),
             Object::Policy(object) => drop(self.policies.remove(&object.metadata)),
             Object::Snapshot(object) => drop(self.snapshots.remove(&object.metadata)),
             Object::Binding(object) => drop(self.bindings.remove(&object.metadata)),
-            Object::Work(object) => {
-                self.works.remove(&object.metadata);
-                return self.freed(&object);
-            }
+            Object::Work(object) => drop(self.works.remove(&object.metadata)),
             Object::Override(object) => {
-                let news = self.overrides.remove(&object);
+                let news = self.overrides.remove(object);
                 return self.hear_of_overrides(news);
             }
+            Object::Copy(object) => drop(self.copies.remove(&object.metadata)),
+            Object::Event(_) => {}
+        }
+        self.concerned_by_end(&object)
+    }
+
+    /// Whom it concerns that an object is no longer known.
+    fn concerned_by_end(&self, object: &Object) -> Vec<Item> {
+        let parent = match object {
+            Object::Policy(object) => parent_of(&object.metadata),
+            Object::Snapshot(object) => parent_of(&object.metadata),
+            Object::Binding(object) => parent_of(&object.metadata),
+            Object::Work(object) => return self.freed(object),
             Object::Copy(object) => {
-                self.copies.remove(&object.metadata);
                 let parent = Key::cluster(object.metadata.name.as_deref().unwrap_or_default());
                 return vec![Item::Report(parent)];
             }
-            Object::Event(_) => {}
-        }
+            // What is left of a placement is on its way out already, or belongs to nobody and stays.
+            Object::Placement(_) | Object::Override(_) | Object::Event(_) => None,
+        };
         parent.as_ref().map(everything).unwrap_or_default()
     }
 
@@ -413,7 +413,8 @@ impl World {
                 return self.member_gone(gone);
             }
         };
-        gone.into_iter().flat_map(|object| self.remove(object)).collect()
+        // A list may be behind: what it does not show is not remembered as removed, so that a closer look can bring it back.
+        gone.iter().flat_map(|object| self.concerned_by_end(object)).collect()
     }
 }
 
