@@ -79,9 +79,11 @@ impl World {
             apply_strategy: Some(self.strategy.clone()),
             ..ResourceBindingSpec::default()
         };
-        let n_earlier = self.clusters.iter().filter(|c| c.spec.target_cluster == name).count();
+        let is_free = |binding: &String| self.clusters.iter().all(|c| c.binding != *binding);
+        let mut names = (0..).map(|n| format!("{name}{}", "'".repeat(n)));
+        let binding = names.find(is_free).expect("names do not run out");
         self.clusters.push(Cluster {
-            binding: format!("{name}{}", "'".repeat(n_earlier)),
+            binding,
             spec,
             generation: 1,
             deleting: false,
