@@ -288,7 +288,8 @@ impl<'a> Tally<'a> {
         let max_unavailable = resolve(&observed.limits.max_unavailable, target);
         let max_surge = resolve(&observed.limits.max_surge, target);
         let sure_ready = self.n_ready - self.n_can_be_unavailable;
-        let mut n_removable = sure_ready.saturating_sub(target.saturating_sub(max_unavailable));
+        // A target below `maxUnavailable` leaves room for what serves nobody.
+        let mut n_removable = (sure_ready + max_unavailable).saturating_sub(target);
         let n_addable = (target + max_surge).saturating_sub(self.n_can_be_ready);
         // Only what serves takes from the reserve, but without a reserve nothing moves: what does not serve for all we know
         // may do so all the same.

@@ -195,7 +195,8 @@ impl World {
             let plan = self.step();
             let is_news = |cluster: &Cluster| {
                 let told = cluster.conditions.first().and_then(|c| c.observed_generation);
-                cluster.spec.state != BindingState::Scheduled && told != Some(cluster.generation)
+                let has_something = !cluster.spec.resource_snapshot_name.is_empty();
+                has_something && told != Some(cluster.generation)
             };
             let news: Vec<_> =
                 (0..self.clusters.len()).filter(|i| is_news(&self.clusters[*i])).collect();
