@@ -1,10 +1,11 @@
-//! What happens in one story.
+//! What happens in one story. Time is paused: a sleep waits for nothing, it is time that passes in the story.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -311,10 +312,9 @@ impl Story<'_> {
         let member = self.any_member();
         self.may_leave_things = true;
         let api: Api<MemberCluster> = Api::all(self.hub());
+        let uid = api.get(member).await.unwrap().uid().unwrap();
         api.delete(member, &DeleteParams::default()).await.unwrap();
-        while api.get_opt(member).await.unwrap().is_some() {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
+        await_condition(api, member, conditions::is_deleted(&uid)).await.unwrap();
         self.pause().await;
         self.fleet.join(member).await;
     }
