@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -50,6 +51,8 @@ pub(crate) struct Weather {
     to_hub: Mutex<BTreeMap<String, usize>>,
     /// Ends every watch when it changes.
     watches: watch::Sender<u64>,
+    began: tokio::time::Instant,
+    pub(crate) is_traced: bool,
 }
 
 impl Weather {
@@ -60,7 +63,14 @@ impl Weather {
             lists: Mutex::default(),
             to_hub: Mutex::default(),
             watches: watch::Sender::new(0),
+            began: tokio::time::Instant::now(),
+            is_traced: std::env::var_os("STOLOS_TRACE").is_some(),
         })
+    }
+
+    /// Time that has passed for the fleet.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
     }
 
     /// Begins a story.
@@ -156,7 +166,11 @@ impl Way {
             *self.weather.to_hub.lock().unwrap().entry(self.actor.clone()).or_default() += 1;
         }
         let mut ends = self.weather.watches.subscribe();
+        let (request, traced) = self.traced(&asked, request).await?;
         let Ok(response) = self.server.call(request).await;
+        if let Some(traced) = traced {
+            eprintln!("{:?} {} {traced}", self.weather.elapsed(), response.status().as_u16());
+        }
         let response = response.map(|body| body.map_err(Into::into).boxed_unsync());
         if sky.storm && asked.is_write && self.weather.rolls("lost", &asked.name, 6) {
             return Err("the reply was lost".into());
@@ -171,6 +185,22 @@ impl Way {
             }));
         }
         if asked.is_list { self.listed(&sky, &asked, response).await } else { Ok(response) }
+    }
+
+    /// Returns what is to be told of a request, if somebody wants to know what happened (`STOLOS_TRACE`).
+    async fn traced(
+        &self,
+        asked: &Asked,
+        request: Request<Body>,
+    ) -> Result<(Request<Body>, Option<String>), BoxError> {
+        if !self.weather.is_traced || !(asked.is_write || asked.is_list) {
+            return Ok((request, None));
+        }
+        let (parts, body) = request.into_parts();
+        let body = BodyExt::collect(body).await?.to_bytes();
+        let sent = String::from_utf8_lossy(&body);
+        let told = format!("{} {} {} {sent}", self.actor, parts.method, parts.uri);
+        Ok((Request::from_parts(parts, body.into()), Some(told)))
     }
 
     /// Tells whether a watch asks for what is no longer kept: then everything is listed again.

@@ -244,7 +244,11 @@ impl Story<'_> {
 
     /// Does one thing that somebody might do, or that might happen.
     async fn step(&mut self) {
-        match self.rng.random_range(0..14) {
+        let what = self.rng.random_range(0..14);
+        if self.fleet.weather.is_traced {
+            eprintln!("{:?} step {what}", self.fleet.weather.elapsed());
+        }
+        match what {
             0 | 1 => {
                 let Some(name) = self.any_object() else { return };
                 let value = self.rng.random_range(0..1000);

@@ -218,8 +218,10 @@ struct Sorted<'a> {
     clusters: Vec<&'a MemberCluster>,
     deleting: Vec<&'a Binding<'a>>,
     unscheduled: Vec<&'a Binding<'a>>,
-    /// The cluster is gone or going.
+    /// The cluster is gone.
     dangling: Vec<&'a Binding<'a>>,
+    /// Decided by an older policy, and the cluster is leaving. Nothing more is decided about it: what it has, it keeps.
+    leaving: Vec<&'a Binding<'a>>,
     /// Decided by an older policy.
     obsolete: Vec<&'a Binding<'a>>,
     scheduled: Vec<&'a Binding<'a>>,
@@ -230,29 +232,31 @@ impl<'a> Sorted<'a> {
     fn new(observed: &'a Observed<'a>) -> Self {
         let mut clusters: Vec<&MemberCluster> = observed.clusters.to_vec();
         clusters.sort_by(|a, b| name_of(a).cmp(name_of(b)));
-        let present = |target: &str| {
-            let found = clusters.binary_search_by(|cluster| name_of(cluster).cmp(target));
-            found.is_ok_and(|index| clusters[index].metadata.deletion_timestamp.is_none())
-        };
         let mut bindings: Vec<&Binding<'_>> = observed.bindings.iter().collect();
         bindings.sort_by_key(|binding| binding.name);
         let mut sorted = Self {
-            clusters: Vec::new(),
+            clusters,
             deleting: Vec::new(),
             unscheduled: Vec::new(),
             dangling: Vec::new(),
+            leaving: Vec::new(),
             obsolete: Vec::new(),
             scheduled: Vec::new(),
             bound: Vec::new(),
         };
         for binding in bindings {
+            let is_obsolete =
+                binding.spec.scheduling_policy_snapshot_name != observed.policy_snapshot;
+            let cluster = sorted.cluster(&binding.spec.target_cluster);
             let list = if binding.deleting {
                 &mut sorted.deleting
             } else if binding.spec.state == BindingState::Unscheduled {
                 &mut sorted.unscheduled
-            } else if !present(&binding.spec.target_cluster) {
+            } else if cluster.is_none() {
                 &mut sorted.dangling
-            } else if binding.spec.scheduling_policy_snapshot_name != observed.policy_snapshot {
+            } else if is_obsolete && cluster.is_some_and(is_leaving) {
+                &mut sorted.leaving
+            } else if is_obsolete {
                 &mut sorted.obsolete
             } else if binding.spec.state == BindingState::Scheduled {
                 &mut sorted.scheduled
@@ -261,8 +265,12 @@ impl<'a> Sorted<'a> {
             };
             list.push(binding);
         }
-        sorted.clusters = clusters;
         sorted
+    }
+
+    fn cluster(&self, name: &str) -> Option<&'a MemberCluster> {
+        let found = self.clusters.binary_search_by(|cluster| name_of(cluster).cmp(name));
+        found.ok().map(|index| self.clusters[index])
     }
 
     /// Clusters with a scheduled or bound binding of the current policy.
@@ -277,6 +285,11 @@ impl<'a> Sorted<'a> {
     fn by_cluster(bindings: &[&'a Binding<'a>]) -> BTreeMap<&'a str, &'a Binding<'a>> {
         bindings.iter().map(|binding| (binding.spec.target_cluster.as_str(), *binding)).collect()
     }
+}
+
+/// Tells whether a cluster is on its way out of the fleet. It keeps what it has, unless somebody withdraws that.
+fn is_leaving(cluster: &MemberCluster) -> bool {
+    cluster.metadata.deletion_timestamp.is_some()
 }
 
 fn name_of(cluster: &MemberCluster) -> &str {

@@ -10,7 +10,7 @@ use super::spread::Spread;
 use super::status::{Outcome, Rejected};
 use super::{
     Assignment, Binding, Error, Observed, Plan, Score, Sorted, assigned, binding_name,
-    check_eligibility, decision, name_of, namespace, reassigned, taints,
+    check_eligibility, decision, is_leaving, name_of, namespace, reassigned, taints,
 };
 
 /// PickAll: every cluster that passes the filters, and whatever was selected before.
@@ -84,15 +84,19 @@ pub(super) fn fixed(
         return Ok(());
     }
     let (mut valid, mut invalid, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+    let selected = sorted.selected();
     for name in names {
-        let found = sorted.clusters.binary_search_by(|cluster| name_of(cluster).cmp(name));
-        match found.map(|index| check_eligibility(sorted.clusters[index], observed.now)) {
-            Ok(Ok(())) => valid.push(name.as_str()),
-            Ok(Err(why)) => invalid.push(Rejected::ineligible(name, &why)),
-            Err(_) => missing.push(Rejected::missing(name)),
+        match sorted.cluster(name) {
+            None => missing.push(Rejected::missing(name)),
+            Some(cluster) if is_leaving(cluster) && selected.contains(name.as_str()) => {
+                valid.push(name.as_str());
+            }
+            Some(cluster) => match check_eligibility(cluster, observed.now) {
+                Ok(()) => valid.push(name.as_str()),
+                Err(why) => invalid.push(Rejected::ineligible(name, &why)),
+            },
         }
     }
-    let selected = sorted.selected();
     let obsolete = Sorted::by_cluster(&sorted.obsolete);
     let unscheduled = Sorted::by_cluster(&sorted.unscheduled);
     for name in valid.iter().filter(|name| !selected.contains(**name)) {
@@ -235,7 +239,8 @@ fn restored(
 }
 
 /// Unschedules every obsolete binding, then as many others as there are too many: scheduled before bound, the lower
-/// score and then the smaller name first. Returns the clusters of those others.
+/// score and then the smaller name first. A cluster that leaves goes first, and by itself. Returns the clusters of those
+/// others.
 fn shrink<'a>(sorted: &Sorted<'a>, excess: usize, plan: &mut Plan) -> BTreeSet<&'a str> {
     let mut victims: Vec<&Binding<'_>> = Vec::new();
     for list in [&sorted.scheduled, &sorted.bound] {
@@ -243,8 +248,13 @@ fn shrink<'a>(sorted: &Sorted<'a>, excess: usize, plan: &mut Plan) -> BTreeSet<&
         list.sort_by_key(|binding| (stored_score(binding), binding.spec.target_cluster.as_str()));
         victims.extend(list);
     }
+    let leaves = |binding: &&Binding<'_>| {
+        sorted.cluster(&binding.spec.target_cluster).is_some_and(is_leaving)
+    };
+    victims.sort_by_key(|binding| !leaves(binding));
     victims.truncate(excess);
     let removed = victims.iter().map(|binding| binding.spec.target_cluster.as_str()).collect();
+    victims.retain(|binding| !leaves(binding));
     let unwanted = sorted.obsolete.iter().copied().chain(victims);
     plan.unschedule.extend(unwanted.map(|binding| (binding.name.to_owned(), binding.spec.state)));
     removed

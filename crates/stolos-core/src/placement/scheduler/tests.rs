@@ -266,6 +266,49 @@ fn a_cluster_that_becomes_unhealthy_keeps_its_binding() {
     assert_eq!(hub.selected(), ["member-0", "member-1"]);
 }
 
+fn leave(cluster: &mut MemberCluster) {
+    cluster.metadata.deletion_timestamp = Some(Time(now()));
+}
+
+#[test]
+fn a_cluster_on_its_way_out_stays_selected() {
+    let fixed = PlacementPolicy {
+        placement_type: PlacementType::PickFixed,
+        cluster_names: vec!["member-0".into(), "member-1".into()],
+        ..PlacementPolicy::default()
+    };
+    for policy in [PlacementPolicy::default(), pick_n(2), fixed] {
+        let mut hub = Hub::new(members(2), Some(policy));
+        hub.settle();
+        leave(&mut hub.clusters[0]);
+        let outcome = hub.settle();
+        assert_eq!(hub.selected(), ["member-0", "member-1"]);
+        assert_eq!((outcome.n_selected, outcome.fulfilled), (2, true));
+    }
+}
+
+#[test]
+fn a_cluster_on_its_way_out_is_not_picked() {
+    let mut hub = Hub::new(members(3), Some(pick_n(2)));
+    leave(&mut hub.clusters[2]);
+    hub.settle();
+    assert_eq!(hub.selected(), ["member-0", "member-1"]);
+}
+
+#[test]
+fn scaling_down_lets_the_cluster_that_leaves_go_by_itself() {
+    let mut hub = Hub::new(members(3), Some(pick_n(3)));
+    hub.settle();
+    leave(&mut hub.clusters[2]);
+    hub.n = Some(2);
+    let outcome = hub.settle();
+    assert_eq!(outcome.n_selected, 2);
+    assert_eq!(hub.selected(), ["member-0", "member-1", "member-2"], "it keeps what it has");
+    hub.clusters.remove(2);
+    hub.settle();
+    assert_eq!(hub.selected(), ["member-0", "member-1"]);
+}
+
 #[test]
 fn a_cluster_that_leaves_loses_its_binding() {
     let mut hub = Hub::new(members(2), None);
@@ -419,6 +462,31 @@ proptest! {
         hub.settle();
         let wished = usize::try_from(hub.n.unwrap_or(0)).unwrap_or(0);
         prop_assert!(hub.selected().len() <= wished);
+    }
+
+    #[test]
+    fn nothing_is_withdrawn_from_a_cluster_on_its_way_out(
+        mut hub in any_hub(), leaving in prop::collection::vec(any::<bool>(), 12),
+        scale in 0..14i32, new_policy: bool,
+    ) {
+        hub.settle();
+        let held = hub.selected().iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+        for (cluster, leaves) in hub.clusters.iter_mut().zip(leaving) {
+            if leaves {
+                leave(cluster);
+            }
+        }
+        hub.n = Some(scale);
+        if new_policy {
+            hub.policy = Some(required(pick_n(scale), label_term("zone", "a")));
+            hub.snapshot = "web-1".to_owned();
+        }
+        hub.settle();
+        let selected = hub.selected();
+        for cluster in hub.clusters.iter().filter(|cluster| is_leaving(cluster)) {
+            let name = name_of(cluster);
+            prop_assert_eq!(held.contains(name), selected.contains(&name), "{}", name);
+        }
     }
 
     #[test]
