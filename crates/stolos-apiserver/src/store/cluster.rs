@@ -211,9 +211,11 @@ impl Cluster {
         lock::read(&self.owners).get(owner).into_iter().flatten().cloned().collect()
     }
 
+    /// Commits a write; `schema` is that for which its object is known to hold all defaults, or 0.
     pub(super) async fn commit(
         self: &Arc<Self>,
         write: Write,
+        schema: u64,
     ) -> Result<Arc<Version>, CommitError> {
         let Write { resource, key, expect, change, requires } = write;
         let (object, attributes, deleted) = match change {
@@ -226,7 +228,9 @@ impl Cluster {
             return Err(CommitError::TooLarge);
         }
         let room = self.reserve(draft.len()).await?;
-        let proposal = Proposal { resource, key, expect, requires, draft, attributes, deleted };
+        let complete = Completeness::of(schema);
+        let proposal =
+            Proposal { resource, key, expect, requires, draft, attributes, complete, deleted };
         match self.sequence(proposal, room) {
             Ok((version, None)) => Ok(version),
             Ok((version, Some(durable))) => {
@@ -254,7 +258,8 @@ impl Cluster {
         if self.progress.borrow().end.is_some() {
             return Err(Refusal { error: self.failure(), rests_on: None });
         }
-        let Proposal { resource, key, expect, requires, draft, attributes, deleted } = proposal;
+        let Proposal { resource, key, expect, requires, draft, attributes, complete, deleted } =
+            proposal;
         let newest = self.newest(&sequencer, &resource, &key);
         check_expectation(&newest, expect)?;
         if let Some((resource, key)) = requires {
@@ -275,13 +280,7 @@ impl Cluster {
         }
         sequencer.last = revision;
         sequencer.size = size;
-        let current = Arc::new(Version {
-            key: key.clone(),
-            revision,
-            body,
-            attributes,
-            complete: Completeness::default(),
-        });
+        let current = Arc::new(Version { key: key.clone(), revision, body, attributes, complete });
         let version = Arc::clone(&current);
         let event = Arc::new(Event {
             revision,
@@ -461,6 +460,7 @@ struct Proposal {
     requires: Option<(ResourceId, Key)>,
     draft: Draft,
     attributes: Attributes,
+    complete: Completeness,
     deleted: bool,
 }
 

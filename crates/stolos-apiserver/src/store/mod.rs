@@ -225,7 +225,20 @@ impl ClusterStore {
     /// When what the write expects or requires does not hold; the caller finds the state that contradicts it when it
     /// reads again. When the object is too large. When the store is closed or cannot write.
     pub async fn commit(&self, write: Write) -> Result<Arc<Version>, CommitError> {
-        self.cluster.commit(write).await
+        self.cluster.commit(write, 0).await
+    }
+
+    /// As [`ClusterStore::commit`], for an object that holds all defaults of a schema: readers need not look for that.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClusterStore::commit`].
+    pub async fn commit_complete(
+        &self,
+        write: Write,
+        schema: u64,
+    ) -> Result<Arc<Version>, CommitError> {
+        self.cluster.commit(write, schema).await
     }
 
     /// Returns an object.

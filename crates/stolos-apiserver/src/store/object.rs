@@ -93,6 +93,12 @@ pub struct Version {
 pub struct Completeness(AtomicU64);
 
 impl Completeness {
+    /// Returns the note of an object that is complete for this schema; 0 is no schema.
+    #[must_use]
+    pub fn of(schema: u64) -> Self {
+        Self(schema.into())
+    }
+
     /// Returns whether the object was last found complete for this schema.
     #[must_use]
     pub fn is_for(&self, schema: u64) -> bool {

@@ -213,8 +213,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Turns the object into what the store keeps, with what selectors see.
-    async fn stored_form(&self, object: Value) -> Result<(Value, Attributes), ApiError> {
+    /// Turns the object into what the store keeps, with what selectors see and the schema that it follows.
+    async fn stored_form(&self, object: Value) -> Result<(Value, Attributes, u64), ApiError> {
         let mut stored = convert::to_storage(self.resource(), object).await?;
         meta::of(&mut stored).remove("resourceVersion");
         let snapshot = self.core.registry.snapshot();
@@ -225,7 +225,7 @@ impl<'a> Writer<'a> {
         }
         let fields = storage.field_attributes(&stored);
         let attributes = Attributes { fields, ..Attributes::of(&stored) };
-        Ok((stored, attributes))
+        Ok((stored, attributes, storage.schema.id()))
     }
 
     /// Gives a service the addresses and ports that it lacks; they are kept for it until the request ends.
@@ -257,13 +257,14 @@ impl<'a> Writer<'a> {
         convert::from_storage(resource, stored).await
     }
 
+    /// Writes an object that is complete.
     async fn put(
         &self,
         name: &str,
         expect: Expect,
         object: Value,
     ) -> Result<Arc<Version>, PutError> {
-        let (stored, attributes) = self.stored_form(object).await?;
+        let (stored, attributes, schema) = self.stored_form(object).await?;
         let creates = expect == Expect::Absent;
         let requires =
             self.call.namespace.as_deref().filter(|_| creates && self.resource().namespaced);
@@ -276,7 +277,7 @@ impl<'a> Writer<'a> {
                 ("namespaces".into(), crate::store::Key::cluster_scoped(namespace))
             }),
         };
-        Ok(self.core.store.commit(write).await?)
+        Ok(self.core.store.commit_complete(write, schema).await?)
     }
 
     async fn remove(
@@ -285,7 +286,7 @@ impl<'a> Writer<'a> {
         revision: u64,
         last: Value,
     ) -> Result<Arc<Version>, PutError> {
-        let (stored, attributes) = self.stored_form(last).await?;
+        let (stored, attributes, _) = self.stored_form(last).await?;
         let write = Write {
             resource: self.resource().storage.clone(),
             key: self.call.key_of(name),
