@@ -41,6 +41,13 @@ pub(crate) enum Signal<O> {
     Complete(WatchId),
 }
 
+/// Returns an object without its field managers: no controller reads them, they are large, and a server that is sent none
+/// keeps what it has.
+pub(crate) fn slim<K: Resource>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    object
+}
+
 /// A set of watches.
 pub struct Watches<O> {
     streams: SelectAll<BoxStream<'static, Signal<O>>>,
@@ -76,9 +83,9 @@ impl<O: Send + 'static> Watches<O> {
             Some(match event {
                 Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
                     let key = Key::of(object.meta());
-                    Signal::Applied(id, object.into(), key)
+                    Signal::Applied(id, slim(object).into(), key)
                 }
-                Ok(watcher::Event::Delete(object)) => Signal::Deleted(object.into()),
+                Ok(watcher::Event::Delete(object)) => Signal::Deleted(slim(object).into()),
                 Ok(watcher::Event::Init) => Signal::Restarted(id),
                 Ok(watcher::Event::InitDone) => Signal::Complete(id),
                 Err(error) => {

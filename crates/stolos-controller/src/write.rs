@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Change;
+use crate::watch::slim;
 
 /// One write. Each carries what it was decided on.
 #[derive(Clone, Debug)]
@@ -106,10 +107,11 @@ where
             // last state.
             let answer = client.request_status::<K>(request).await?;
             let remains = |object: &K| object.meta().deletion_timestamp.is_some();
-            return Ok(answer.left().filter(remains));
+            return Ok(answer.left().filter(remains).map(slim));
         }
     };
-    client.request(request.map_err(kube::Error::BuildRequest)?).await.map(Some)
+    let written = client.request(request.map_err(kube::Error::BuildRequest)?).await?;
+    Ok(Some(slim(written)))
 }
 
 /// What [`write_one`] does.

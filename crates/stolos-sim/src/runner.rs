@@ -365,7 +365,9 @@ where
     });
     let changes = changes.filter_map(|event| async {
         Some(match event.ok()? {
-            watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
+            watcher::Event::Apply(mut object) | watcher::Event::InitApply(mut object) => {
+                // Large, and nobody here reads them.
+                object.meta_mut().managed_fields = None;
                 Change::Applied(object.into())
             }
             watcher::Event::Delete(object) => Change::Deleted(object.into()),

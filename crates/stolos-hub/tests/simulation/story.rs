@@ -423,9 +423,11 @@ impl Story<'_> {
             for (name, member) in &self.fleet.members {
                 let records: Api<AppliedWork> = Api::all(member.client.clone());
                 let records = records.list(&ListParams::default()).await.unwrap();
-                left.extend(
-                    records.iter().map(|record| format!("{} on {name}", record.name_any())),
-                );
+                // An earlier story may have left some.
+                let ours = [FIRST, SECOND].map(|placement| self.name_of(placement) + "-work");
+                let records = records.iter().map(ResourceExt::name_any);
+                let records = records.filter(|record| ours.contains(record));
+                left.extend(records.map(|record| format!("{record} on {name}")));
                 let namespaces: Api<Namespace> = Api::all(member.client.clone());
                 if namespaces.get_opt(&self.namespace()).await.unwrap().is_some() {
                     left.push(format!("{} on {name}", self.namespace()));
