@@ -4,11 +4,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use serde::Serialize;
 
 use crate::Common;
-use crate::process::{Process, Usage};
+use crate::process::{Process, Usage, usage_of};
 
 /// Where a fleet keeps its objects.
 #[derive(Clone, Copy, Debug)]
@@ -19,9 +23,40 @@ pub(crate) enum Keep<'a> {
     Directory(&'a Path),
 }
 
-/// A running `stolos up`.
+/// Which fleet a benchmark puts its load on.
+#[derive(clap::Args, Clone, Debug, Serialize)]
+pub(crate) struct Which {
+    /// Number of simulated members
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) members: u32,
+    /// Keeps everything in memory instead of on disk
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+    /// Uses a fleet that runs already: a kubeconfig with the context `hub` and one for each member
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["members", "ephemeral"])]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Processes of that fleet whose memory and CPU time count
+    #[arg(long, value_delimiter = ',', requires = "kubeconfig")]
+    pub(crate) pids: Vec<u32>,
+}
+
+impl Which {
+    /// Starts the fleet, or connects to the one that runs. `scratch` takes whatever it writes.
+    pub(crate) async fn start(&self, common: &Common, scratch: &Path) -> anyhow::Result<Fleet> {
+        if let Some(kubeconfig) = &self.kubeconfig {
+            return Fleet::given(kubeconfig, &self.pids);
+        }
+        let directory = scratch.join("data");
+        let keep = if self.ephemeral { Keep::Memory } else { Keep::Directory(&directory) };
+        Fleet::start(common, self.members, keep, scratch).await
+    }
+}
+
+/// A running fleet.
 pub(crate) struct Fleet {
-    process: Process,
+    /// Its `stolos up`, if it was started here.
+    process: Option<Process>,
+    pids: Vec<u32>,
     kubeconfig: Kubeconfig,
     members: Vec<String>,
     ready_after: Duration,
@@ -53,7 +88,27 @@ impl Fleet {
             members.iter().filter_map(|member| member["name"].as_str()).map(str::to_owned);
         let kubeconfig =
             Kubeconfig::read_from(&kubeconfig).context("failed to read the kubeconfig")?;
-        Ok(Self { process, kubeconfig, members: members.collect(), ready_after: ready.after })
+        Ok(Self {
+            process: Some(process),
+            pids: Vec::new(),
+            kubeconfig,
+            members: members.collect(),
+            ready_after: ready.after,
+        })
+    }
+
+    fn given(path: &Path, pids: &[u32]) -> anyhow::Result<Self> {
+        let kubeconfig = Kubeconfig::read_from(path)
+            .with_context(|| format!("failed to read `{}`", path.display()))?;
+        let contexts = kubeconfig.contexts.iter().map(|context| context.name.clone());
+        let members = contexts.filter(|name| name != "hub").collect();
+        Ok(Self {
+            process: None,
+            pids: pids.to_vec(),
+            kubeconfig,
+            members,
+            ready_after: Duration::ZERO,
+        })
     }
 
     /// From the start of the process to its ready line.
@@ -72,12 +127,34 @@ impl Fleet {
     }
 
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
-        self.process.usage()
+        if let Some(process) = &self.process {
+            return process.usage();
+        }
+        let mut usages = self.pids.iter().map(|pid| usage_of(*pid));
+        usages.try_fold(Usage::default(), |sum, usage| Ok(sum + usage?))
     }
 
-    /// Kills the process. What was acknowledged must be there at the next start, so this is as good as a clean end.
+    /// Returns how many writes all its API servers have taken: embedded ones count them in their resource versions.
+    pub(crate) async fn writes(&self) -> anyhow::Result<f64> {
+        let clusters = self.members.iter().map(String::as_str).chain(["hub"]);
+        let writes = clusters.map(async |cluster| {
+            let api: Api<Namespace> = Api::all(self.client(cluster).await?);
+            let list = api.list_metadata(&ListParams::default().limit(1)).await;
+            let list =
+                list.with_context(|| format!("failed to ask `{cluster}` for its revision"))?;
+            let revision = list.metadata.resource_version.unwrap_or_default();
+            revision.parse::<f64>().context("a resource version is no number")
+        });
+        Ok(try_join_all(writes).await?.iter().sum())
+    }
+
+    /// Kills the process, if it was started here. What was acknowledged must be there at the next start, so this is as good
+    /// as a clean end.
     pub(crate) async fn kill(self) -> anyhow::Result<()> {
-        self.process.kill().await
+        match self.process {
+            Some(process) => process.kill().await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -89,6 +166,19 @@ pub(crate) async fn client(kubeconfig: &Kubeconfig, context: &str) -> anyhow::Re
         .await
         .with_context(|| format!("the kubeconfig has no usable context `{context}`"))?;
     Client::try_from(config).with_context(|| format!("failed to make a client of `{context}`"))
+}
+
+/// Returns the bytes that a directory takes on the disk.
+pub(crate) fn bytes_on_disk(directory: &Path) -> anyhow::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(directory).context("failed to look into the data directory")? {
+        let entry = entry.context("failed to look into the data directory")?;
+        let metadata = entry.metadata().context("failed to look at a file")?;
+        bytes +=
+            if metadata.is_dir() { bytes_on_disk(&entry.path())? } else { metadata.blocks() * 512 };
+    }
+    Ok(bytes)
 }
 
 /// Returns the directory for one run.

@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::fleet::{self, Fleet, Keep};
+use crate::fleet;
 use crate::report::Figures;
 use crate::stats::percentile_ms;
 use crate::{Common, placements};
@@ -43,15 +43,12 @@ Examples:
   stolos-bench propagate --ephemeral"
 )]
 pub(crate) struct Args {
-    /// Number of simulated members
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) members: u32,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) fleet: fleet::Which,
     /// Changes, one after the other
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) changes: u32,
-    /// Keeps everything in memory instead of on disk
-    #[arg(long)]
-    pub(crate) ephemeral: bool,
     /// Number of runs; the line has each and the medians
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) runs: u32,
@@ -74,12 +71,10 @@ struct Times {
 
 pub(crate) async fn once(common: &Common, args: &Args) -> anyhow::Result<Figures> {
     let scratch = fleet::scratch()?;
-    let directory = scratch.path().join("data");
-    let keep = if args.ephemeral { Keep::Memory } else { Keep::Directory(&directory) };
-    let fleet = Fleet::start(common, args.members, keep, scratch.path()).await?;
+    let fleet = args.fleet.start(common, scratch.path()).await?;
     let hub = fleet.client("hub").await?;
     placements::create_source(&hub, NAME, "0").await?;
-    placements::create(&hub, NAME).await?;
+    placements::create(&hub, NAME, None).await?;
     placements::wait_until_available(&hub, 1, ARRIVES_WITHIN).await?;
 
     let (arrived, mut arrivals) = mpsc::channel(64);
