@@ -29,6 +29,7 @@ pub(crate) fn run_gate(no_tests: bool) -> anyhow::Result<()> {
     if !no_tests {
         step("tests", || run(cargo().args(["test", "--workspace", "--locked"])))?;
     }
+    step("simulation", simulate)?;
     step("rustdoc", || {
         run(cargo()
             .args(["doc", "--workspace", "--no-deps", "--locked", "--quiet"])
@@ -38,6 +39,16 @@ pub(crate) fn run_gate(no_tests: bool) -> anyhow::Result<()> {
     optional("cargo-deny", "dependencies", || run(cargo().args(["deny", "check"])))?;
     optional("cargo-machete", "unused dependencies", || run(cargo().args(["machete"])))?;
     Ok(())
+}
+
+/// Stories of the simulation that the gate plays; an ordinary test run plays a few.
+const STORIES: &str = "2000";
+
+/// Plays stories of a whole fleet under faults. Optimised a little: built as tests usually are, they take ten times as long.
+fn simulate() -> anyhow::Result<()> {
+    let test = ["test", "--locked", "--profile", "simulation"];
+    let stories = ["--package", "stolos-hub", "--test", "simulation"];
+    run(cargo().args(test).args(stories).env("STOLOS_SEEDS", STORIES))
 }
 
 fn step(name: &str, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {

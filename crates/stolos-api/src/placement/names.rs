@@ -66,6 +66,8 @@ pub mod annotation {
     pub const SPEC_HASH: &str = "kubernetes-fleet.io/spec-hash";
     /// On Works, ours: `Abandon` when what they placed stays on the member after them.
     pub const PROPAGATION_POLICY: &str = "fleet.stolos.dev/propagation-policy";
+    /// On Works, ours: the generation of the binding that they were made for.
+    pub const BINDING_GENERATION: &str = "fleet.stolos.dev/binding-generation";
 }
 
 /// Finalizers.

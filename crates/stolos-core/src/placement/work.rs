@@ -28,6 +28,8 @@ pub struct Target<'a> {
     pub namespace: Option<&'a str>,
     /// Name of the binding.
     pub binding: &'a str,
+    /// Generation of the binding.
+    pub generation: i64,
     /// Spec of the binding.
     pub spec: &'a ResourceBindingSpec,
     /// Index of the resource group that the binding names.
@@ -112,6 +114,14 @@ pub fn all_carry(existing: &[&Work], snapshot: &str) -> bool {
         annotation_of(&work.metadata, annotation::PARENT_RESOURCE_SNAPSHOT_NAME) == Some(snapshot)
     };
     !existing.is_empty() && existing.iter().all(carries)
+}
+
+/// Tells whether a Work was made for a later generation of its binding than this one, which then is not what it is now.
+pub fn is_ahead_of(work: &Work, generation: i64) -> bool {
+    let made_for = annotation_of(&work.metadata, annotation::BINDING_GENERATION);
+    made_for
+        .and_then(|made_for| made_for.parse().ok())
+        .is_some_and(|made_for: i64| made_for > generation)
 }
 
 /// Returns the names of Works whose apply strategy is not that of the binding. It is pushed even
@@ -242,6 +252,7 @@ fn new_work(
             annotation::PARENT_CLUSTER_OVERRIDE_HASH,
             hash_of(&spec.cluster_resource_override_snapshots),
         ),
+        (annotation::BINDING_GENERATION, target.generation.to_string()),
     ];
     let annotations = annotations.into_iter().chain(abandons);
     Work {

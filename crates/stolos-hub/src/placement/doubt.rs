@@ -8,6 +8,7 @@
 //! - a member that a binding targets and that is not there;
 //! - a placement that is older than what was decided for it already;
 //! - a resource snapshot that a binding names and that is newer than all that are known;
+//! - a binding that is older than what its Works were made for;
 //! - the Works of a binding that is being deleted, before it is let go as having none.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,17 +23,19 @@ use stolos_api::cluster::MemberCluster;
 use stolos_api::cluster::names::member_namespace;
 use stolos_api::placement::names::{annotation, finalizer, label};
 use stolos_api::placement::{
-    BindingState, ClusterResourcePlacement, ClusterResourceSnapshot, ResourceIdentifier,
-    ResourcePlacement, ResourceSnapshot, RolloutStrategyType, Work,
+    BindingState, ClusterResourceBinding, ClusterResourcePlacement, ClusterResourceSnapshot,
+    ResourceBinding, ResourceIdentifier, ResourcePlacement, ResourceSnapshot, RolloutStrategyType,
+    Work,
 };
 use stolos_controller::{Change, Key};
 use stolos_core::placement::object::{Gvk, identifier};
 use stolos_core::placement::select::select;
 use stolos_core::placement::snapshot::resources;
+use stolos_core::placement::work;
 
 use super::catalogue::GroupKind;
 use super::feed::Fed;
-use super::object::Seen;
+use super::object::{Object, Seen};
 use super::selection::has_finalizer;
 use super::world::{Item, World};
 
@@ -47,6 +50,8 @@ pub(crate) enum Subject {
     Placement(Key),
     /// A resource snapshot.
     Snapshot(Key),
+    /// A binding.
+    Binding(Key),
     /// The Works of a binding, in the namespace of its member.
     Works(Key, String),
 }
@@ -96,6 +101,12 @@ impl Proofs {
             Change::Listed { kind: "ClusterResourceSnapshot" | "ResourceSnapshot", .. } => {
                 self.0.retain(|subject| !matches!(subject, Subject::Snapshot(_)));
             }
+            Change::Applied(Seen::Object(Object::Binding(binding))) => {
+                self.0.remove(&Subject::Binding(Key::of(&binding.metadata)));
+            }
+            Change::Listed { kind: "ClusterResourceBinding" | "ResourceBinding", .. } => {
+                self.0.retain(|subject| !matches!(subject, Subject::Binding(_)));
+            }
             Change::Listed { kind: "Work", .. } => {
                 self.0.retain(|subject| !matches!(subject, Subject::Works(..)));
             }
@@ -128,7 +139,9 @@ impl World {
             Item::Select(key) | Item::Schedule(key) | Item::Rollout(key) => {
                 self.doubts_of_placement(item, key)
             }
-            Item::Generate(key) => self.missing_works(key).into_iter().collect(),
+            Item::Generate(key) => {
+                self.outdated_binding(key).or_else(|| self.missing_works(key)).into_iter().collect()
+            }
             Item::Report(_) | Item::Override(_) => Vec::new(),
         };
         let open = subjects.into_iter().filter(|(subject, _)| !self.proofs.0.contains(subject));
@@ -138,6 +151,7 @@ impl World {
                 Subject::Member(_)
                 | Subject::Placement(_)
                 | Subject::Snapshot(_)
+                | Subject::Binding(_)
                 | Subject::Works(..) => None,
             };
             Doubt { item: item.clone(), subject, resource, gvk }
@@ -164,6 +178,14 @@ impl World {
                 Vec::new()
             }
         }
+    }
+
+    /// Returns a binding if one of its Works was made for a later generation than the one that is known.
+    fn outdated_binding(&self, key: &Key) -> Option<(Subject, Gvk)> {
+        let binding = self.bindings.get(key)?;
+        let generation = binding.metadata.generation.unwrap_or_default();
+        let is_outdated = self.works_of(binding).any(|work| work::is_ahead_of(work, generation));
+        is_outdated.then(|| (Subject::Binding(key.clone()), Gvk::default()))
     }
 
     /// Returns the Works of a binding that is to be let go, if there seem to be none: it would leave behind what they placed.
@@ -287,6 +309,14 @@ impl Doubt {
                 let api: Api<ResourceSnapshot> = Api::namespaced(client.clone(), &key.namespace);
                 answer(api.get(&key.name).await)?.map(Seen::from).into_iter().collect()
             }
+            Subject::Binding(key) if key.namespace.is_empty() => {
+                let api: Api<ClusterResourceBinding> = Api::all(client.clone());
+                answer(api.get(&key.name).await)?.map(Seen::from).into_iter().collect()
+            }
+            Subject::Binding(key) => {
+                let api: Api<ResourceBinding> = Api::namespaced(client.clone(), &key.namespace);
+                answer(api.get(&key.name).await)?.map(Seen::from).into_iter().collect()
+            }
             Subject::Works(binding, namespace) => {
                 let api: Api<Work> = Api::namespaced(client.clone(), namespace);
                 let name = &binding.name;
@@ -295,6 +325,10 @@ impl Doubt {
                 found.items.into_iter().map(Seen::from).collect()
             }
         };
+        // Its deletion will be heard of; until then nothing is made of what it was.
+        if found.is_empty() && matches!(self.subject, Subject::Binding(_)) {
+            return Ok(Vec::new());
+        }
         let proof = Proof { item: self.item.clone(), subject: self.subject.clone() };
         Ok(found.into_iter().chain([Seen::Proof(proof)]).map(Change::Applied).collect())
     }

@@ -120,6 +120,7 @@ impl World {
             placement: &parent.name,
             namespace: placement.metadata.namespace.as_deref(),
             binding: binding.metadata.name.as_deref().unwrap_or_default(),
+            generation: binding.metadata.generation.unwrap_or_default(),
             spec: &binding.spec,
             index: &index.to_string(),
             propagation_policy: strategy

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde_json::{Value, json};
 use stolos_api::cluster::MemberCluster;
+use stolos_api::placement::names::annotation;
 use stolos_api::placement::{
     BindingState, ClusterResourceBinding, ClusterResourcePlacement, ClusterResourceSnapshot,
     ClusterSchedulingPolicySnapshot, Work, WorkSpec, WorkStatus,
@@ -495,7 +496,7 @@ fn namespace(name: &str) -> Box<kube::api::DynamicObject> {
 }
 
 /// Returns what would be asked before the item of the placement is planned.
-fn asked(hub: &Hub, item: fn(Key) -> Item) -> Vec<Subject> {
+fn asked(hub: &Hub, item: impl Fn(Key) -> Item) -> Vec<Subject> {
     let doubts = hub.world.doubts(&item(Key::cluster("crp")));
     doubts.into_iter().map(|doubt| doubt.subject().clone()).collect()
 }
@@ -601,4 +602,26 @@ fn a_binding_that_seems_to_have_no_works_is_asked_about_before_it_is_let_go() {
     assert_eq!(doubts.iter().map(Doubt::subject).collect::<Vec<_>>(), [&subject]);
     hub.world.learn(Change::Applied(Seen::Proof(Proof { item: generate.clone(), subject })));
     assert!(hub.world.doubts(&generate).is_empty());
+}
+
+#[test]
+fn a_binding_older_than_what_its_works_were_made_for_is_read_again() {
+    let mut hub = hub_with_a_namespace();
+    let mut newer = hub.bindings()[0].clone();
+    newer.metadata.generation = Some(5);
+    hub.put(newer.clone());
+    let mut work = hub.works()[0].clone();
+    let note = (annotation::BINDING_GENERATION.to_owned(), "5".to_owned());
+    work.metadata.annotations.get_or_insert_default().extend([note]);
+    hub.put(work);
+    let key = Key::of(&newer.metadata);
+    assert_eq!(asked(&hub, |_| Item::Generate(key.clone())), []);
+
+    let mut older = newer.clone();
+    older.metadata.generation = Some(4);
+    hub.put(older);
+    let subject = Subject::Binding(key.clone());
+    assert_eq!(asked(&hub, |_| Item::Generate(key.clone())), [subject]);
+    hub.put(newer);
+    assert_eq!(asked(&hub, |_| Item::Generate(key.clone())), []);
 }
