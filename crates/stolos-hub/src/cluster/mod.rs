@@ -1,6 +1,6 @@
 //! Members on the hub: prepares a namespace with rights for each, asks them to join or leave, and shows what they report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +20,14 @@ use stolos_api::placement::Work;
 use stolos_controller::{Change, Controller, Key, Options, Plan, Table, Tracked, Watches, Write};
 use stolos_core::cluster::membership::{self, Leaving};
 
+mod effect;
 mod events;
 pub mod fleet;
 pub mod profile;
+#[cfg(test)]
+mod tests;
+
+use effect::{Act, Seen};
 
 stolos_controller::kinds! {
     "member-cluster-controller";
@@ -71,6 +76,8 @@ struct Members {
     roles: Table<Role>,
     role_bindings: Table<RoleBinding>,
     works: Table<Work>,
+    /// Members of which everything was read by itself since the last list.
+    read: BTreeSet<String>,
 }
 
 impl Members {
@@ -83,6 +90,7 @@ impl Members {
             roles: Table::default(),
             role_bindings: Table::default(),
             works: Table::default(),
+            read: BTreeSet::new(),
         }
     }
 }
@@ -109,12 +117,16 @@ fn member_of(object: &Object) -> Option<String> {
 
 impl Controller for Members {
     type Item = String;
-    type Object = Object;
-    type Effect = Write<Object>;
+    type Object = Seen;
+    type Effect = Act;
 
-    fn learn(&mut self, change: Change<Object>) -> Vec<String> {
+    fn learn(&mut self, change: Change<Seen>) -> Vec<String> {
         match change {
-            Change::Applied(object) => {
+            Change::Applied(Seen::Read(member)) | Change::Deleted(Seen::Read(member)) => {
+                self.read.insert(member.clone());
+                vec![member]
+            }
+            Change::Applied(Seen::Object(object)) => {
                 let Some(member) = member_of(&object) else { return Vec::new() };
                 let news = match object {
                     Object::MemberCluster(object) => self.is_wish(*object),
@@ -123,17 +135,21 @@ impl Controller for Members {
                     Object::Role(object) => self.roles.insert(*object).is_ok(),
                     Object::RoleBinding(object) => self.role_bindings.insert(*object).is_ok(),
                     Object::Event(_) => false,
-                    // Works matter only to a member that leaves.
+                    // Works matter only to a member that leaves, or left in a hurry.
                     Object::Work(object) => {
-                        self.works.insert(*object).is_ok() && self.is_leaving(&member)
+                        self.works.insert(*object).is_ok()
+                            && (self.is_leaving(&member) || self.is_terminating(&member))
                     }
                 };
                 news.then_some(member).into_iter().collect()
             }
-            Change::Deleted(object) => {
+            Change::Deleted(Seen::Object(object)) => {
                 let member = member_of(&object);
                 match object {
-                    Object::MemberCluster(object) => drop(self.members.remove(&object.metadata)),
+                    Object::MemberCluster(object) => {
+                        self.read.remove(object.metadata.name.as_deref().unwrap_or_default());
+                        drop(self.members.remove(&object.metadata));
+                    }
                     Object::InternalMemberCluster(object) => {
                         drop(self.internal.remove(&object.metadata))
                     }
@@ -148,6 +164,7 @@ impl Controller for Members {
                 member.into_iter().collect()
             }
             Change::Listed { kind, keys } => {
+                self.read.clear();
                 match kind {
                     "MemberCluster" => drop(self.members.retain(&keys)),
                     "InternalMemberCluster" => drop(self.internal.retain(&keys)),
@@ -161,12 +178,17 @@ impl Controller for Members {
         }
     }
 
-    fn plan(&self, name: &String, now: Timestamp) -> Plan<Write<Object>> {
+    fn plan(&self, name: &String, now: Timestamp) -> Plan<Act> {
         let Some(member) = self.members.get(&Key::cluster(name)) else { return Plan::default() };
-        match &member.metadata.deletion_timestamp {
+        let Plan { steps, wake_at } = match &member.metadata.deletion_timestamp {
             None => self.join(member, now).into(),
-            Some(deleted) => self.leave(member, deleted.0, now),
-        }
+            Some(deleted) => match self.leave(member, deleted.0, now) {
+                Some(plan) => plan,
+                None => return vec![Act::Read(name.clone())].into(),
+            },
+        };
+        let act = |step: Vec<Write<Object>>| step.into_iter().map(Act::Write).collect();
+        Plan { steps: steps.into_iter().map(act).collect(), wake_at }
     }
 }
 
@@ -189,6 +211,12 @@ impl Members {
         member.is_some_and(|member| member.metadata.deletion_timestamp.is_some())
     }
 
+    /// Tells whether the namespace of a member is being deleted.
+    fn is_terminating(&self, name: &str) -> bool {
+        let namespace = self.namespaces.get(&Key::cluster(&member_namespace(name)));
+        namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
+    }
+
     /// Prepares the hub for a member and reports what its agent says.
     fn join(&self, member: &Arc<MemberCluster>, now: Timestamp) -> Vec<Write<Object>> {
         let name = member.metadata.name.as_deref().unwrap_or_default();
@@ -197,6 +225,10 @@ impl Members {
         }
         let mut writes: Vec<Write<Object>> = Vec::new();
         let namespace = member_namespace(name);
+        // It is what is left of a membership that ended without its agent, and there is room for a new one once it is gone.
+        if self.is_terminating(name) {
+            return self.free_works(&namespace);
+        }
         let key = |object: &str| Key::namespaced(&namespace, object);
         writes.extend(self.namespace(member, &namespace));
         writes.extend(ensure(
@@ -244,16 +276,18 @@ impl Members {
         Some(Write::Replace(labelled.into()))
     }
 
+    /// Plans the next step of a member that leaves; none before everything of it was read by itself, if the step would end
+    /// what the agent may still need.
     fn leave(
         &self,
         member: &Arc<MemberCluster>,
         deleted: Timestamp,
         now: Timestamp,
-    ) -> Plan<Write<Object>> {
+    ) -> Option<Plan<Write<Object>>> {
         let name = member.metadata.name.as_deref().unwrap_or_default();
         let finalizers = member.metadata.finalizers.as_deref().unwrap_or_default();
         if !finalizers.iter().any(|finalizer| finalizer == finalizer::MEMBER_CLUSTER) {
-            return Plan::default();
+            return Some(Plan::default());
         }
         let namespace = member_namespace(name);
         let live = self.namespaces.get(&Key::cluster(&namespace));
@@ -266,7 +300,8 @@ impl Members {
         };
         let internal = self.internal.get(&Key::namespaced(&namespace, name));
         let patience = self.config.force_delete_wait_time;
-        match membership::leave(state, internal.map(AsRef::as_ref), deleted, patience, now) {
+        Some(match membership::leave(state, internal.map(AsRef::as_ref), deleted, patience, now) {
+            Leaving::Release | Leaving::CleanUp if !self.read.contains(name) => return None,
             Leaving::Release => vec![Write::Replace(released(member).into())].into(),
             Leaving::Wait => self.free_works(&namespace).into(),
             Leaving::Ask(deadline) => {
@@ -280,7 +315,7 @@ impl Members {
                 writes.extend(live.map(|live| Write::Delete(Namespace::clone(live).into())));
                 writes.into()
             }
-        }
+        })
     }
 
     /// Takes every finalizer off the Works of a member whose agent is gone: nobody else would. What they placed stays on

@@ -9,7 +9,8 @@
 //! - a placement that is older than what was decided for it already;
 //! - a resource snapshot that a binding names and that is newer than all that are known;
 //! - a binding that is older than what its Works were made for;
-//! - the Works of a binding that is being deleted, before it is let go as having none.
+//! - the Works of a binding that is being deleted, and the bindings of a placement that is, before it is let go as having
+//!   none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,6 +53,8 @@ pub(crate) enum Subject {
     Snapshot(Key),
     /// A binding.
     Binding(Key),
+    /// The bindings of a placement.
+    Bindings(Key),
     /// The Works of a binding, in the namespace of its member.
     Works(Key, String),
 }
@@ -105,7 +108,9 @@ impl Proofs {
                 self.0.remove(&Subject::Binding(Key::of(&binding.metadata)));
             }
             Change::Listed { kind: "ClusterResourceBinding" | "ResourceBinding", .. } => {
-                self.0.retain(|subject| !matches!(subject, Subject::Binding(_)));
+                self.0.retain(|subject| {
+                    !matches!(subject, Subject::Binding(_) | Subject::Bindings(_))
+                });
             }
             Change::Listed { kind: "Work", .. } => {
                 self.0.retain(|subject| !matches!(subject, Subject::Works(..)));
@@ -152,6 +157,7 @@ impl World {
                 | Subject::Placement(_)
                 | Subject::Snapshot(_)
                 | Subject::Binding(_)
+                | Subject::Bindings(_)
                 | Subject::Works(..) => None,
             };
             Doubt { item: item.clone(), subject, resource, gvk }
@@ -162,7 +168,11 @@ impl World {
     fn doubts_of_placement(&self, item: &Item, key: &Key) -> Vec<(Subject, Gvk)> {
         let Some(placement) = self.placements.get(key) else { return Vec::new() };
         if placement.metadata.deletion_timestamp.is_some() {
-            return Vec::new();
+            let is_held = has_finalizer(&placement.metadata, finalizer::SCHEDULER_CLEANUP);
+            let has_none = self.bindings_of(key).next().is_none();
+            let is_let_go = matches!(item, Item::Schedule(_)) && is_held && has_none;
+            let bindings = || (Subject::Bindings(key.clone()), Gvk::default());
+            return is_let_go.then(bindings).into_iter().collect();
         }
         if self.is_outdated(placement) {
             return vec![(Subject::Placement(key.clone()), Gvk::default())];
@@ -316,6 +326,18 @@ impl Doubt {
             Subject::Binding(key) => {
                 let api: Api<ResourceBinding> = Api::namespaced(client.clone(), &key.namespace);
                 answer(api.get(&key.name).await)?.map(Seen::from).into_iter().collect()
+            }
+            Subject::Bindings(placement) => {
+                let of_placement = format!("{}={}", label::PARENT_PLACEMENT, placement.name);
+                let of_placement = ListParams::default().labels(&of_placement);
+                if placement.namespace.is_empty() {
+                    let api: Api<ClusterResourceBinding> = Api::all(client.clone());
+                    api.list(&of_placement).await?.items.into_iter().map(Seen::from).collect()
+                } else {
+                    let api: Api<ResourceBinding> =
+                        Api::namespaced(client.clone(), &placement.namespace);
+                    api.list(&of_placement).await?.items.into_iter().map(Seen::from).collect()
+                }
             }
             Subject::Works(binding, namespace) => {
                 let api: Api<Work> = Api::namespaced(client.clone(), namespace);

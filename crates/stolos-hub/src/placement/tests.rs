@@ -625,3 +625,21 @@ fn a_binding_older_than_what_its_works_were_made_for_is_read_again() {
     hub.put(newer);
     assert_eq!(asked(&hub, |_| Item::Generate(key.clone())), []);
 }
+
+#[test]
+fn a_placement_that_seems_to_have_no_bindings_is_asked_about_before_it_is_let_go() {
+    let mut hub = hub_with_a_namespace();
+    let placement = hub.placement();
+    hub.put(deleting(placement));
+    assert_eq!(asked(&hub, Item::Schedule), [], "its bindings are known and go first");
+    let bindings = hub.bindings();
+    hub.world.learn(Change::Listed { kind: "ClusterResourceBinding", keys: [].into() });
+    let subject = Subject::Bindings(Key::cluster("crp"));
+    assert_eq!(asked(&hub, Item::Schedule), std::slice::from_ref(&subject));
+    for binding in bindings {
+        hub.put(binding);
+    }
+    prove(&mut hub, Item::Schedule, &subject);
+    assert_eq!(asked(&hub, Item::Schedule), []);
+    assert!(!hub.deletions().is_empty(), "what was found goes first");
+}

@@ -7,6 +7,7 @@
 //! on, so that a story can be played again.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+#![expect(clippy::print_stderr, reason = "a trace is printed for who asked for it")]
 
 mod faults;
 mod fleet;
