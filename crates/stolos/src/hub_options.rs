@@ -43,7 +43,7 @@ pub(crate) struct HubOptions {
     /// How long the agent of a leaving member is waited for, 30s to 1h
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = force_delete)]
     force_delete_wait_time: Duration,
-    /// How long a member may be silent before its ClusterProfile says so
+    /// How long a member may be silent before its MemberCluster and its ClusterProfile say so
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     cluster_unhealthy_threshold: Duration,
     /// Whether members have ClusterProfiles

@@ -21,6 +21,9 @@ mod placements;
 /// Label on every policy and binding: what keeps them. Those that the hub no longer knows are removed by it.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "stolos-hub");
 
+/// Reason of a refusal, as that of a webhook is: clients see code 403 and kubectl prints the message as it is.
+const REFUSAL: &str = "Forbidden";
+
 /// A policy, and the binding that puts it into force.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -134,7 +137,7 @@ fn validation(check: Check) -> Validation {
         expression: check.rule,
         message: Some(check.message),
         message_expression: check.details,
-        reason: None,
+        reason: Some(REFUSAL.to_owned()),
     }
 }
 

@@ -81,7 +81,7 @@ pub mod condition {
     pub const READY_TO_JOIN: &str = "ReadyToJoin";
     /// On a MemberCluster and on an agent: joined (`True`) or left (`False`).
     pub const JOINED: &str = "Joined";
-    /// On an agent: the member's API server answers.
+    /// On an agent: the member's API server answers. On a MemberCluster: that, and the agent is heard of.
     pub const HEALTHY: &str = "Healthy";
     /// The property provider started.
     pub const PROPERTY_PROVIDER_STARTED: &str = "ClusterPropertyProviderStarted";

@@ -7,9 +7,11 @@ use k8s_openapi::api::rbac::v1::PolicyRule;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use stolos_api::cluster::names::{agent, condition as type_, reason};
 use stolos_api::cluster::{
-    AgentStatus, ClusterState, InternalMemberCluster, MemberCluster, MemberClusterStatus,
+    AgentStatus, ClusterState, InternalMemberCluster, InternalMemberClusterStatus, MemberCluster,
+    MemberClusterStatus,
 };
 
+use super::health;
 use crate::condition;
 
 /// What the hub does for a member that is leaving.
@@ -70,62 +72,82 @@ fn agent_has_left(internal: &InternalMemberCluster, generation: i64) -> bool {
     joined.is_some_and(|joined| joined.status == "False")
 }
 
-/// Returns what the hub reports about a member: ready to join, and what its agents said.
+/// What the hub reports about a member.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reported {
+    /// The status.
+    pub status: MemberClusterStatus,
+    /// When the member counts as silent if it stays silent.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// Returns what the hub reports about a member: ready to join, healthy, and what its agents said. Without news from them
+/// (`internal`), what the status says of them stands, whoever wrote it. A member is silent after `patience`, but never
+/// before it has missed a heartbeat.
 #[must_use]
 pub fn status(
     member: &MemberCluster,
     internal: Option<&InternalMemberCluster>,
     prepared: bool,
+    patience: SignedDuration,
     now: Timestamp,
-) -> MemberClusterStatus {
+) -> Reported {
     let generation = member.metadata.generation.unwrap_or(0);
     let mut status = member.status.clone().unwrap_or_default();
-    if prepared {
-        let ready = condition::new(
-            type_::READY_TO_JOIN,
-            "True",
-            reason::MEMBER_CLUSTER_READY_TO_JOIN,
-            "",
-            generation,
-            now,
-        );
-        condition::set(&mut status.conditions, ready);
-    }
-    if let Some(reported) = internal.and_then(|internal| internal.status.as_ref()) {
-        let restamp = |conditions: &[Condition]| -> Vec<Condition> {
-            let at =
-                |c: &Condition| Condition { observed_generation: Some(generation), ..c.clone() };
-            conditions.iter().map(at).collect()
-        };
-        status.agent_status = reported
-            .agent_status
-            .iter()
-            .map(|agent| AgentStatus { conditions: restamp(&agent.conditions), ..agent.clone() })
-            .collect();
-        status.resource_usage.clone_from(&reported.resource_usage);
-        status.namespaces.clone_from(&reported.namespaces);
-        status.properties.clone_from(&reported.properties);
-        for condition in restamp(&reported.conditions) {
-            condition::set(&mut status.conditions, condition);
-        }
+    match internal.and_then(|internal| internal.status.as_ref()) {
+        Some(reported) => mirror(&mut status, reported, generation),
+        None => status.agent_status.iter_mut().for_each(|agent| {
+            agent.conditions = restamped(&agent.conditions, generation);
+        }),
     }
     let (joined, why) = aggregate(&status.agent_status);
-    if joined == "False" {
-        let not_ready = condition::new(
-            type_::READY_TO_JOIN,
-            "False",
-            reason::MEMBER_CLUSTER_NOT_READY_TO_JOIN,
-            "",
-            generation,
-            now,
-        );
-        condition::set(&mut status.conditions, not_ready);
+    let ready = match joined {
+        "False" => Some(("False", reason::MEMBER_CLUSTER_NOT_READY_TO_JOIN)),
+        _ if prepared => Some(("True", reason::MEMBER_CLUSTER_READY_TO_JOIN)),
+        _ => None,
+    };
+    let mut set = |condition| condition::set(&mut status.conditions, condition);
+    if let Some((ready, why)) = ready {
+        set(condition::new(type_::READY_TO_JOIN, ready, why, "", generation, now));
     }
-    condition::set(
-        &mut status.conditions,
-        condition::new(type_::JOINED, joined, why, "", generation, now),
-    );
-    status
+    set(condition::new(type_::JOINED, joined, why, "", generation, now));
+    let health = health::of(member, Some(&status), patience, now);
+    condition::set(&mut status.conditions, health.condition(type_::HEALTHY, generation, now));
+    Reported { status, wake_at: health.wake_at }
+}
+
+/// Takes over what the agents of a member reported.
+fn mirror(
+    status: &mut MemberClusterStatus,
+    reported: &InternalMemberClusterStatus,
+    generation: i64,
+) {
+    let restamp = |agent: &AgentStatus| AgentStatus {
+        conditions: restamped(&agent.conditions, generation),
+        ..agent.clone()
+    };
+    status.agent_status = reported.agent_status.iter().map(restamp).collect();
+    status.resource_usage.clone_from(&reported.resource_usage);
+    status.namespaces.clone_from(&reported.namespaces);
+    status.properties.clone_from(&reported.properties);
+    for condition in restamped(&reported.conditions, generation) {
+        condition::set(&mut status.conditions, condition);
+    }
+}
+
+fn restamped(conditions: &[Condition], generation: i64) -> Vec<Condition> {
+    let at = |c: &Condition| Condition { observed_generation: Some(generation), ..c.clone() };
+    conditions.iter().map(at).collect()
+}
+
+/// Tells whether the status of a member shows what its agents reported last.
+#[must_use]
+pub fn shows(member: &MemberCluster, internal: &InternalMemberCluster) -> bool {
+    let generation = member.metadata.generation.unwrap_or(0);
+    let (Some(shown), Some(reported)) = (&member.status, &internal.status) else { return false };
+    let mut mirrored = shown.clone();
+    mirror(&mut mirrored, reported, generation);
+    mirrored == *shown
 }
 
 /// A member has joined when every expected agent says so, and has left when all say that.
@@ -167,8 +189,6 @@ pub fn rules() -> Vec<PolicyRule> {
 
 #[cfg(test)]
 mod tests {
-    use stolos_api::cluster::InternalMemberClusterStatus;
-
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(900);
@@ -227,24 +247,96 @@ mod tests {
         assert_eq!(leave(Namespace::Absent, None, at(0), PATIENCE, at(1)), Leaving::Release);
     }
 
+    /// What the hub reports at this moment, of a member whose agents have this to say.
+    fn reported(
+        member: &MemberCluster,
+        internal: Option<&InternalMemberCluster>,
+        now: i64,
+    ) -> Reported {
+        status(member, internal, true, SignedDuration::from_secs(60), at(now))
+    }
+
+    /// Status, reason and time of a condition.
+    fn told(status: &MemberClusterStatus, type_: &str) -> (String, String, i64) {
+        let found = condition::find(&status.conditions, type_).expect("a condition");
+        (found.status.clone(), found.reason.clone(), found.last_transition_time.0.as_second())
+    }
+
+    fn is(status: &str, reason: &str, since: i64) -> (String, String, i64) {
+        (status.to_owned(), reason.to_owned(), since)
+    }
+
     #[test]
     fn reported_conditions_take_the_generation_of_the_member_cluster() {
         let mut member = MemberCluster::default();
         member.metadata.generation = Some(7);
-        let status =
-            status(&member, Some(&internal(ClusterState::Join, Some("True"), 2)), true, at(5));
-        let joined = condition::current(&status.conditions, type_::JOINED, 7).expect("a condition");
-        assert_eq!(
-            (joined.status.as_str(), joined.reason.as_str()),
-            ("True", "MemberClusterJoined")
-        );
+        let internal = internal(ClusterState::Join, Some("True"), 2);
+        member.status = Some(reported(&member, Some(&internal), 5).status);
+        let status = member.status.clone().unwrap();
+        assert_eq!(told(&status, type_::JOINED), is("True", "MemberClusterJoined", 5));
         assert_eq!(status.agent_status[0].conditions[0].observed_generation, Some(7));
+
+        member.metadata.generation = Some(8);
+        let status = reported(&member, None, 6).status;
+        assert_eq!(status.agent_status[0].conditions[0].observed_generation, Some(8));
+        assert!(condition::is_true(&status.conditions, type_::JOINED, 8));
     }
 
     #[test]
     fn without_a_word_from_the_agent_the_join_state_is_unknown() {
-        let status = status(&MemberCluster::default(), None, true, at(5));
-        let joined = condition::find(&status.conditions, type_::JOINED).expect("a condition");
-        assert_eq!(joined.status, "Unknown");
+        let status = reported(&MemberCluster::default(), None, 5).status;
+        assert_eq!(told(&status, type_::JOINED), is("Unknown", "MemberClusterJoinStateUnknown", 5));
+        assert_eq!(told(&status, type_::HEALTHY), is("Unknown", "MemberAgentReportedNoStatus", 5));
+    }
+
+    #[test]
+    fn a_member_whose_agent_left_by_itself_is_not_ready_and_stays_so() {
+        let left = internal(ClusterState::Join, Some("False"), 2);
+        let mut member = MemberCluster::default();
+        for now in 5..8 {
+            let status = reported(&member, Some(&left), now).status;
+            let not_ready = is("False", "MemberClusterNotReadyToJoin", 5);
+            assert_eq!(told(&status, type_::READY_TO_JOIN), not_ready);
+            assert_eq!(told(&status, type_::JOINED), is("False", "MemberClusterLeft", 5));
+            member.status = Some(status);
+        }
+        let back = internal(ClusterState::Join, Some("True"), 2);
+        let status = reported(&member, Some(&back), 9).status;
+        assert_eq!(told(&status, type_::READY_TO_JOIN), is("True", "MemberClusterReadyToJoin", 9));
+    }
+
+    #[test]
+    fn a_member_is_healthy_as_long_as_its_agent_says_so() {
+        let mut internal = internal(ClusterState::Join, Some("True"), 2);
+        let agent = &mut internal.status.as_mut().unwrap().agent_status[0];
+        agent.conditions.push(condition::new(type_::HEALTHY, "True", "Any", "", 2, at(0)));
+        agent.last_received_heartbeat = Some(condition::time(at(10)));
+        let mut member = MemberCluster::default();
+        member.spec.heartbeat_period_seconds = 5;
+        let first = reported(&member, Some(&internal), 11);
+        assert_eq!(
+            told(&first.status, type_::HEALTHY),
+            is("True", "MemberClusterAPIServerHealthy", 11)
+        );
+        assert_eq!(first.wake_at, Some(at(70)));
+        member.status = Some(first.status);
+        let silent = reported(&member, None, 70);
+        assert_eq!(
+            told(&silent.status, type_::HEALTHY),
+            is("False", "MemberAgentHeartbeatLost", 70)
+        );
+        assert_eq!(silent.wake_at, None);
+    }
+
+    #[test]
+    fn what_somebody_wrote_over_the_report_of_an_agent_is_told_from_it() {
+        let internal = internal(ClusterState::Join, Some("True"), 2);
+        let mut member = MemberCluster::default();
+        assert!(!shows(&member, &internal));
+        member.status = Some(reported(&member, Some(&internal), 5).status);
+        assert!(shows(&member, &internal));
+        member.status.as_mut().unwrap().agent_status[0].last_received_heartbeat =
+            Some(condition::time(at(1)));
+        assert!(!shows(&member, &internal));
     }
 }

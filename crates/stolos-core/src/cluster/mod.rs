@@ -1,6 +1,7 @@
 //! The members of a fleet: joining, leaving, what they report.
 
 pub mod fleet;
+mod health;
 pub mod membership;
 pub mod profile;
 pub mod properties;

@@ -2,13 +2,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
-use stolos_api::cluster::names::{agent, condition as type_, profile as name, property};
+use stolos_api::cluster::names::{condition as type_, profile as name, property};
 use stolos_api::cluster::profile::{
     AccessProvider, ClusterEndpoint, ClusterManager, ClusterProfileSpec, ClusterProfileStatus,
     ClusterVersion,
 };
 use stolos_api::cluster::{MemberCluster, MemberClusterStatus};
 
+use super::health;
 use crate::condition;
 
 /// Status of a profile, and when it changes though nothing happens.
@@ -38,8 +39,7 @@ pub fn spec(member: &str) -> ClusterProfileSpec {
     }
 }
 
-/// Returns the status of a member's profile. A member is silent after `patience`, but never before it has missed a
-/// heartbeat.
+/// Returns the status of a member's profile. A member is silent after `patience`, as [`health::of`] says.
 #[must_use]
 pub fn status(
     member: &MemberCluster,
@@ -49,17 +49,14 @@ pub fn status(
     now: Timestamp,
 ) -> Profile {
     let mut status = previous.cloned().unwrap_or_default();
-    let period = SignedDuration::from_secs(i64::from(member.spec.heartbeat_period_seconds));
     let reported = member.status.as_ref();
     if let Some(reported) = reported.filter(|reported| is_collected(member, reported)) {
         describe(reported, &mut status);
     }
-    let (healthy, wake_at) = health(reported, patience.max(period * 2), now);
-    let (holds, reason, message) = healthy;
-    let healthy =
-        condition::new(name::CONTROL_PLANE_HEALTHY, holds, reason, message, generation, now);
+    let health = health::of(member, reported, patience, now);
+    let healthy = health.condition(name::CONTROL_PLANE_HEALTHY, generation, now);
     condition::set(&mut status.conditions, healthy);
-    Profile { status, wake_at }
+    Profile { status, wake_at: health.wake_at }
 }
 
 /// Returns whether the member says that its properties are complete.
@@ -83,35 +80,6 @@ fn describe(reported: &MemberClusterStatus, status: &mut ClusterProfileStatus) {
             ..ClusterEndpoint::default()
         }),
     }];
-}
-
-type Health = (&'static str, &'static str, &'static str);
-
-/// Returns what is known of a member's health, and when that ends.
-fn health(
-    reported: Option<&MemberClusterStatus>,
-    patience: SignedDuration,
-    now: Timestamp,
-) -> (Health, Option<Timestamp>) {
-    let Some(agent) = reported.and_then(|reported| reported.agent(agent::MEMBER_AGENT)) else {
-        let why = "the member agent has reported nothing yet";
-        return (("Unknown", name::NO_STATUS, why), None);
-    };
-    let Some(healthy) = condition::find(&agent.conditions, type_::HEALTHY) else {
-        let why = "the member agent has not told whether the member is healthy";
-        return (("Unknown", name::NO_HEALTH_INFO, why), None);
-    };
-    let beat = agent.last_received_heartbeat.as_ref().map_or(Timestamp::MIN, |at| at.0);
-    let silent_at = beat.saturating_add(patience).unwrap_or(Timestamp::MAX);
-    if now >= silent_at {
-        return (("False", name::HEARTBEAT_LOST, "the member agent has fallen silent"), None);
-    }
-    let health = if healthy.status == "True" {
-        ("True", name::HEALTHY, "the API server of the member is healthy")
-    } else {
-        ("False", name::UNHEALTHY, "the API server of the member is not healthy")
-    };
-    (health, Some(silent_at))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Event, Namespace};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -18,7 +18,7 @@ use stolos_api::cluster::{
 };
 use stolos_api::placement::Work;
 use stolos_controller::{Change, Controller, Key, Options, Plan, Table, Tracked, Watches, Write};
-use stolos_core::cluster::membership::{self, Leaving};
+use stolos_core::cluster::membership::{self, Leaving, Reported};
 
 mod effect;
 mod events;
@@ -39,7 +39,8 @@ stolos_controller::kinds! {
 pub struct Config {
     /// How long a leaving member's agent is waited for (30 s to 1 h; KubeFleet's `force-delete-wait-time`).
     pub force_delete_wait_time: Duration,
-    /// How long a member may be silent before its ClusterProfile says so (KubeFleet's `cluster-unhealthy-threshold`).
+    /// How long a member may be silent before its MemberCluster and its ClusterProfile say so (KubeFleet's
+    /// `cluster-unhealthy-threshold`).
     pub cluster_unhealthy_threshold: Duration,
     /// Whether members have ClusterProfiles (KubeFleet's `enable-cluster-inventory-apis`).
     pub cluster_profiles: bool,
@@ -72,6 +73,8 @@ struct Members {
     config: Config,
     members: Table<MemberCluster>,
     internal: Table<InternalMemberCluster>,
+    /// The report of each member's agents that its status has shown, as a resource version.
+    shown: BTreeMap<String, String>,
     namespaces: Table<Namespace>,
     roles: Table<Role>,
     role_bindings: Table<RoleBinding>,
@@ -86,6 +89,7 @@ impl Members {
             config,
             members: Table::default(),
             internal: Table::default(),
+            shown: BTreeMap::new(),
             namespaces: Table::default(),
             roles: Table::default(),
             role_bindings: Table::default(),
@@ -147,7 +151,9 @@ impl Controller for Members {
                 let member = member_of(&object);
                 match object {
                     Object::MemberCluster(object) => {
-                        self.read.remove(object.metadata.name.as_deref().unwrap_or_default());
+                        let name = object.metadata.name.as_deref().unwrap_or_default();
+                        self.read.remove(name);
+                        self.shown.remove(name);
                         drop(self.members.remove(&object.metadata));
                     }
                     Object::InternalMemberCluster(object) => {
@@ -181,7 +187,7 @@ impl Controller for Members {
     fn plan(&self, name: &String, now: Timestamp) -> Plan<Act> {
         let Some(member) = self.members.get(&Key::cluster(name)) else { return Plan::default() };
         let Plan { steps, wake_at } = match &member.metadata.deletion_timestamp {
-            None => self.join(member, now).into(),
+            None => self.join(member, now),
             Some(deleted) => match self.leave(member, deleted.0, now) {
                 Some(plan) => plan,
                 None => return vec![Act::Read(name.clone())].into(),
@@ -202,8 +208,26 @@ impl Members {
             (uid, generation, deletion_timestamp, finalizers, labels)
         };
         let after = wish(&member);
+        let name = member.metadata.name.clone().unwrap_or_default();
+        if let Some(internal) = self.internal_of(&name)
+            && membership::shows(&member, internal)
+        {
+            let version = internal.metadata.resource_version.clone().unwrap_or_default();
+            self.shown.insert(name, version);
+        }
         let before = self.members.insert(member);
         before.is_ok_and(|before| before.is_none_or(|before| wish(&before) != after))
+    }
+
+    fn internal_of(&self, name: &str) -> Option<&Arc<InternalMemberCluster>> {
+        self.internal.get(&Key::namespaced(&member_namespace(name), name))
+    }
+
+    /// Returns what the agents of a member reported since its status last showed their report.
+    fn news_of(&self, name: &str) -> Option<&InternalMemberCluster> {
+        let internal = self.internal_of(name)?;
+        let version = internal.metadata.resource_version.as_ref();
+        (self.shown.get(name) != version).then_some(internal)
     }
 
     fn is_leaving(&self, name: &str) -> bool {
@@ -218,16 +242,16 @@ impl Members {
     }
 
     /// Prepares the hub for a member and reports what its agent says.
-    fn join(&self, member: &Arc<MemberCluster>, now: Timestamp) -> Vec<Write<Object>> {
+    fn join(&self, member: &Arc<MemberCluster>, now: Timestamp) -> Plan<Write<Object>> {
         let name = member.metadata.name.as_deref().unwrap_or_default();
         if let Some(marked) = marked(member) {
-            return vec![Write::Replace(marked.into())];
+            return vec![Write::Replace(marked.into())].into();
         }
         let mut writes: Vec<Write<Object>> = Vec::new();
         let namespace = member_namespace(name);
         // It is what is left of a membership that ended without its agent, and there is room for a new one once it is gone.
         if self.is_terminating(name) {
-            return self.free_works(&namespace);
+            return self.free_works(&namespace).into();
         }
         let key = |object: &str| Key::namespaced(&namespace, object);
         writes.extend(self.namespace(member, &namespace));
@@ -241,11 +265,14 @@ impl Members {
             role_binding(member, &namespace),
             |live, wanted| live.subjects == wanted.subjects && live.role_ref == wanted.role_ref,
         ));
-        let internal = self.internal.get(&key(name));
         let wanted = internal_member_cluster(member, &namespace, ClusterState::Join);
+        let internal = self.internal.get(&key(name));
         writes.extend(ensure(internal, wanted, |live, wanted| live.spec == wanted.spec));
-        let status =
-            membership::status(member, internal.map(AsRef::as_ref), writes.is_empty(), now);
+        let patience = self.config.cluster_unhealthy_threshold;
+        let patience = SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX);
+        let is_prepared = writes.is_empty();
+        let Reported { status, wake_at } =
+            membership::status(member, self.news_of(name), is_prepared, patience, now);
         if member.status.as_ref() != Some(&status) {
             let news = events::of_status(member.status.as_ref(), &status);
             let reported = MemberCluster { status: Some(status), ..MemberCluster::clone(member) };
@@ -254,7 +281,7 @@ impl Members {
         }
         let news = events::of_writes(&writes);
         writes.extend(events::about(member, news, now));
-        writes
+        Plan::from(writes).waking_at(wake_at)
     }
 
     fn namespace(&self, member: &MemberCluster, name: &str) -> Option<Write<Object>> {

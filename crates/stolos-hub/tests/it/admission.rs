@@ -26,6 +26,23 @@ where
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_refusal_looks_like_that_of_a_webhook() {
+    let fleet = Fleet::start(&[]).await;
+    let wrong = policy(json!({"placementType": "PickFixed", "clusterNames": ["a", "a"]}));
+    let wrong: ClusterResourcePlacement = serde_json::from_value(wrong).unwrap();
+    let refused = fleet.placements().create(&PostParams::default(), &wrong).await.unwrap_err();
+    let kube::Error::Api(status) = refused else { panic!("{refused}") };
+    assert_eq!((status.code, status.reason.as_str()), (403, "Forbidden"));
+    assert_eq!(
+        status.message,
+        "clusterresourceplacements.placement.kubernetes-fleet.io \"crp\" is forbidden: \
+         ValidatingAdmissionPolicy 'stolos-clusterresourceplacements' with binding \
+         'stolos-clusterresourceplacements-binding' denied request: deny create/update v1beta1 CRP \
+         has invalid fields: the placement policy field is invalid: clusterNames must be unique"
+    );
+}
+
 async fn check<K>(api: &Api<K>, cases: Vec<(Value, &str)>)
 where
     K: Clone + std::fmt::Debug + DeserializeOwned + Serialize,

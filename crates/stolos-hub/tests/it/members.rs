@@ -55,11 +55,29 @@ async fn a_member_that_falls_silent_shows_it_by_itself() {
         }
     };
     eventually(&profiles, "a", "is healthy", is("MemberClusterAPIServerHealthy")).await;
+    let members = fleet.hub.all::<MemberCluster>();
+    assert_eq!(health(&members.get("a").await.unwrap()), "True MemberClusterAPIServerHealthy");
     let period = json!({"spec": {"heartbeatPeriodSeconds": 5}});
     merge(&fleet.hub.all::<MemberCluster>(), "a", period).await;
     fleet.stop_agents().await;
     tokio::time::advance(std::time::Duration::from_secs(30)).await;
     eventually(&profiles, "a", "is silent", is("MemberAgentHeartbeatLost")).await;
+    eventually(&members, "a", "is not healthy", |member| {
+        member.is_some_and(|member| health(member) == "False MemberAgentHeartbeatLost")
+    })
+    .await;
+    fleet.start_agents();
+    eventually(&members, "a", "is healthy again", |member| {
+        member.is_some_and(|member| health(member) == "True MemberClusterAPIServerHealthy")
+    })
+    .await;
+}
+
+/// Status and reason of the condition Healthy of a member.
+fn health(member: &MemberCluster) -> String {
+    let conditions = member.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let healthy = conditions.iter().find(|c| c.type_ == "Healthy");
+    healthy.map_or_else(String::new, |healthy| format!("{} {}", healthy.status, healthy.reason))
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,10 +98,24 @@ async fn a_status_that_somebody_else_wrote_stays_until_the_agent_reports() {
         placement.is_some_and(|placement| placement.status.is_some())
     })
     .await;
-    let member = members.get("a").await.unwrap();
-    let agent = &member.status.as_ref().unwrap().agent_status[0];
-    let heard = agent.last_received_heartbeat.as_ref().unwrap();
-    assert_eq!(heard.0.to_string(), beat);
+    let beat_of = async || {
+        let member = members.get("a").await.unwrap();
+        let agent = &member.status.as_ref().unwrap().agent_status[0];
+        agent.last_received_heartbeat.as_ref().unwrap().0.to_string()
+    };
+    assert_eq!(beat_of().await, beat);
+    // Another wish of a person is no report of the agent either.
+    let wish = json!({"spec": {"taints": [{"key": "k", "value": "v", "effect": "NoSchedule"}]}});
+    merge(&members, "a", wish).await;
+    eventually(&members, "a", "has been looked at since", |member| {
+        member.is_some_and(|member| {
+            let conditions = &member.status.as_ref().unwrap().conditions;
+            let joined = conditions.iter().find(|c| c.type_ == "Joined").unwrap();
+            joined.observed_generation == member.metadata.generation
+        })
+    })
+    .await;
+    assert_eq!(beat_of().await, beat);
 }
 
 fn namespace(name: &str) -> Namespace {
