@@ -1,4 +1,5 @@
-//! Why a placement is not there yet: for each cluster the first step that is not done, and what it takes.
+//! Why a placement is not there yet: for each cluster the first step that is not done, and what it takes. Where all are
+//! done: why the cluster was picked, and what it has.
 
 use std::collections::BTreeMap;
 
@@ -72,6 +73,10 @@ pub struct Binding<'a> {
 pub struct Explanation {
     /// Everything is where it should be.
     pub complete: bool,
+    /// Index of the resource snapshot in force; empty under strategy External while clusters differ.
+    pub snapshot: String,
+    /// Number of objects in it.
+    pub n_objects: usize,
     /// What stands in the way of the placement as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finding: Option<Finding>,
@@ -134,6 +139,8 @@ pub fn explain(observed: &Observed<'_>) -> Explanation {
     let decisions = observed.scheduled.map_or(&[][..], |status| &status.target_clusters);
     Explanation {
         complete: finding.is_none() && clusters.iter().all(|cluster| cluster.done),
+        snapshot: observed.status.map(|s| s.observed_resource_index.clone()).unwrap_or_default(),
+        n_objects: observed.status.map_or(0, |status| status.selected_resources.len()),
         finding,
         clusters,
         not_picked: decisions.iter().filter(|decision| !decision.selected).cloned().collect(),
@@ -218,7 +225,40 @@ fn progress(observed: &Observed<'_>, binding: &Binding<'_>) -> (&'static str, bo
         let since = found.last_transition_time.0;
         Finding::new(format!("everything is in place since {since:.0}"))
     });
-    (last, true, finding)
+    (last, true, finding.because(what_it_has(binding)))
+}
+
+/// Tells why a cluster was picked, and what is particular to it.
+fn what_it_has(binding: &Binding<'_>) -> Vec<String> {
+    let spec = binding.spec;
+    let mut lines = Vec::new();
+    if !spec.cluster_decision.reason.is_empty() {
+        lines.push(spec.cluster_decision.reason.clone());
+    }
+    let of_namespaces =
+        spec.resource_override_snapshots.iter().map(|o| format!("`{}/{}`", o.namespace, o.name));
+    let overrides = spec.cluster_resource_override_snapshots.iter().map(|o| format!("`{o}`"));
+    lines.extend(counted("overrides in force", overrides.chain(of_namespaces)));
+    let Some(status) = binding.status else { return lines };
+    let untracked = find(&status.conditions, type_::AVAILABLE)
+        .is_some_and(|found| found.reason == reason::NOT_ALL_WORK_ARE_AVAILABILITY_TRACKABLE);
+    if untracked {
+        lines.push("of some objects nothing tells whether they are available".to_owned());
+    }
+    let drifted = status.drifted_placements.iter().map(|drift| described(&drift.resource));
+    lines.extend(counted("changed on the member", drifted));
+    let differing = status.diffed_placements.iter().map(|diff| described(&diff.resource));
+    lines.extend(counted("different on the member", differing));
+    lines
+}
+
+/// Names things under a heading, the first few of them.
+fn counted(heading: &str, names: impl Iterator<Item = String>) -> Option<String> {
+    let mut names: Vec<String> = names.collect();
+    let more = names.len().saturating_sub(MAX_OBJECTS);
+    names.truncate(MAX_OBJECTS);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!names.is_empty()).then(|| format!("{heading}: {}{more}", names.join(", ")))
 }
 
 /// Explains why a step of a binding is not done.

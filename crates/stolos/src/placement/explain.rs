@@ -16,8 +16,10 @@ use crate::output;
 
 /// Columns of a terminal.
 const WIDTH: usize = 100;
-/// Most clusters with a problem that are shown in full; one screen has room for these.
+/// Most clusters that are shown in full; one screen has room for these.
 const MOST_CLUSTERS: usize = 6;
+/// Most clusters that are only named.
+const MOST_NAMES: usize = 20;
 /// Most clusters that were not picked.
 const MOST_NOT_PICKED: usize = 8;
 
@@ -105,13 +107,16 @@ fn narrow(explanation: &mut Explanation, cluster: &str, placement: &str) -> anyh
 fn screen(name: &str, explanation: &Explanation, wide: bool) -> Vec<String> {
     let (stuck, done): (Vec<&Cluster>, Vec<&Cluster>) =
         explanation.clusters.iter().partition(|cluster| !cluster.done);
-    let fit = |line: String| if wide { line } else { output::cut(&line, WIDTH) };
-    let mut lines = Vec::new();
-    lines.push(if explanation.complete {
-        format!("{name} is in place on {}.", output::count(done.len(), "cluster"))
+    let mut lines = vec![if explanation.complete {
+        let objects = output::count(explanation.n_objects, "object");
+        let of = match explanation.snapshot.as_str() {
+            "" => String::new(),
+            index => format!(" of snapshot {index}"),
+        };
+        format!("{name}: {objects}{of} in place on {}.", output::count(done.len(), "cluster"))
     } else {
         format!("{name}: {} done, {} not.", output::count(done.len(), "cluster"), stuck.len())
-    });
+    }];
     if let Some(finding) = &explanation.finding {
         lines.push(String::new());
         lines.extend(output::wrap(&finding.what, 0, WIDTH));
@@ -119,33 +124,57 @@ fn screen(name: &str, explanation: &Explanation, wide: bool) -> Vec<String> {
     }
     let most = if wide { usize::MAX } else { MOST_CLUSTERS };
     for cluster in stuck.iter().take(most) {
-        lines.push(String::new());
         let what = format!("{} at {}: {}", cluster.cluster, cluster.step, cluster.finding.what);
-        lines.extend(output::wrap(&what, 0, WIDTH));
-        lines.extend(reasons(&cluster.finding));
+        lines.extend(in_full(&what, &cluster.finding));
     }
-    if stuck.len() > most {
+    // While something is not done, that is what people look for.
+    let room = if stuck.is_empty() { most } else { 0 };
+    let in_brief = if wide { 0 } else { done.len().saturating_sub(room) };
+    let (shown, brief) = done.split_at(done.len() - in_brief);
+    for cluster in shown {
+        let what = format!("{}: {}", cluster.cluster, cluster.finding.what);
+        lines.extend(in_full(&what, &cluster.finding));
+    }
+    let left_out = stuck.len().saturating_sub(most);
+    if left_out + brief.len() > 0 {
         lines.push(String::new());
-        lines.push(format!("… and {} more clusters (-o wide)", stuck.len() - most));
     }
-    if explanation.clusters.len() == 1 && stuck.is_empty() {
-        lines.extend(
-            done.iter().map(|cluster| format!("{}: {}", cluster.cluster, cluster.finding.what)),
-        );
+    if left_out > 0 {
+        lines.push(format!("… and {left_out} more clusters (-o wide)"));
     }
+    if !brief.is_empty() {
+        let names: Vec<&str> =
+            brief.iter().take(MOST_NAMES).map(|cluster| cluster.cluster.as_str()).collect();
+        let more = brief.len() - names.len();
+        let more = if more > 0 { format!(" and {more} more (-o wide)") } else { String::new() };
+        let also = if stuck.is_empty() { "Also in place" } else { "In place" };
+        lines.extend(output::wrap(&format!("{also}: {}{more}", names.join(", ")), 0, WIDTH));
+    }
+    lines.extend(not_picked(explanation, wide));
+    lines
+}
+
+/// Returns a line and what it rests on, after an empty one.
+fn in_full(what: &str, finding: &Finding) -> Vec<String> {
+    let lines = [String::new()].into_iter().chain(output::wrap(what, 0, WIDTH));
+    lines.chain(reasons(finding)).collect()
+}
+
+fn not_picked(explanation: &Explanation, wide: bool) -> Vec<String> {
+    if explanation.not_picked.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![String::new(), "Not picked:".to_owned()];
     let most = if wide { usize::MAX } else { MOST_NOT_PICKED };
-    if !explanation.not_picked.is_empty() {
-        lines.push(String::new());
-        lines.push("Not picked:".to_owned());
-        let width =
-            explanation.not_picked.iter().map(|found| found.cluster_name.len()).max().unwrap_or(0);
-        for found in explanation.not_picked.iter().take(most) {
-            lines.push(fit(format!("  {:<width$}   {}", found.cluster_name, found.reason)));
-        }
-        if explanation.not_picked.len() > most {
-            let more = explanation.not_picked.len() - most;
-            lines.push(format!("  … and {more} more (-o wide)"));
-        }
+    let names = explanation.not_picked.iter().map(|found| found.cluster_name.len());
+    let width = names.max().unwrap_or(0);
+    for found in explanation.not_picked.iter().take(most) {
+        let line = format!("  {:<width$}   {}", found.cluster_name, found.reason);
+        lines.push(if wide { line } else { output::cut(&line, WIDTH) });
+    }
+    if explanation.not_picked.len() > most {
+        let more = explanation.not_picked.len() - most;
+        lines.push(format!("  … and {more} more (-o wide)"));
     }
     lines
 }
@@ -168,13 +197,33 @@ mod tests {
             cluster: name.to_owned(),
             step: "Available",
             done,
-            finding: Finding {
-                what: "not every object is available yet".to_owned(),
-                because: vec![
-                    "Deployment `shop/web`: ManifestNotAvailableYet: 1 of 2 replicas".to_owned(),
-                ],
-                hint: None,
+            finding: if done {
+                Finding {
+                    what: "everything is in place since 2026-01-01T00:00:00Z".to_owned(),
+                    because: vec!["picked by scheduling policy".to_owned()],
+                    hint: None,
+                }
+            } else {
+                Finding {
+                    what: "not every object is available yet".to_owned(),
+                    because: vec![
+                        "Deployment `shop/web`: ManifestNotAvailableYet: 1 of 2 replicas"
+                            .to_owned(),
+                    ],
+                    hint: None,
+                }
             },
+        }
+    }
+
+    fn explanation(complete: bool, clusters: Vec<Cluster>) -> Explanation {
+        Explanation {
+            complete,
+            snapshot: "1".to_owned(),
+            n_objects: 3,
+            finding: None,
+            clusters,
+            not_picked: Vec::new(),
         }
     }
 
@@ -190,42 +239,46 @@ mod tests {
                 ..ClusterDecision::default()
             })
             .collect();
-        let explanation = Explanation { complete: false, finding: None, clusters, not_picked };
+        let explanation = Explanation { clusters, not_picked, ..explanation(false, Vec::new()) };
         let lines = screen("ClusterResourcePlacement shop", &explanation, false);
         assert!(lines.len() <= 40, "{}", lines.len());
         assert!(lines.iter().all(|line| line.chars().count() <= WIDTH));
+        assert!(lines.contains(&"In place: member-99".to_owned()));
+
+        let many = (0..100).map(|i| cluster(&format!("member-{i:02}"), true)).collect();
+        let explanation = self::explanation(true, many);
+        let lines = screen("ClusterResourcePlacement shop", &explanation, false);
+        assert!(lines.len() <= 40, "{}", lines.len());
+        assert!(lines.iter().any(|line| line.ends_with("and 74 more (-o wide)")), "{lines:?}");
+        assert_eq!(screen("x", &explanation, true).len(), 301, "all of them when asked to");
     }
 
     #[test]
     fn the_first_line_says_how_it_stands() {
-        let done = Explanation {
-            complete: true,
-            finding: None,
-            clusters: vec![cluster("a", true), cluster("b", true)],
-            not_picked: Vec::new(),
-        };
-        insta::assert_snapshot!(screen("ClusterResourcePlacement shop", &done, false).join("\n"), @"ClusterResourcePlacement shop is in place on 2 clusters.");
-        let half = Explanation {
-            complete: false,
-            clusters: vec![cluster("a", false), cluster("b", true)],
-            ..done
-        };
+        let done = explanation(true, vec![cluster("a", true), cluster("b", true)]);
+        insta::assert_snapshot!(screen("ClusterResourcePlacement shop", &done, false).join("\n"), @"
+        ClusterResourcePlacement shop: 3 objects of snapshot 1 in place on 2 clusters.
+
+        a: everything is in place since 2026-01-01T00:00:00Z
+          picked by scheduling policy
+
+        b: everything is in place since 2026-01-01T00:00:00Z
+          picked by scheduling policy
+        ");
+        let half = explanation(false, vec![cluster("a", false), cluster("b", true)]);
         insta::assert_snapshot!(screen("ClusterResourcePlacement shop", &half, false).join("\n"), @"
         ClusterResourcePlacement shop: 1 cluster done, 1 not.
 
         a at Available: not every object is available yet
           Deployment `shop/web`: ManifestNotAvailableYet: 1 of 2 replicas
+
+        In place: b
         ");
     }
 
     #[test]
     fn a_cluster_that_the_placement_does_not_know_is_an_error() {
-        let mut found = Explanation {
-            complete: true,
-            finding: None,
-            clusters: vec![cluster("a", true)],
-            not_picked: Vec::new(),
-        };
+        let mut found = explanation(true, vec![cluster("a", true)]);
         let error = narrow(&mut found, "z", "shop").unwrap_err();
         insta::assert_snapshot!(error, @"placement `shop` has nothing to do with a cluster `z`");
         narrow(&mut found, "a", "shop").unwrap();

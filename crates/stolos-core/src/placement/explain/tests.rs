@@ -112,6 +112,36 @@ fn a_complete_placement_says_since_when() {
 }
 
 #[test]
+fn a_cluster_that_is_done_says_why_it_was_picked_and_what_it_has() {
+    let spec = json!({
+        "clusterDecision": {"clusterName": "a", "selected": true, "reason": "picked by name"},
+        "clusterResourceOverrideSnapshots": ["small-1"],
+        "resourceOverrideSnapshots": [{"namespace": "app", "name": "image-0"}],
+    });
+    let mut found = binding("a", spec, conditions(None), json!([]));
+    let drifted: Vec<Value> = (0..7)
+        .map(|i| {
+            json!({
+                "version": "v1", "kind": "ConfigMap", "namespace": "app", "name": format!("c{i}"),
+                "observationTime": NOW, "firstDriftedObservedTime": NOW,
+                "targetClusterObservedGeneration": 1, "observedDrifts": [],
+            })
+        })
+        .collect();
+    let status = found.status.as_mut().expect("a status");
+    status.drifted_placements = serde_json::from_value(json!(drifted)).expect("drifts");
+    status.conditions.last_mut().expect("a condition").reason =
+        "NotAllWorkAreAvailabilityTrackable".to_owned();
+    insta::assert_snapshot!(text(&explained(&[found], fine())), @"
+    a at Available: everything is in place since 2026-01-01T00:00:00Z
+      picked by name
+      overrides in force: `small-1`, `app/image-0`
+      of some objects nothing tells whether they are available
+      changed on the member: ConfigMap `app/c0`, ConfigMap `app/c1`, ConfigMap `app/c2`, ConfigMap `app/c3`, ConfigMap `app/c4` and 2 more
+    ");
+}
+
+#[test]
 fn each_step_has_its_own_words() {
     let failed = json!([{
         "group": "apps", "version": "v1", "kind": "Deployment", "name": "web", "namespace": "app",
