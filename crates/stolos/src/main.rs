@@ -9,6 +9,7 @@ mod connect;
 mod crds;
 mod demo;
 mod exit;
+mod follow;
 mod hub_options;
 mod member;
 mod observe;

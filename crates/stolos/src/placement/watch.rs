@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
 use clap::Args;
-use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Zoned;
 use kube::Client;
 use kube::api::Api;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, watch_object};
+use kube::runtime::watcher::watch_object;
 use serde_json::json;
 use stolos_api::placement::{ClusterResourcePlacement, ResourcePlacement};
 use tokio::time::Instant;
@@ -18,12 +16,9 @@ use tokio::time::Instant;
 use super::hub::{Hub, cluster_scoped, name_of};
 use super::{PlacementArgs, show, text};
 use crate::cli::{Output, duration};
-use crate::connect::explain;
 use crate::exit::Exit;
+use crate::follow::{Follower, Looks};
 use crate::output;
-
-/// How long the hub may not answer before watching it ends. A restart of the hub takes less.
-const LOST_FOR: Duration = Duration::from_mins(5);
 
 #[derive(Args)]
 pub(crate) struct WatchArgs {
@@ -53,10 +48,10 @@ async fn follow(
     output: Output,
 ) -> anyhow::Result<(ClusterResourcePlacement, Exit)> {
     let name = name_of(&placement).to_owned();
-    let mut looks = looks(client, &placement);
+    let looks = looks(client, &placement);
+    let mut follower = Follower::new(format!("placement `{name}`"), &placement, looks, deadline);
     let mut latest = placement;
     let mut told = None;
-    let mut lost_since: Option<Instant> = None;
     loop {
         let line = standing(&latest);
         if told.as_ref() != Some(&line) {
@@ -66,57 +61,14 @@ async fn follow(
         if text::is_complete(&latest) {
             return Ok((latest, Exit::Success));
         }
-        let lost_at = lost_since.map(|since| since + LOST_FOR);
-        let until = [deadline, lost_at].into_iter().flatten().min();
-        let look = match until {
-            None => looks.next().await,
-            Some(until) => match tokio::time::timeout_at(until, looks.next()).await {
-                Ok(look) => look,
-                Err(_) if deadline == Some(until) => {
-                    return Ok((latest, Exit::PlacementIncomplete));
-                }
-                Err(_) => bail!(
-                    "lost the hub: it has not answered for {} minutes",
-                    LOST_FOR.as_secs() / 60
-                ),
-            },
-        };
-        match look {
-            Some(Ok(Some(next))) if next.metadata.uid == latest.metadata.uid => {
-                lost_since = None;
-                latest = next;
-            }
-            Some(Ok(_)) => bail!("placement `{name}` was deleted while it was watched"),
-            Some(Err(error)) => {
-                let doing = format!("failed to watch placement `{name}`");
-                let error = match error {
-                    watcher::Error::InitialListFailed(error)
-                    | watcher::Error::WatchStartFailed(error)
-                    | watcher::Error::WatchFailed(error) => error,
-                    watcher::Error::WatchError(status) => kube::Error::Api(status),
-                    error @ watcher::Error::NoResourceVersion => {
-                        return Err(anyhow::Error::from(error).context(doing));
-                    }
-                };
-                if matches!(&error, kube::Error::Api(status) if matches!(status.code, 400..=404)) {
-                    return Err(explain(&doing, error));
-                }
-                if lost_since.is_none() {
-                    lost_since = Some(Instant::now());
-                    output::note(&format!(
-                        "lost the hub, trying again: {}",
-                        explain(&doing, error)
-                    ));
-                }
-            }
-            None => bail!("the watch of placement `{name}` has ended by itself"),
+        match follower.next(output::note).await? {
+            Some(next) => latest = next,
+            None => return Ok((latest, Exit::PlacementIncomplete)),
         }
     }
 }
 
-type Looks = BoxStream<'static, Result<Option<ClusterResourcePlacement>, watcher::Error>>;
-
-fn looks(client: Client, placement: &ClusterResourcePlacement) -> Looks {
+fn looks(client: Client, placement: &ClusterResourcePlacement) -> Looks<ClusterResourcePlacement> {
     let name = name_of(placement);
     match &placement.metadata.namespace {
         None => watch_object(Api::<ClusterResourcePlacement>::all(client), name)

@@ -1,22 +1,17 @@
 //! `stolos updaterun watch`: follows a run until it has ended.
 
-use std::time::Duration;
-
-use anyhow::bail;
+use anyhow::{Context, bail};
 use futures::StreamExt;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, watch_object};
+use kube::runtime::watcher::watch_object;
 use stolos_api::update::{RunState, State, UpdateRun};
-use tokio::time::Instant;
 
-use super::hub::{self, Fleet};
+use super::hub::Fleet;
 use super::reporter::{self, Reporter};
 use super::{RunArgs, progress, request, show, text};
 use crate::cli::Output;
 use crate::exit::Exit;
-
-/// How long the hub may not answer before watching it ends. A restart of the hub takes less.
-const LOST_FOR: Duration = Duration::from_mins(5);
+use crate::follow::Follower;
 
 /// How a run has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,10 +64,9 @@ async fn until_end(
 ) -> anyhow::Result<(UpdateRun, End)> {
     let name = fleet.short_name(&run).to_owned();
     reporter.report(&run, &progress::changes(None, &run))?;
-    let object = fleet.object_name(&name);
-    let mut looks = std::pin::pin!(watch_object(fleet.runs(), &object).default_backoff());
+    let looks = watch_object(fleet.runs(), &fleet.object_name(&name)).default_backoff().boxed();
+    let mut follower = Follower::new(format!("update run `{name}`"), &run, looks, None);
     let mut latest = run;
-    let mut lost_since = None;
     loop {
         if let Some(end) = end(&latest) {
             return Ok((latest, end));
@@ -80,53 +74,10 @@ async fn until_end(
         if let Some(why) = request::refused_by_hub(&latest) {
             bail!("update run `{name}` cannot start: {why}");
         }
-        let deadline = lost_since.map(|since: Instant| since + LOST_FOR);
-        let look = match deadline {
-            None => looks.next().await,
-            Some(deadline) => match tokio::time::timeout_at(deadline, looks.next()).await {
-                Ok(look) => look,
-                Err(_) => bail!(
-                    "lost the hub: it has not answered for {} minutes",
-                    LOST_FOR.as_secs() / 60
-                ),
-            },
-        };
-        match look {
-            Some(Ok(Some(next))) if next.metadata.uid == latest.metadata.uid => {
-                lost_since = None;
-                reporter.report(&next, &progress::changes(Some(&latest), &next))?;
-                latest = next;
-            }
-            Some(Ok(_)) => bail!("update run `{name}` was deleted while it was watched"),
-            Some(Err(error)) => {
-                let error = permanent(error, &name)?;
-                if lost_since.is_none() {
-                    lost_since = Some(Instant::now());
-                    reporter.note(&format!("lost the hub, trying again: {error}"));
-                }
-            }
-            None => bail!("the watch of update run `{name}` has ended by itself"),
-        }
-    }
-}
-
-/// Returns the error if trying again may help, and fails with it otherwise.
-fn permanent(error: watcher::Error, name: &str) -> anyhow::Result<String> {
-    let doing = format!("failed to watch update run `{name}`");
-    let error = match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => error,
-        watcher::Error::WatchError(status) => kube::Error::Api(status),
-        error @ watcher::Error::NoResourceVersion => {
-            return Err(anyhow::Error::from(error).context(doing));
-        }
-    };
-    match &error {
-        kube::Error::Api(status) if matches!(status.code, 400..=404) => {
-            Err(hub::explain(&doing, error))
-        }
-        _ => Ok(hub::explain(&doing, error).to_string()),
+        let next = follower.next(|text| reporter.note(text)).await?;
+        let next = next.context("watching has no deadline")?;
+        reporter.report(&next, &progress::changes(Some(&latest), &next))?;
+        latest = next;
     }
 }
 
