@@ -12,10 +12,12 @@
 //! reconciliation per object cannot share what many objects changed at once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 pub mod leader;
+pub mod metrics;
 mod queue;
 mod runner;
 mod table;
@@ -108,4 +110,33 @@ pub trait Controller: Send + 'static {
 
     /// Plans an item from the world.
     fn plan(&self, item: &Self::Item, now: Timestamp) -> Plan<Self::Effect>;
+
+    /// Hears how a round of an item went, for figures.
+    fn hear_of(&self, _round: &Round<'_, Self::Item>) {}
+}
+
+/// One round of an item: its plan, and carrying it out.
+#[derive(Debug)]
+pub struct Round<'a, I> {
+    /// The item.
+    pub item: &'a I,
+    /// What came of it.
+    pub result: RoundResult,
+    /// How long it took.
+    pub took: Duration,
+    /// When it is planned again though nothing changes.
+    pub wake_at: Option<Timestamp>,
+    /// Items that are still under way.
+    pub n_running: usize,
+}
+
+/// What came of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoundResult {
+    /// Everything was done.
+    Success,
+    /// It was planned on outdated state, and is planned again.
+    Outdated,
+    /// A write failed.
+    Failed,
 }

@@ -1,7 +1,7 @@
 //! The loop itself.
 
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use crate::queue::Queue;
 use crate::watch::{Change, Watches};
 use crate::write::WriteError;
-use crate::{Clock, Controller, Effect};
+use crate::{Clock, Controller, Effect, Round, RoundResult};
 
 /// How a controller runs.
 #[derive(Clone)]
@@ -28,8 +28,16 @@ pub struct Options {
 /// What the writes of one item came to.
 struct Outcome<C: Controller> {
     item: C::Item,
+    begun: Begun,
     written: Vec<Change<C::Object>>,
     error: Option<WriteError>,
+}
+
+/// When a round began, and when it is to be had again anyway.
+#[derive(Clone, Copy)]
+struct Begun {
+    at: Instant,
+    wake_at: Option<Timestamp>,
 }
 
 /// Effects of one step that are under way at once; enough to share the group commits of the API server.
@@ -54,14 +62,17 @@ pub async fn run<C: Controller>(
         if watches.synced() {
             while queue.n_running() < options.concurrency {
                 let Some(item) = queue.next() else { break };
+                let at = Instant::now();
                 let plan = controller.plan(&item, (options.clock)());
+                let begun = Begun { at, wake_at: plan.wake_at };
                 if let Some(at) = plan.wake_at {
                     queue.wake_at(&item, at);
                 }
                 if plan.is_empty() {
                     queue.done(&item);
+                    tell(&controller, &queue, &item, begun, RoundResult::Success);
                 } else {
-                    running.push(carry_out::<C>(&client, item, plan.steps));
+                    running.push(carry_out::<C>(&client, item, begun, plan.steps));
                 }
             }
         }
@@ -103,6 +114,7 @@ async fn sleep_until(due: Option<Timestamp>, clock: &Clock) {
 async fn carry_out<C: Controller>(
     client: &Client,
     item: C::Item,
+    begun: Begun,
     steps: Vec<Vec<C::Effect>>,
 ) -> Outcome<C> {
     let mut written = Vec::new();
@@ -121,10 +133,10 @@ async fn carry_out<C: Controller>(
             }
         }
         if let Some(error) = failure {
-            return Outcome { item, written, error: Some(error.into()) };
+            return Outcome { item, begun, written, error: Some(error.into()) };
         }
     }
-    Outcome { item, written, error: None }
+    Outcome { item, begun, written, error: None }
 }
 
 fn finish<C: Controller>(
@@ -136,15 +148,33 @@ fn finish<C: Controller>(
     for change in outcome.written {
         controller.learn(change).into_iter().for_each(|item| queue.mark(item));
     }
-    match outcome.error {
-        None => queue.done(&outcome.item),
+    let result = match outcome.error {
+        None => {
+            queue.done(&outcome.item);
+            RoundResult::Success
+        }
         Some(WriteError::Outdated(error)) => {
             debug!(controller = options.name, item = ?outcome.item, %error, "planned on outdated state");
             queue.outdated(&outcome.item, (options.clock)());
+            RoundResult::Outdated
         }
         Some(WriteError::Failed(error)) => {
             warn!(controller = options.name, item = ?outcome.item, %error, "failed to write");
             queue.failed(&outcome.item, (options.clock)());
+            RoundResult::Failed
         }
-    }
+    };
+    tell(controller, queue, &outcome.item, outcome.begun, result);
+}
+
+fn tell<C: Controller>(
+    controller: &C,
+    queue: &Queue<C::Item>,
+    item: &C::Item,
+    begun: Begun,
+    result: RoundResult,
+) {
+    let Begun { at, wake_at } = begun;
+    let n_running = queue.n_running();
+    controller.hear_of(&Round { item, result, took: at.elapsed(), wake_at, n_running });
 }

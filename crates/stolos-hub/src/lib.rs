@@ -6,8 +6,11 @@ use stolos_controller::Options;
 pub mod admission;
 pub mod cluster;
 mod event;
+mod metrics;
 pub mod placement;
 pub mod update;
+
+pub use metrics::Metrics;
 
 /// How the hub's controllers behave.
 #[derive(Clone, Debug, Default)]

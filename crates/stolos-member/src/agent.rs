@@ -8,7 +8,9 @@ use kube::api::Api;
 use stolos_api::cluster::names::{agent, member_namespace};
 use stolos_api::cluster::{ClusterState, InternalMemberCluster};
 use stolos_api::placement::Work;
-use stolos_controller::{Change, Controller, Effect, Key, Options, Plan, Table, Watches};
+use stolos_controller::{
+    Change, Controller, Effect, Key, Options, Plan, Round, RoundResult, Table, Watches,
+};
 use tokio::sync::mpsc;
 
 use crate::cluster::heartbeat;
@@ -157,6 +159,8 @@ impl Controller for Agent {
             // A Work that is gone proves nothing: what it placed stays.
             Change::Deleted(Object::Work(work)) => {
                 self.works.remove(&work.metadata);
+                let name = work.metadata.name.as_deref().unwrap_or_default();
+                self.applier.context.metrics.forget(name);
                 Vec::new()
             }
             Change::Listed { kind, keys } => {
@@ -185,6 +189,14 @@ impl Controller for Agent {
                 Plan::from(vec![Job::Apply(self.applier.clone(), work.clone())]).waking_at(overdue)
             }
             Item::Work(_) => Plan::default(),
+        }
+    }
+
+    fn hear_of(&self, round: &Round<'_, Item>) {
+        if let (Item::Work(name), RoundResult::Success) = (round.item, round.result)
+            && self.works.get(&Key::namespaced(&self.namespace, name)).is_some()
+        {
+            self.applier.context.metrics.applied(name, round.took);
         }
     }
 }

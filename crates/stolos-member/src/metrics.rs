@@ -1,75 +1,77 @@
-//! What the agent counts, under KubeFleet's names (placement-agents 11.4), in the text format of Prometheus.
+//! What the agent counts, under KubeFleet's names (placement-agents 11.4).
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::sync::Mutex;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use stolos_api::placement::names::condition as type_;
 use stolos_api::placement::{ManifestCondition, WorkStatus};
+use stolos_controller::metrics::{Family, Labels, Registry};
 
-const WORKS: &str = "fleet_work_processing_requests_total";
-const MANIFESTS: &str = "fleet_manifest_processing_requests_total";
-const JOINS: &str = "join_result_counter";
-const LEAVES: &str = "leave_result_counter";
-
-/// Name, what it says, in the order in which they are printed.
-const COUNTERS: [(&str, &str); 4] = [
-    (MANIFESTS, "Manifests that were processed, by what came of it"),
-    (WORKS, "Works that were processed, by what came of it"),
-    (JOINS, "Times that the agent has joined"),
-    (LEAVES, "Times that the agent has left"),
-];
+const WORKS: Family = Family::counter(
+    "fleet_work_processing_requests_total",
+    "Works that were processed, by what came of it",
+);
+const MANIFESTS: Family = Family::counter(
+    "fleet_manifest_processing_requests_total",
+    "Manifests that were processed, by what came of it",
+);
+const JOINS: Family = Family::counter("join_result_counter", "Times that the agent has joined");
+const LEAVES: Family = Family::counter("leave_result_counter", "Times that the agent has left");
+const APPLY_TIME: Family = Family::histogram(
+    "work_apply_time_seconds",
+    "Time to bring the member in line with a Work, by name of the Work",
+    &[0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0],
+);
 
 /// Says that a kind of processing was not called for.
 const SKIPPED: &str = "Skipped";
 
-type Labels = Vec<(&'static str, String)>;
+/// Figures of one agent.
+#[derive(Debug)]
+pub struct Metrics(Registry);
 
-/// Counters of one agent.
-#[derive(Debug, Default)]
-pub struct Metrics(Mutex<BTreeMap<(&'static str, Labels), u64>>);
+impl Default for Metrics {
+    fn default() -> Self {
+        Self(Registry::new(&[MANIFESTS, WORKS, APPLY_TIME, JOINS, LEAVES]))
+    }
+}
 
 impl Metrics {
     /// Counts a Work that was gone through, and its manifests.
     pub(crate) fn processed(&self, status: &WorkStatus) {
-        self.count(WORKS, families(&status.conditions));
+        self.0.count(&WORKS, families(&status.conditions));
         for manifest in &status.manifest_conditions {
-            self.count(MANIFESTS, of_manifest(manifest));
+            self.0.count(&MANIFESTS, of_manifest(manifest));
         }
+    }
+
+    /// Measures how long it took to bring the member in line with a Work.
+    pub(crate) fn applied(&self, work: &str, took: Duration) {
+        self.0.observe(&APPLY_TIME, of_work(work), took.as_secs_f64());
+    }
+
+    /// Forgets the figures of a Work that is gone.
+    pub(crate) fn forget(&self, work: &str) {
+        self.0.forget(&APPLY_TIME, &of_work(work));
     }
 
     pub(crate) fn joined(&self) {
-        self.count(JOINS, vec![("result", "success".to_owned())]);
+        self.0.count(&JOINS, vec![("result", "success".to_owned())]);
     }
 
     pub(crate) fn left(&self) {
-        self.count(LEAVES, vec![("result", "success".to_owned())]);
+        self.0.count(&LEAVES, vec![("result", "success".to_owned())]);
     }
 
-    fn count(&self, name: &'static str, labels: Labels) {
-        let mut counters = self.0.lock().expect("no holder of this lock panics");
-        *counters.entry((name, labels)).or_default() += 1;
-    }
-
-    /// Returns the counters as Prometheus reads them.
+    /// Returns the figures as Prometheus reads them.
     #[must_use]
     pub fn render(&self) -> String {
-        let counters = self.0.lock().expect("no holder of this lock panics");
-        let mut text = String::new();
-        for (name, help) in COUNTERS {
-            let of_name = counters.iter().filter(|((of, _), _)| *of == name);
-            writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter")
-                .expect("writing to a string");
-            for ((_, labels), count) in of_name {
-                let labels: Vec<_> =
-                    labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
-                writeln!(text, "{name}{{{}}} {count}", labels.join(","))
-                    .expect("writing to a string");
-            }
-        }
-        text
+        self.0.render()
     }
+}
+
+fn of_work(name: &str) -> Labels {
+    vec![("name", name.to_owned())]
 }
 
 /// Returns what conditions say of applying, availability and comparing.
@@ -126,14 +128,20 @@ mod tests {
         metrics.processed(&status);
         metrics.processed(&status);
         metrics.joined();
+        metrics.applied("web", Duration::from_millis(20));
+        metrics.applied("gone", Duration::from_millis(20));
+        metrics.forget("gone");
         let text = metrics.render();
         for line in [
             "fleet_work_processing_requests_total{apply_status=\"AllManifestsApplied\",availability_status=\"WorkNotTrackable\",diff_reporting_status=\"Skipped\"} 2",
             "fleet_manifest_processing_requests_total{apply_status=\"Skipped\",availability_status=\"Skipped\",diff_reporting_status=\"FoundDiff\",drift_detection_status=\"NotFound\",diff_detection_status=\"Found\"} 2",
             "join_result_counter{result=\"success\"} 1",
             "# TYPE leave_result_counter counter",
+            "work_apply_time_seconds_bucket{name=\"web\",le=\"0.05\"} 1",
+            "work_apply_time_seconds_count{name=\"web\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
+        assert!(!text.contains("gone"));
     }
 }

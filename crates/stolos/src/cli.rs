@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::hub_options::HubOptions;
 use crate::member::MemberCommand;
@@ -152,6 +152,8 @@ pub(crate) struct HubArgs {
     #[command(flatten)]
     pub(crate) leader: LeaderArgs,
     #[command(flatten)]
+    pub(crate) observe: ObserveArgs,
+    #[command(flatten)]
     pub(crate) options: HubOptions,
 }
 
@@ -175,16 +177,32 @@ pub(crate) struct MemberArgs {
     #[arg(long)]
     pub(crate) member_context: Option<String>,
     /// Tells the hub which namespaces the member has, so that ResourcePlacements can pass over members without theirs
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) enable_namespace_collection_in_property_provider: bool,
     #[command(flatten)]
     pub(crate) leader: LeaderArgs,
     /// Minutes that a withdrawn Work waits for objects that others own too
     #[arg(long, value_name = "MINUTES", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub(crate) deletion_wait_time: u64,
-    /// Address of /healthz, /readyz and /metrics, such as :8090 [default: not served]
+    #[command(flatten)]
+    pub(crate) observe: ObserveArgs,
+    /// With HUB_SERVER_URL: IDENTITY_CERT and IDENTITY_KEY say who the agent is, not the token in CONFIG_PATH
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) use_ca_auth: bool,
+    /// With HUB_SERVER_URL: trusts whatever certificate the hub has
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) tls_insecure: bool,
+}
+
+/// Where a role can be looked at.
+#[derive(Args)]
+pub(crate) struct ObserveArgs {
+    /// Address of /metrics, /healthz and /readyz, such as :8090 [default: not served]
     #[arg(long, value_name = "ADDRESS", value_parser = crate::observe::address)]
     pub(crate) metrics_bind_address: Option<std::net::SocketAddr>,
+    /// Another address of the same
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::observe::address)]
+    pub(crate) health_probe_bind_address: Option<std::net::SocketAddr>,
 }
 
 #[derive(Args)]
@@ -229,6 +247,19 @@ pub(crate) struct LeaderArgs {
     /// Runs without a lease; only when nothing else runs this role
     #[arg(long)]
     pub(crate) no_leader_election: bool,
+    /// Whether to hold a lease while working
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) leader_elect: bool,
+    /// Namespace of the lease
+    #[arg(long, value_name = "NAMESPACE", default_value = "fleet-system")]
+    pub(crate) leader_election_namespace: String,
+}
+
+impl LeaderArgs {
+    /// Tells whether a lease is wanted.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.leader_elect && !self.no_leader_election
+    }
 }
 
 #[derive(Args)]

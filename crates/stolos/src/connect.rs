@@ -9,6 +9,7 @@ use kube::{Client, Config};
 
 use crate::cli::HubClientArgs;
 use crate::exit::Hinted;
+use crate::kubefleet;
 
 /// Where `stolos up` leaves the kubeconfig in the present directory.
 const LOCAL_KUBECONFIG: &str = ".stolos/kubeconfig";
@@ -30,6 +31,16 @@ pub(crate) async fn role(path: Option<&Path>, context: Option<&str>) -> anyhow::
         }
         _ => from_file(path, context).await,
     }
+}
+
+/// Returns a client for the hub that the environment names.
+pub(crate) async fn told(hub: kubefleet::Hub) -> anyhow::Result<Client> {
+    let options = KubeConfigOptions::default();
+    let failed = "failed to use what HUB_SERVER_URL and the variables beside it say";
+    let mut config =
+        Config::from_custom_kubeconfig(hub.kubeconfig, &options).await.context(failed)?;
+    config.headers.extend(hub.headers);
+    Client::try_from(config).context(failed)
 }
 
 async fn from_file(path: Option<&Path>, context: Option<&str>) -> anyhow::Result<Client> {

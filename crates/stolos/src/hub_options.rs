@@ -1,6 +1,7 @@
 //! Options of the hub's controllers, under the names that KubeFleet's hub agent has for them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
@@ -53,7 +54,7 @@ pub(crate) struct HubOptions {
 
 impl HubOptions {
     /// Returns the configuration of the controllers.
-    pub(crate) fn config(self) -> stolos_hub::Config {
+    pub(crate) fn config(self, metrics: &Arc<stolos_hub::Metrics>) -> stolos_hub::Config {
         let kinds = match (self.skipped_propagating_apis, self.allowed_propagating_apis) {
             (_, Some(allowed)) => Kinds::Only(allowed),
             (Some(skipped), None) => Kinds::Except(skipped),
@@ -64,6 +65,7 @@ impl HubOptions {
                 force_delete_wait_time: self.force_delete_wait_time,
                 cluster_unhealthy_threshold: self.cluster_unhealthy_threshold,
                 cluster_profiles: self.enable_cluster_inventory_apis,
+                metrics: metrics.clone(),
             },
             placement: stolos_hub::placement::Config {
                 eligibility: Eligibility {
@@ -73,6 +75,7 @@ impl HubOptions {
                 },
                 snapshot_minimum_interval: self.resource_snapshot_creation_minimum_interval,
                 snapshot_collection: self.resource_changes_collection_duration,
+                metrics: metrics.clone(),
             },
         }
     }
@@ -107,7 +110,7 @@ mod tests {
     fn config(args: &[&str]) -> Result<stolos_hub::Config, String> {
         let args = ["hub"].iter().chain(args);
         let command = Command::try_parse_from(args).map_err(|error| error.to_string())?;
-        Ok(command.options.config())
+        Ok(command.options.config(&Arc::default()))
     }
 
     #[test]

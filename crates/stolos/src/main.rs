@@ -11,6 +11,7 @@ mod demo;
 mod exit;
 mod follow;
 mod hub_options;
+mod kubefleet;
 mod member;
 mod observe;
 mod output;
@@ -24,7 +25,8 @@ use cli::{Cli, Command, MemberArgs};
 use exit::Exit;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let arguments = kubefleet::arguments(std::env::args_os(), |name| std::env::var(name).ok());
+    let cli = match Cli::try_parse_from(arguments.args) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors; clap knows where they are printed.
@@ -34,6 +36,9 @@ fn main() -> ExitCode {
         }
     };
     start_logging(&cli);
+    for (flag, why) in arguments.ignored {
+        tracing::warn!(flag, why, "ignored a flag of KubeFleet");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -1,6 +1,8 @@
 //! The roles for real clusters: one process each, with a kubeconfig and a lease.
 
+use std::collections::BTreeSet;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,16 +11,14 @@ use kube::Client;
 use stolos_controller::leader::{self, Lease};
 use stolos_controller::{Clock, Options};
 
-use crate::cli::{HubArgs, LeaderArgs, MemberArgs, SimulateArgs};
+use crate::cli::{HubArgs, LeaderArgs, MemberArgs, ObserveArgs, SimulateArgs};
 use crate::connect;
 use crate::exit::Exit;
+use crate::kubefleet;
 use crate::observe;
 
 /// Writes of one controller under way at once. A kube-apiserver gives one client about as many by default.
 const CONCURRENCY: usize = 32;
-
-/// Namespace of the leases.
-const LEASE_NAMESPACE: &str = "fleet-system";
 
 fn clock() -> Clock {
     Arc::new(jiff::Timestamp::now)
@@ -29,16 +29,28 @@ pub(crate) async fn hub(args: HubArgs) -> anyhow::Result<Exit> {
     let client =
         connect::role(args.hub.hub_kubeconfig.as_deref(), args.hub.hub_context.as_deref()).await?;
     let options = Options { name: "hub", concurrency: CONCURRENCY, clock: clock() };
+    let metrics: Arc<stolos_hub::Metrics> = Arc::default();
+    let config = args.options.config(&metrics);
     // Boxed: all controllers of the hub are one large future.
-    let work = Box::pin(stolos_hub::run(client.clone(), args.options.config(), options));
-    lead(client, "stolos-hub", &args.leader, work).await
+    let work = Box::pin(stolos_hub::run(client.clone(), config, options));
+    tokio::select! {
+        ended = lead(client, "stolos-hub", &args.leader, work) => ended,
+        failed = observed(&args.observe, move || metrics.render()) => failed.map(|()| Exit::Success),
+    }
 }
 
 /// `stolos member --name`.
 pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
     let name = args.name.context("--name is required")?;
-    let hub =
-        connect::role(args.hub.hub_kubeconfig.as_deref(), args.hub.hub_context.as_deref()).await?;
+    let told =
+        kubefleet::hub(|name| std::env::var(name).ok(), args.use_ca_auth, args.tls_insecure)?;
+    let hub = match told.filter(|_| args.hub.hub_kubeconfig.is_none()) {
+        Some(told) => connect::told(told).await?,
+        None => {
+            connect::role(args.hub.hub_kubeconfig.as_deref(), args.hub.hub_context.as_deref())
+                .await?
+        }
+    };
     let member =
         connect::role(args.member_kubeconfig.as_deref(), args.member_context.as_deref()).await?;
     let config = stolos_member::Config {
@@ -51,17 +63,25 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
         metrics: Arc::default(),
     };
     let metrics = config.metrics.clone();
-    let observed = async {
-        match args.metrics_bind_address {
-            Some(address) => observe::serve(address, move || metrics.render()).await,
-            None => std::future::pending().await,
-        }
-    };
     // The lease is on the member: its agent has no right to leases on the hub.
     tokio::select! {
         ended = lead(member, "stolos-member", &args.leader, stolos_member::run(config)) => ended,
-        failed = observed => failed.map(|()| Exit::Success),
+        failed = observed(&args.observe, move || metrics.render()) => failed.map(|()| Exit::Success),
     }
+}
+
+/// Serves figures and health at every address that is given, until the future is dropped.
+async fn observed(
+    args: &ObserveArgs,
+    metrics: impl Fn() -> String + Clone + Send + Sync + 'static,
+) -> anyhow::Result<()> {
+    let addresses: BTreeSet<SocketAddr> =
+        args.metrics_bind_address.into_iter().chain(args.health_probe_bind_address).collect();
+    if addresses.is_empty() {
+        return std::future::pending().await;
+    }
+    let servers = addresses.into_iter().map(|address| observe::serve(address, metrics.clone()));
+    futures::future::try_join_all(servers).await.map(drop)
 }
 
 /// `stolos simulate`.
@@ -99,11 +119,11 @@ async fn lead(
     work: impl Future<Output = ()>,
 ) -> anyhow::Result<Exit> {
     let work = async {
-        if args.no_leader_election {
+        if !args.is_wanted() {
             work.await;
             return Ok(Exit::Success);
         }
-        let lease = Lease::new(client, LEASE_NAMESPACE, name, clock());
+        let lease = Lease::new(client, &args.leader_election_namespace, name, clock());
         leader::hold(&lease, work).await.map(|()| Exit::Success).context("lost the lease")
     };
     tokio::select! {

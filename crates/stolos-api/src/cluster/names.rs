@@ -178,4 +178,10 @@ pub mod property {
     /// Prefix of the names that selectors and sorters read from `status.resourceUsage`;
     /// `total-`, `allocatable-` or `available-` and the resource follow.
     pub const RESOURCE_PREFIX: &str = "resources.kubernetes-fleet.io/";
+
+    /// Returns the name of the number of nodes of a SKU (KubeFleet's Azure provider).
+    #[must_use]
+    pub fn node_sku(sku: &str) -> String {
+        format!("kubernetes.azure.com/vm-sizes/{sku}/count")
+    }
 }

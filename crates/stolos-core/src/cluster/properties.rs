@@ -14,6 +14,9 @@ use crate::condition::time;
 /// Resources that are summed over nodes.
 const RESOURCES: [&str; 2] = ["cpu", "memory"];
 
+/// Label of a node with its SKU.
+const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
+
 /// Returns the properties of a cluster with these nodes and this version.
 #[must_use]
 pub fn properties(
@@ -27,7 +30,19 @@ pub fn properties(
     if let Some(version) = version {
         properties.insert(property::K8S_VERSION.to_owned(), value(version.to_owned()));
     }
+    let skus = skus(nodes).into_iter();
+    properties.extend(skus.map(|(sku, n)| (property::node_sku(sku), value(n.to_string()))));
     properties
+}
+
+/// Counts the nodes of each SKU. Nodes that do not name theirs count nowhere.
+fn skus(nodes: &[Node]) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    let labels = nodes.iter().filter_map(|node| node.metadata.labels.as_ref());
+    for sku in labels.filter_map(|labels| labels.get(INSTANCE_TYPE)) {
+        *counts.entry(sku.as_str()).or_default() += 1;
+    }
+    counts
 }
 
 /// Sums capacity and allocatable resources over nodes; available is what pods have not requested.
@@ -144,6 +159,43 @@ mod tests {
         assert_eq!(show(&usage.capacity), "8 16777216Ki");
         assert_eq!(show(&usage.allocatable), "7800m 16777216Ki");
         assert_eq!(show(&usage.available), "7300m 15728640Ki");
+    }
+
+    #[test]
+    fn every_pod_counts() {
+        let node: Node = serde_json::from_value(json!({
+            "metadata": {"name": "n"}, "status": {"allocatable": {"cpu": "200", "memory": "1Gi"}},
+        }))
+        .unwrap();
+        let pod: Pod = serde_json::from_value(json!({
+            "spec": {"nodeName": "n", "containers": [
+                {"name": "c", "resources": {"requests": {"cpu": "1"}}},
+            ]},
+        }))
+        .unwrap();
+        let usage = usage(&[node], &vec![pod; 150], Timestamp::UNIX_EPOCH);
+        assert_eq!(usage.available["cpu"].0, "50");
+    }
+
+    #[test]
+    fn nodes_are_counted_by_sku() {
+        let node = |sku: Option<&str>| -> Node {
+            let labels = sku.map(|sku| json!({"node.kubernetes.io/instance-type": sku}));
+            serde_json::from_value(json!({"metadata": {"labels": labels}})).unwrap()
+        };
+        let nodes =
+            [Some("Standard_D2s_v5"), Some("Standard_B2"), None, Some("Standard_B2")].map(node);
+        let counted = properties(&nodes, None, Timestamp::UNIX_EPOCH);
+        let counted: Vec<_> =
+            counted.iter().map(|(name, fact)| (name.as_str(), fact.value.as_str())).collect();
+        assert_eq!(
+            counted,
+            [
+                ("kubernetes-fleet.io/node-count", "4"),
+                ("kubernetes.azure.com/vm-sizes/Standard_B2/count", "2"),
+                ("kubernetes.azure.com/vm-sizes/Standard_D2s_v5/count", "1"),
+            ]
+        );
     }
 
     #[test]

@@ -218,6 +218,38 @@ pub fn is_complete(
     holds(type_::SCHEDULED) && expected_steps(spec).iter().all(|step| holds(step.type_))
 }
 
+/// How far a placement got, in one condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Type of the first condition that is not True, or `Completed`.
+    pub type_: String,
+    /// Its status; `nil` if it is not about this generation.
+    pub status: String,
+    /// Its reason; `nil` if it is not about this generation.
+    pub reason: String,
+}
+
+/// Returns how far a placement got.
+pub fn progress(
+    kind: &str,
+    generation: i64,
+    spec: &PlacementSpec,
+    conditions: &[Condition],
+) -> Progress {
+    let steps = expected_steps(spec).iter().map(|step| step.type_);
+    for step in [type_::SCHEDULED].into_iter().chain(steps) {
+        let type_ = type_::of_kind(kind, step);
+        let (status, reason) = match find_current(conditions, &type_, generation) {
+            Some(found) if Status::of(found) == Status::True => continue,
+            Some(found) => (found.status.clone(), found.reason.clone()),
+            None => ("nil".to_owned(), "nil".to_owned()),
+        };
+        return Progress { type_, status, reason };
+    }
+    let completed = "Completed".to_owned();
+    Progress { type_: completed.clone(), status: "True".to_owned(), reason: completed }
+}
+
 /// An event to write about a placement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -352,20 +384,23 @@ fn conditions_of(
     conditions
 }
 
-/// Returns one condition over all selected clusters: Unknown outweighs False, False outweighs True.
+/// Returns one condition over all selected clusters: Unknown outweighs False, False outweighs True. Where nothing has failed,
+/// a member that is not through with the newest manifests leaves the outcome unknown.
 fn total(
     observed: &Observed<'_>,
     step: &Step,
     clusters: &[&PerClusterPlacementStatus],
 ) -> Condition {
-    let of = |cluster: &PerClusterPlacementStatus| {
-        find_current(&cluster.conditions, step.type_, observed.generation)
-            .map_or(Status::Unknown, Status::of)
-    };
-    let count = |status| clusters.iter().filter(|cluster| of(cluster) == status).count();
+    let found: Vec<_> = clusters
+        .iter()
+        .filter_map(|cluster| find_current(&cluster.conditions, step.type_, observed.generation))
+        .collect();
+    let count = |status| found.iter().filter(|found| Status::of(found) == status).count();
     let (n_true, n_false) = (count(Status::True), count(Status::False));
     let n_clusters = clusters.len();
-    let (status, reason) = if n_true + n_false < n_clusters {
+    let n_under_way = found.iter().filter(|found| is_under_way(found)).count();
+    let is_open = n_true + n_false < n_clusters || (n_under_way > 0 && n_under_way == n_false);
+    let (status, reason) = if is_open {
         (Status::Unknown, step.unknown)
     } else if n_false > 0 {
         (Status::False, step.fails)
@@ -377,6 +412,12 @@ fn total(
     let message = format!("{} on {n_true} of {n_clusters} selected clusters", step.done);
     let type_ = type_::of_kind(observed.kind, step.type_);
     builder(observed).condition(&type_, status, reason, message)
+}
+
+/// Tells whether a condition does not hold only because a member is still at it.
+fn is_under_way(condition: &Condition) -> bool {
+    let reasons = [reason::APPLY_IN_PROGRESS, reason::DIFF_REPORT_IN_PROGRESS];
+    Status::of(condition) == Status::False && reasons.contains(&condition.reason.as_str())
 }
 
 fn has_overrides(cluster: &PerClusterPlacementStatus) -> bool {

@@ -2,15 +2,17 @@
 //!
 //! Too often yes costs a look; a wrong no would leave members behind until the next change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::Value;
-use stolos_api::cluster::{MemberCluster, MemberClusterStatus, Taint};
+use stolos_api::cluster::names::property;
+use stolos_api::cluster::{MemberCluster, Taint};
 use stolos_api::placement::names::condition as type_;
 use stolos_api::placement::{
-    PlacementSpec, PlacementStatus, PlacementType, ResourceSelectorTerm, SelectionScope,
+    PlacementPolicy, PlacementSpec, PlacementStatus, PlacementType, ResourceSelectorTerm,
+    SelectionScope,
 };
 
 use super::condition::is_true;
@@ -94,18 +96,50 @@ fn has_labels(selector: &ResourceSelectorTerm, object: &Value) -> bool {
     labels.is_none_or(|labels| selector::matches_by(labels, |key| object::label(object, key)))
 }
 
-/// Returns whether a new state of a member can change where placements go. Heartbeats cannot; losing a label cannot
-/// either, but gaining one can, and the two look alike.
-pub fn is_news(before: Option<&MemberCluster>, after: &MemberCluster, now: Timestamp) -> bool {
+/// What is new about a member, as far as it can change where placements go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Nothing.
+    None,
+    /// Facts that policies may ask for. Most of them concern nobody: what is available on a member changes with every
+    /// pod.
+    Facts {
+        /// Properties that appeared, went or changed.
+        properties: BTreeSet<String>,
+        /// Its resources changed.
+        resources: bool,
+        /// Its namespaces changed.
+        namespaces: bool,
+    },
+    /// What every policy looks at.
+    Member,
+}
+
+/// Returns what is new about a member. A heartbeat is nothing; neither is losing a label, but gaining one is something, and
+/// the two look alike.
+pub fn news(before: Option<&MemberCluster>, after: &MemberCluster, now: Timestamp) -> News {
     // A member that leaves keeps what it has until it is gone.
     if after.metadata.deletion_timestamp.is_some() {
-        return false;
+        return News::None;
     }
-    let Some(before) = before else { return true };
-    before.metadata.labels != after.metadata.labels
+    let Some(before) = before else { return News::Member };
+    if before.metadata.labels != after.metadata.labels
         || lost_taint(&before.spec.taints, &after.spec.taints)
-        || facts(before) != facts(after)
         || (check_eligibility(before, now).is_err() && check_eligibility(after, now).is_ok())
+    {
+        return News::Member;
+    }
+    let (before, after) = (facts(before), facts(after));
+    if before == after {
+        return News::None;
+    }
+    let names = before.properties.keys().chain(after.properties.keys());
+    let changed = names.filter(|name| before.properties.get(*name) != after.properties.get(*name));
+    News::Facts {
+        properties: changed.map(|name| (*name).to_owned()).collect(),
+        resources: before.resources != after.resources,
+        namespaces: before.namespaces != after.namespaces,
+    }
 }
 
 fn lost_taint(before: &[Taint], after: &[Taint]) -> bool {
@@ -113,41 +147,85 @@ fn lost_taint(before: &[Taint], after: &[Taint]) -> bool {
 }
 
 /// What schedulers look at, without the times at which it was observed.
-#[derive(PartialEq)]
+#[derive(Default, PartialEq)]
 struct Facts<'a> {
     properties: BTreeMap<&'a str, &'a str>,
     namespaces: Option<&'a BTreeMap<String, String>>,
     resources: Option<[&'a BTreeMap<String, Quantity>; 3]>,
 }
 
-fn facts(member: &MemberCluster) -> Option<Facts<'_>> {
-    let status: &MemberClusterStatus = member.status.as_ref()?;
+fn facts(member: &MemberCluster) -> Facts<'_> {
+    let Some(status) = &member.status else { return Facts::default() };
     let properties = status.properties.iter();
     let usage = status.resource_usage.as_ref();
     let resources = usage.map(|usage| [&usage.capacity, &usage.allocatable, &usage.available]);
-    Some(Facts {
+    Facts {
         properties: properties.map(|(name, fact)| (name.as_str(), fact.value.as_str())).collect(),
         namespaces: status.namespaces.as_ref(),
         resources,
-    })
+    }
 }
 
-/// Returns whether a placement is to be scheduled again when a member has news: PickAll always, others while they lack
-/// clusters.
-pub fn wants_members(
-    kind: &str,
-    generation: i64,
-    spec: &PlacementSpec,
-    status: Option<&PlacementStatus>,
-) -> bool {
-    let picks = spec.policy.as_ref().map_or(PlacementType::PickAll, |policy| policy.placement_type);
-    let scheduled = type_::of_kind(kind, type_::SCHEDULED);
-    match picks {
-        PlacementType::PickAll => true,
-        PlacementType::PickFixed | PlacementType::PickN => {
-            status.is_none_or(|status| !is_true(&status.conditions, &scheduled, generation))
+/// A placement, as far as news of a member can concern it.
+#[derive(Clone, Copy, Debug)]
+pub struct Placement<'a> {
+    /// Its kind.
+    pub kind: &'a str,
+    /// Whether it is in a namespace.
+    pub namespaced: bool,
+    /// Its generation.
+    pub generation: i64,
+    /// Its spec.
+    pub spec: &'a PlacementSpec,
+    /// Its status.
+    pub status: Option<&'a PlacementStatus>,
+}
+
+impl Placement<'_> {
+    /// Returns whether it is to be scheduled again when a member has news: if its policy looks at them, PickAll always and
+    /// others while they lack clusters.
+    pub fn wants(&self, news: &News) -> bool {
+        let policy = self.spec.policy.as_ref();
+        let is_asked_for = match news {
+            News::None => false,
+            News::Member => true,
+            News::Facts { properties, resources, namespaces } => {
+                let asked = policy.into_iter().flat_map(properties_of).any(|name| {
+                    properties.contains(name)
+                        || (*resources && name.starts_with(property::RESOURCE_PREFIX))
+                });
+                asked || (*namespaces && self.namespaced)
+            }
+        };
+        is_asked_for && self.lacks_clusters()
+    }
+
+    fn lacks_clusters(&self) -> bool {
+        let picks = self.spec.policy.as_ref().map_or(PlacementType::PickAll, |p| p.placement_type);
+        let scheduled = type_::of_kind(self.kind, type_::SCHEDULED);
+        match picks {
+            PlacementType::PickAll => true,
+            PlacementType::PickFixed | PlacementType::PickN => self
+                .status
+                .is_none_or(|status| !is_true(&status.conditions, &scheduled, self.generation)),
         }
     }
+}
+
+/// Returns the properties that a policy asks for.
+fn properties_of(policy: &PlacementPolicy) -> impl Iterator<Item = &str> {
+    let affinity = policy.affinity.as_ref().and_then(|affinity| affinity.cluster_affinity.as_ref());
+    let terms = affinity.into_iter().flat_map(|affinity| {
+        let required = &affinity.required_during_scheduling_ignored_during_execution;
+        let preferred = &affinity.preferred_during_scheduling_ignored_during_execution;
+        let required = required.iter().flat_map(|required| &required.cluster_selector_terms);
+        required.chain(preferred.iter().map(|preferred| &preferred.preference))
+    });
+    terms.flat_map(|term| {
+        let selected = term.property_selector.iter().flat_map(|found| &found.match_expressions);
+        let sorted = term.property_sorter.iter().map(|sorter| sorter.name.as_str());
+        selected.map(|requirement| requirement.name.as_str()).chain(sorted)
+    })
 }
 
 #[cfg(test)]

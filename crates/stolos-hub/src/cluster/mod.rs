@@ -11,14 +11,20 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::api::Api;
 use kube::{Client, Resource};
 use stolos_api::cluster::names::{
-    MEMBER_NAMESPACE_PREFIX, finalizer, label, member_namespace, member_role, member_role_binding,
+    MEMBER_NAMESPACE_PREFIX, condition, finalizer, label, member_namespace, member_role,
+    member_role_binding,
 };
 use stolos_api::cluster::{
     ClusterState, InternalMemberCluster, InternalMemberClusterSpec, MemberCluster,
 };
 use stolos_api::placement::Work;
-use stolos_controller::{Change, Controller, Key, Options, Plan, Table, Tracked, Watches, Write};
+use stolos_controller::{
+    Change, Controller, Key, Options, Plan, Round, Table, Tracked, Watches, Write,
+};
 use stolos_core::cluster::membership::{self, Leaving, Reported};
+use stolos_core::condition::find;
+
+use crate::Metrics;
 
 mod effect;
 mod events;
@@ -44,6 +50,8 @@ pub struct Config {
     pub cluster_unhealthy_threshold: Duration,
     /// Whether members have ClusterProfiles (KubeFleet's `enable-cluster-inventory-apis`).
     pub cluster_profiles: bool,
+    /// What is counted and measured.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Default for Config {
@@ -52,6 +60,7 @@ impl Default for Config {
             force_delete_wait_time: Duration::from_mins(15),
             cluster_unhealthy_threshold: Duration::from_mins(1),
             cluster_profiles: true,
+            metrics: Arc::default(),
         }
     }
 }
@@ -66,6 +75,7 @@ pub async fn run(client: Client, config: Config, options: Options) {
         .add("RoleBinding", Api::<RoleBinding>::all(client.clone()))
         .add("Work", Api::<Work>::all(client.clone()));
     let options = Options { name: "member-cluster", ..options };
+    config.metrics.workers(options.name, options.concurrency);
     stolos_controller::run(Members::new(config), client, watches, options).await;
 }
 
@@ -196,6 +206,10 @@ impl Controller for Members {
         let act = |step: Vec<Write<Object>>| step.into_iter().map(Act::Write).collect();
         Plan { steps: steps.into_iter().map(act).collect(), wake_at }
     }
+
+    fn hear_of(&self, round: &Round<'_, String>) {
+        self.config.metrics.round("member-cluster", round);
+    }
 }
 
 impl Members {
@@ -215,7 +229,17 @@ impl Members {
             let version = internal.metadata.resource_version.clone().unwrap_or_default();
             self.shown.insert(name, version);
         }
+        let joined = is_joined(&member);
         let before = self.members.insert(member);
+        if let Ok(Some(before)) = &before
+            && joined != is_joined(before)
+        {
+            match joined {
+                Some(true) => self.config.metrics.joined(),
+                Some(false) => self.config.metrics.left(),
+                None => {}
+            }
+        }
         before.is_ok_and(|before| before.is_none_or(|before| wish(&before) != after))
     }
 
@@ -357,6 +381,16 @@ impl Members {
             Write::Replace(freed.into())
         })
         .collect()
+    }
+}
+
+/// Tells whether a member has joined or left, if that is known.
+fn is_joined(member: &MemberCluster) -> Option<bool> {
+    let conditions = member.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    match find(conditions, condition::JOINED)?.status.as_str() {
+        "True" => Some(true),
+        "False" => Some(false),
+        _ => None,
     }
 }
 

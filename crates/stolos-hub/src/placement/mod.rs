@@ -11,6 +11,7 @@
 //! deleted or a complete group of snapshots no longer needs it; a snapshot of an override because the override is being
 //! deleted or has newer ones.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -26,6 +27,8 @@ use stolos_api::placement::{
 };
 use stolos_controller::{Options, Watches};
 use stolos_core::placement::eligibility::Eligibility;
+
+use crate::Metrics;
 
 mod catalogue;
 mod doubt;
@@ -54,6 +57,8 @@ pub struct Config {
     pub snapshot_minimum_interval: Duration,
     /// Time for which changes are collected before a resource snapshot is made. Zero: a change goes out at once.
     pub snapshot_collection: Duration,
+    /// What is counted and measured.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Runs the controller of placements until the future is dropped.
@@ -86,6 +91,7 @@ pub async fn run(client: Client, config: Config, options: Options) {
         .add("Work", Api::<Work>::all(client.clone()))
         .add("MemberCluster", Api::<MemberCluster>::all(client.clone()))
         .add_stream(source);
+    config.metrics.workers(options.name, options.concurrency);
     let world = World::new(config, options.clock.clone());
     stolos_controller::run(world, client, watches, options).await;
 }

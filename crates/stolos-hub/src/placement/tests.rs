@@ -643,3 +643,142 @@ fn a_placement_that_seems_to_have_no_bindings_is_asked_about_before_it_is_let_go
     assert_eq!(asked(&hub, Item::Schedule), []);
     assert!(!hub.deletions().is_empty(), "what was found goes first");
 }
+
+#[test]
+fn a_binding_that_is_no_longer_picked_keeps_its_former_state_as_its_only_annotation() {
+    let mut hub = Hub::placed();
+    let mut binding = hub.bindings().into_iter().find(|b| b.spec.target_cluster == "a").unwrap();
+    binding.metadata.annotations = Some([("somebody".to_owned(), "else".to_owned())].into());
+    hub.put(binding);
+    hub.remove_member("a");
+    hub.settle();
+    let binding = hub.bindings().into_iter().find(|b| b.spec.target_cluster == "a").unwrap();
+    assert_eq!(binding.spec.state, BindingState::Unscheduled);
+    let former = ("kubernetes-fleet.io/previous-binding-state".to_owned(), "Bound".to_owned());
+    assert_eq!(binding.metadata.annotations, Some([former].into()));
+    assert_eq!(hub.works().len(), 2, "its objects stay until the rollout removes it");
+}
+
+#[test]
+fn while_changes_are_collected_the_status_is_about_the_snapshot_there_is() {
+    let mut hub = hub_with_a_namespace();
+    hub.world.config.snapshot_collection = std::time::Duration::from_secs(15);
+    let mut changed = namespace("app");
+    changed.metadata.labels = Some([("new".to_owned(), "yes".to_owned())].into());
+    hub.hear(Fed::Applied(namespaces(), changed));
+    hub.settle();
+    let names: Vec<_> = hub.snapshots().iter().map(|s| s.metadata.name.clone().unwrap()).collect();
+    assert_eq!(names, ["crp-0-snapshot"]);
+    let noted = "kubernetes-fleet.io/next-resource-snapshot-candidate-detection-time";
+    assert!(hub.snapshots()[0].metadata.annotations.as_ref().unwrap().contains_key(noted));
+    assert_eq!(hub.placement().status.unwrap().observed_resource_index, "0");
+
+    let select = Item::Select(Key::cluster("crp"));
+    let wake_at = hub.world.plan(&select, NOW).wake_at.unwrap();
+    assert_eq!(wake_at, NOW + jiff::SignedDuration::from_secs(15));
+    for job in hub.world.plan(&select, wake_at).steps.into_iter().flatten() {
+        hub.carry_out(job.0);
+    }
+    hub.settle();
+    assert_eq!(hub.snapshots().len(), 2);
+    assert_eq!(hub.placement().status.unwrap().observed_resource_index, "1");
+}
+
+fn with_spec(change: &Value) -> ClusterResourcePlacement {
+    let mut placement = placement("crp");
+    let mut spec = json!(placement.spec);
+    for (field, value) in change.as_object().unwrap() {
+        spec[field] = value.clone();
+    }
+    placement.spec = serde_json::from_value(spec).unwrap();
+    placement
+}
+
+#[test]
+fn under_an_external_strategy_nothing_is_copied_and_nothing_goes_out() {
+    let mut hub = Hub::new();
+    hub.know_kinds();
+    hub.hear(Fed::Applied(namespaces(), namespace("app")));
+    hub.member("a");
+    hub.put(with_spec(&json!({"strategy": {"type": "External"}})));
+    hub.settle();
+    assert_eq!((hub.policies().len(), hub.snapshots().len(), hub.works().len()), (1, 0, 0));
+    assert_eq!(hub.bindings()[0].spec.state, BindingState::Scheduled);
+    let status = hub.placement().status.unwrap();
+    let last = status.conditions.last().unwrap();
+    assert_eq!(last.reason, "RolloutControlledByExternalController");
+    assert_eq!((status.observed_resource_index.as_str(), status.selected_resources.len()), ("", 0));
+}
+
+#[test]
+fn under_an_external_strategy_a_binding_waits_until_its_release_is_told_for_it_as_it_is() {
+    let mut hub = Hub::placed();
+    let mut external = with_spec(&json!({"strategy": {"type": "External"}}));
+    external.metadata.generation = Some(2);
+    hub.put(external);
+    hub.settle();
+    let binding = hub.bindings().into_iter().find(|b| b.spec.target_cluster == "a").unwrap();
+    let work = hub
+        .works()
+        .into_iter()
+        .find(|work| work.metadata.namespace.as_deref() == Some("fleet-member-a"));
+    hub.remove(work.unwrap());
+    let generate = Item::Generate(Key::of(&binding.metadata));
+    let created = |hub: &Hub| {
+        let steps = hub.world.plan(&generate, NOW).steps;
+        steps.into_iter().flatten().filter(|job| matches!(job.0, Write::Create(_))).count()
+    };
+    assert_eq!(created(&hub), 1, "it is released as it is");
+    let mut newer = binding.clone();
+    newer.metadata.generation = newer.metadata.generation.map(|generation| generation + 1);
+    hub.put(newer.clone());
+    assert_eq!(created(&hub), 0, "what was told is about an older generation");
+    for condition in &mut newer.status.as_mut().unwrap().conditions {
+        condition.observed_generation = newer.metadata.generation;
+    }
+    hub.put(newer);
+    assert_eq!(created(&hub), 1);
+}
+
+#[test]
+fn an_empty_list_of_names_is_never_decided() {
+    let mut hub = Hub::new();
+    hub.know_kinds();
+    hub.member("a");
+    hub.put(with_spec(&json!({"policy": {"placementType": "PickFixed", "clusterNames": []}})));
+    hub.settle();
+    assert_eq!(hub.bindings(), []);
+    let status = hub.placement().status.unwrap();
+    let scheduled: Vec<_> =
+        status.conditions.iter().map(|c| (c.status.as_str(), c.reason.as_str())).collect();
+    assert_eq!(scheduled, [("Unknown", "SchedulePending")]);
+}
+
+#[test]
+fn the_usage_of_a_member_wakes_nobody_who_does_not_ask_for_it() {
+    let mut hub = Hub::placed();
+    let member = hub.world.members.get(&Key::cluster("a")).unwrap();
+    let mut busy = MemberCluster::clone(member);
+    busy.metadata.resource_version = Some((hub.revision + 1).to_string());
+    let usage = json!({"available": {"cpu": "1"}, "allocatable": {}, "capacity": {}});
+    busy.status.as_mut().unwrap().resource_usage = serde_json::from_value(usage).unwrap();
+    assert_eq!(hub.world.learn(Change::Applied(Seen::Member(Box::new(busy)))), []);
+}
+
+#[test]
+fn the_figures_say_how_far_each_placement_got() {
+    let mut hub = Hub::placed();
+    let shown = |hub: &Hub| {
+        let text = hub.world.config.metrics.render();
+        let name = "fleet_workload_placement_status_last_timestamp_seconds{";
+        text.lines().filter(|line| line.starts_with(name)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let lines = shown(&hub);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains("name=\"crp\"") && lines[0].contains("status=\"Unknown\""),
+        "{lines:?}"
+    );
+    hub.remove(hub.placement());
+    assert_eq!(shown(&hub), Vec::<String>::new());
+}

@@ -13,11 +13,11 @@ use stolos_api::placement::{
     ClusterResourceSnapshot, ClusterSchedulingPolicySnapshot, PlacementSpec, ResourceIdentifier,
     Work,
 };
-use stolos_controller::{Change, Clock, Controller, Key, Plan, Table, Tracked};
+use stolos_controller::{Change, Clock, Controller, Key, Plan, Round, Table, Tracked};
 use stolos_core::placement::condition::{Status, find};
 use stolos_core::placement::select::Reach;
 use stolos_core::placement::snapshot::{Snapshot, resources};
-use stolos_core::placement::wake;
+use stolos_core::placement::{status, wake};
 
 use super::Config;
 use super::catalogue::{Catalogue, Changed, News};
@@ -146,7 +146,9 @@ impl World {
             Object::Placement(object) => {
                 let key = Key::of(&object.metadata);
                 let after = Stamp::of(&object.metadata);
-                match self.placements.insert(*object) {
+                let inserted = self.placements.insert(*object);
+                self.measure(&key);
+                match inserted {
                     Err(()) => Vec::new(),
                     // Our own report is no news.
                     Ok(Some(before)) if Stamp::of(&before.metadata) == after => Vec::new(),
@@ -255,7 +257,10 @@ impl World {
     /// A watch says that an object is gone.
     fn remove(&mut self, object: Object) -> Vec<Item> {
         match &object {
-            Object::Placement(object) => drop(self.placements.remove(&object.metadata)),
+            Object::Placement(object) => {
+                self.placements.remove(&object.metadata);
+                self.measure(&Key::of(&object.metadata));
+            }
             Object::Policy(object) => drop(self.policies.remove(&object.metadata)),
             Object::Snapshot(object) => drop(self.snapshots.remove(&object.metadata)),
             Object::Binding(object) => drop(self.bindings.remove(&object.metadata)),
@@ -303,9 +308,8 @@ impl World {
         let Ok(before) = self.members.insert(member) else { return Vec::new() };
         let Some(after) = self.members.get(&key) else { return Vec::new() };
         let mut items = Vec::new();
-        if wake::is_news(before.as_deref(), after, (self.clock)()) {
-            items.extend(self.placements_that_want_members());
-        }
+        let news = wake::news(before.as_deref(), after, (self.clock)());
+        items.extend(self.placements_that_want(&news));
         if before.is_none() {
             items.extend(self.generate_for(&key.name));
         } else if before.is_some_and(|before| before.metadata.labels != after.metadata.labels) {
@@ -314,11 +318,29 @@ impl World {
         items
     }
 
-    fn placements_that_want_members(&self) -> Vec<Item> {
+    /// Notes how far a placement got, or that it is gone.
+    fn measure(&self, key: &Key) {
+        let name = (key.namespace.as_str(), key.name.as_str());
+        let Some(placement) = self.placements.get(key) else {
+            return self.config.metrics.forget_placement(name);
+        };
+        let generation = placement.metadata.generation.unwrap_or_default();
+        let conditions = placement.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        let kind = Self::kind_of(placement);
+        let progress = status::progress(kind, generation, &placement.spec, conditions);
+        self.config.metrics.placement(name, generation, progress, (self.clock)());
+    }
+
+    fn placements_that_want(&self, news: &wake::News) -> Vec<Item> {
         let wanting = self.placements.iter().filter(|placement| {
-            let generation = placement.metadata.generation.unwrap_or_default();
-            let status = placement.status.as_ref();
-            wake::wants_members(Self::kind_of(placement), generation, &placement.spec, status)
+            let placement = wake::Placement {
+                kind: Self::kind_of(placement),
+                namespaced: placement.metadata.namespace.is_some(),
+                generation: placement.metadata.generation.unwrap_or_default(),
+                spec: &placement.spec,
+                status: placement.status.as_ref(),
+            };
+            placement.wants(news)
         });
         wanting.map(|placement| Item::Schedule(Key::of(&placement.metadata))).collect()
     }
@@ -413,6 +435,11 @@ impl World {
                 return self.member_gone(gone);
             }
         };
+        for object in &gone {
+            if let Object::Placement(placement) = object {
+                self.measure(&Key::of(&placement.metadata));
+            }
+        }
         // A list may be behind: what it does not show is not remembered as removed, so that a closer look can bring it back.
         gone.iter().flat_map(|object| self.concerned_by_end(object)).collect()
     }
@@ -476,6 +503,14 @@ impl Controller for World {
         let Plan { steps, wake_at } = self.plan(item, now);
         let act = |step: Vec<Job>| step.into_iter().map(Act::Write).collect();
         Plan { steps: steps.into_iter().map(act).collect(), wake_at }
+    }
+
+    fn hear_of(&self, round: &Round<'_, Item>) {
+        let metrics = &self.config.metrics;
+        metrics.round("placement", round);
+        if matches!(round.item, Item::Schedule(_)) {
+            metrics.scheduled(round.result, round.took);
+        }
     }
 }
 

@@ -249,6 +249,19 @@ fn scaling_down_takes_scheduled_before_bound_and_smaller_names_first() {
 }
 
 #[test]
+fn scaling_down_lets_lower_scores_go_before_smaller_names() {
+    let mut hub = Hub::new(members(3), Some(preferred(pick_n(3), 10, label_term("zone", "b"))));
+    hub.settle();
+    hub.bindings.iter_mut().for_each(|(_, _, spec)| spec.state = BindingState::Bound);
+    hub.n = Some(2);
+    hub.settle();
+    assert_eq!(hub.selected(), ["member-1", "member-2"]);
+    hub.n = Some(1);
+    hub.settle();
+    assert_eq!(hub.selected(), ["member-1"], "the name of the other one is greater");
+}
+
+#[test]
 fn a_satisfied_placement_never_moves() {
     let mut hub = Hub::new(members(2), Some(pick_n(1)));
     hub.settle();

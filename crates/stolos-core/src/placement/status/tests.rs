@@ -229,6 +229,43 @@ fn unknown_outweighs_false_and_false_outweighs_true() {
 }
 
 #[test]
+fn progress_is_the_first_condition_that_does_not_hold() {
+    let failed = &[&DONE[..3], &["Applied=False/NotAllWorkHaveBeenApplied"]].concat();
+    let of = |conditions: &[&str], generation| {
+        let world = world(&["a"], &[], vec![bound("a", "crp-1-snapshot", conditions)]);
+        let Progress { type_, status, reason } =
+            progress(KIND, generation, &world.spec, &world.status().conditions);
+        format!("{} {status} {reason}", type_.trim_start_matches(KIND))
+    };
+    assert_eq!(of(DONE, GENERATION), "Completed True Completed");
+    assert_eq!(of(failed, GENERATION), "Applied False ApplyFailed");
+    assert_eq!(of(&[], GENERATION), "RolloutStarted Unknown RolloutStartedUnknown");
+    assert_eq!(of(DONE, GENERATION + 1), "Scheduled nil nil");
+}
+
+#[test]
+fn a_member_that_is_still_at_it_has_not_failed() {
+    let applying = &[&DONE[..3], &["Applied=False/ApplyInProgress"]].concat();
+    let failed = &[&DONE[..3], &["Applied=False/NotAllWorkHaveBeenApplied"]].concat();
+    for (other, want) in [
+        (DONE, "Applied=Unknown/ApplyPending"),
+        (applying, "Applied=Unknown/ApplyPending"),
+        (failed, "Applied=False/ApplyFailed"),
+    ] {
+        let bindings =
+            vec![bound("a", "crp-1-snapshot", applying), bound("b", "crp-1-snapshot", other)];
+        let summary = world(&["a", "b"], &[], bindings).summary();
+        assert!(summary[0].ends_with(want), "{}", summary[0]);
+        assert!(summary[1].ends_with("Applied=False/ApplyInProgress"), "{}", summary[1]);
+    }
+    let comparing = &[&DONE[..3], &["DiffReported=False/DiffReportInProgress"]].concat();
+    let world = world(&["a"], &[], vec![bound("a", "crp-1-snapshot", comparing)])
+        .spec(json!({"strategy": {"applyStrategy": {"type": "ReportDiff"}}}));
+    let summary = world.summary();
+    assert!(summary[0].ends_with("DiffReported=Unknown/DiffReportingPending"), "{}", summary[0]);
+}
+
+#[test]
 fn a_cluster_without_the_latest_snapshot_waits() {
     for (reported, want) in [
         ("RolloutStarted=False", "RolloutStarted=False/RolloutNotStartedYet"),

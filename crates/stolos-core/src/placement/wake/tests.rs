@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use proptest::prelude::*;
 use serde_json::json;
 use stolos_api::cluster::names::{agent, condition};
-use stolos_api::cluster::{AgentStatus, PropertyValue};
+use stolos_api::cluster::{AgentStatus, MemberClusterStatus, PropertyValue};
 
 use super::*;
 use crate::placement::select::{Inventory, KindScope, select};
@@ -170,22 +170,96 @@ fn tainted(keys: &[&str]) -> MemberCluster {
     member
 }
 
+fn changed(names: &[&str]) -> News {
+    let properties = names.iter().map(|name| (*name).to_owned()).collect();
+    News::Facts { properties, resources: false, namespaces: false }
+}
+
 #[test]
 fn a_heartbeat_is_no_news() {
     let later = NOW + SignedDuration::from_secs(30);
     let much_later = NOW + SignedDuration::from_mins(10);
+    let (three, four) = (with_property("3", NOW), with_property("4", later));
     for (case, before, after, now, want) in [
-        ("heartbeat", member(NOW), member(later), later, false),
-        ("return after silence", member(NOW), member(much_later), much_later, true),
-        ("property seen again", with_property("3", NOW), with_property("3", later), later, false),
-        ("property changed", with_property("3", NOW), with_property("4", later), later, true),
-        ("taint added", tainted(&[]), tainted(&["a"]), NOW, false),
-        ("taint removed", tainted(&["a"]), tainted(&[]), NOW, true),
+        ("heartbeat", member(NOW), member(later), later, News::None),
+        ("return after silence", member(NOW), member(much_later), much_later, News::Member),
+        ("property seen again", three.clone(), with_property("3", later), later, News::None),
+        ("property changed", three.clone(), four, later, changed(&["nodes"])),
+        ("property gone", three, member(later), later, changed(&["nodes"])),
+        ("taint added", tainted(&[]), tainted(&["a"]), NOW, News::None),
+        ("taint removed", tainted(&["a"]), tainted(&[]), NOW, News::Member),
     ] {
-        assert_eq!(is_news(Some(&before), &after, now), want, "{case}");
+        assert_eq!(news(Some(&before), &after, now), want, "{case}");
     }
     let mut leaving = tainted(&[]);
     leaving.metadata.deletion_timestamp = Some(Time(NOW));
-    assert!(!is_news(Some(&tainted(&["a"])), &leaving, NOW));
-    assert!(is_news(None, &member(NOW), NOW));
+    assert_eq!(news(Some(&tainted(&["a"])), &leaving, NOW), News::None);
+    assert_eq!(news(None, &member(NOW), NOW), News::Member);
+}
+
+#[test]
+fn facts_wake_those_whose_policy_asks_for_them() {
+    let requires = |name: &str| {
+        json!({"affinity": {"clusterAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"clusterSelectorTerms": [
+                {"propertySelector": {"matchExpressions": [
+                    {"name": name, "operator": "Gt", "values": ["1"]},
+                ]}},
+            ]},
+        }}})
+    };
+    let prefers = |name: &str| {
+        json!({"placementType": "PickN", "numberOfClusters": 1, "affinity": {"clusterAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [{
+                "weight": 1, "preference": {"propertySorter": {"name": name, "sortOrder": "Ascending"}},
+            }],
+        }}})
+    };
+    let cpu = "resources.kubernetes-fleet.io/available-cpu";
+    let of = |resources, namespaces| News::Facts { properties: [].into(), resources, namespaces };
+    let (usage, namespaces) = (of(true, false), of(false, true));
+    for (case, policy, namespaced, news, want) in [
+        ("nobody asks for resources", json!({}), false, &usage, false),
+        ("resources are required", requires(cpu), false, &usage, true),
+        ("resources are preferred", prefers(cpu), false, &usage, true),
+        ("another property is asked for", requires("cost"), false, &usage, false),
+        ("a property is asked for", requires("nodes"), false, &changed(&["nodes"]), true),
+        ("another one changed", requires("cost"), false, &changed(&["nodes"]), false),
+        ("cluster-scoped ones bring namespaces", json!({}), false, &namespaces, false),
+        ("namespaced ones need theirs", json!({}), true, &namespaces, true),
+        ("everybody looks at members", json!({}), false, &News::Member, true),
+        ("nothing is nothing", requires("nodes"), true, &News::None, false),
+    ] {
+        let spec: PlacementSpec =
+            serde_json::from_value(json!({"resourceSelectors": [], "policy": policy})).unwrap();
+        let kind = "ClusterResourcePlacement";
+        let placement = Placement { kind, namespaced, generation: 1, spec: &spec, status: None };
+        assert_eq!(placement.wants(news), want, "{case}");
+    }
+}
+
+#[test]
+fn a_placement_that_has_its_clusters_needs_no_others() {
+    let spec: PlacementSpec = serde_json::from_value(json!({
+        "resourceSelectors": [], "policy": {"placementType": "PickN", "numberOfClusters": 1},
+    }))
+    .unwrap();
+    let status = |holds: &str| -> PlacementStatus {
+        serde_json::from_value(json!({"conditions": [{
+            "type": "ClusterResourcePlacementScheduled", "status": holds, "reason": "x",
+            "message": "", "observedGeneration": 1, "lastTransitionTime": "1970-01-01T00:00:00Z",
+        }]}))
+        .unwrap()
+    };
+    for (holds, generation, want) in [("True", 1, false), ("False", 1, true), ("True", 2, true)] {
+        let status = status(holds);
+        let placement = Placement {
+            kind: "ClusterResourcePlacement",
+            namespaced: false,
+            generation,
+            spec: &spec,
+            status: Some(&status),
+        };
+        assert_eq!(placement.wants(&News::Member), want, "{holds} at {generation}");
+    }
 }
