@@ -1,5 +1,6 @@
 //! What the hub refuses, and with which words.
 
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 use kube::api::{Api, PostParams};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,7 +11,7 @@ use stolos_api::placement::{
     ClusterResourcePlacementEviction, ResourceOverride, ResourcePlacement,
 };
 
-use crate::fleet::{Fleet, create, merge};
+use crate::fleet::{Fleet, create, delete, merge};
 
 /// Tries to create an object and returns why it was refused; nothing if it was not.
 async fn refusal<K>(api: &Api<K>, object: Value) -> String
@@ -362,4 +363,59 @@ async fn evictions_and_budgets_must_fit_their_placements() {
     let message =
         refusal(&fleet.hub.all::<ClusterResourcePlacementEviction>(), eviction("all")).await;
     assert!(message.contains("cluster resource placement all is being deleted"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_invalid_before_the_rules_can_be_labelled_and_removed() {
+    let mut fleet = Fleet::start(&[]).await;
+    fleet.stop_hub().await;
+    let bindings = fleet.hub.all::<ValidatingAdmissionPolicyBinding>();
+    let binding = "stolos-clusterresourceplacements-binding";
+    delete(&bindings, binding).await;
+    let invalid = policy(json!({"placementType": "PickFixed", "clusterNames": ["a", "a"]}));
+    fleet.place("crp", invalid["spec"].clone()).await;
+    fleet.start_hub();
+    crate::fleet::exists(&bindings, binding).await;
+
+    let placements = fleet.placements();
+    let labelled = json!({"metadata": {"labels": {"a": "b"}, "finalizers": ["a.b/c"]}});
+    assert_eq!(crate::fleet::try_merge(&placements, "crp", labelled).await, "");
+    let changed = json!({"spec": {"policy": {"clusterNames": ["b", "b"]}}});
+    let refused = crate::fleet::try_merge(&placements, "crp", changed.clone()).await;
+    assert!(refused.contains("clusterNames must be unique"), "{refused}");
+    delete(&placements, "crp").await;
+    assert_eq!(crate::fleet::try_merge(&placements, "crp", changed).await, "", "it is going");
+    let freed = json!({"metadata": {"finalizers": null}});
+    assert_eq!(crate::fleet::try_merge(&placements, "crp", freed).await, "");
+    crate::fleet::gone(&placements, "crp").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_may_be_more_than_a_hundred_overrides() {
+    let fleet = Fleet::start(&[]).await;
+    let patch = json!({"clusterSelector": {"clusterSelectorTerms": []}, "jsonPatchOverrides": [
+        {"op": "add", "path": "/metadata/labels/a", "value": "b"},
+    ]});
+    let spec = |selected: &str, selector: Value| {
+        json!({
+            selected: [selector], "policy": {"overrideRules": [patch]},
+        })
+    };
+    for i in 0..101 {
+        let name = format!("o-{i}");
+        let role = json!({
+            "group": "rbac.authorization.k8s.io", "version": "v1", "kind": "ClusterRole", "name": name,
+        });
+        let of_cluster: ClusterResourceOverride = serde_json::from_value(json!({
+            "metadata": {"name": name}, "spec": spec("clusterResourceSelectors", role),
+        }))
+        .unwrap();
+        create(&fleet.hub.all(), &of_cluster).await;
+        let config_map = json!({"group": "", "version": "v1", "kind": "ConfigMap", "name": name});
+        let of_namespace: ResourceOverride = serde_json::from_value(json!({
+            "metadata": {"name": name}, "spec": spec("resourceSelectors", config_map),
+        }))
+        .unwrap();
+        create(&fleet.hub.inside("default"), &of_namespace).await;
+    }
 }

@@ -10,6 +10,8 @@ mod migration;
 mod namespaced;
 mod overrides;
 mod placement;
+mod promises;
+mod propagation;
 mod status_copy;
 mod updatable;
 mod update;
