@@ -1,9 +1,11 @@
 //! What every cluster has: namespaces, priority classes, the service of its API.
 
+use futures::future::try_join_all;
 use serde_json::{Value, json};
 
 use super::Api;
 use crate::addresses::ServiceRange;
+use crate::schema::builtin::flows;
 use crate::status::ApiError;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -22,6 +24,9 @@ const PRIORITIES: [(&str, i64, &str); 2] = [
     ),
 ];
 
+/// Name under which upstream creates flow schemas and priority levels.
+const FLOW_MANAGER: &str = "api-priority-and-fairness-config-producer-v1";
+
 /// Port of the API behind its service, as kube-apiserver's by default.
 const SECURE_PORT: u16 = 6443;
 
@@ -37,6 +42,13 @@ pub(super) async fn create(api: &Api, services: ServiceRange) -> Result<(), ApiE
     for (name, value, description) in PRIORITIES {
         let class = priority(name, value, description);
         api.ensure("/apis/scheduling.k8s.io/v1/priorityclasses", class).await?;
+    }
+    let flows =
+        [("prioritylevelconfigurations", flows::levels()), ("flowschemas", flows::schemas())];
+    for (plural, objects) in flows {
+        let path = format!("/apis/{}/{plural}?fieldManager={FLOW_MANAGER}", flows::API_VERSION);
+        // They are many, and each would wait for the disk.
+        try_join_all(objects.into_iter().map(|object| api.ensure(&path, object))).await?;
     }
     api.ensure("/api/v1/namespaces/default/services", service(services)).await
 }

@@ -8,6 +8,7 @@ mod api_services;
 mod bootstrap;
 mod cluster_roles;
 mod event_expiry;
+mod flow_status;
 pub(crate) mod follow;
 mod gc;
 mod namespace_defaults;
@@ -35,7 +36,7 @@ pub(crate) use api::Api;
 /// Which controllers of a logical cluster run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Controllers {
-    /// Creates the namespaces that every cluster has, its priority classes and the service of its API.
+    /// Creates the namespaces that every cluster has, its priority classes, flow schemas and the service of its API.
     pub system_objects: bool,
     /// Lists what is served as `APIServices`.
     pub api_services: bool,
@@ -55,6 +56,8 @@ pub struct Controllers {
     pub event_expiry: bool,
     /// Writes into the status of ValidatingAdmissionPolicies what their expressions get wrong about types.
     pub policy_status: bool,
+    /// Writes into the status of FlowSchemas whether their priority level is there.
+    pub flow_status: bool,
     /// Publishes CustomResourceDefinitions. Without it custom resources are stored but not served.
     pub custom_resources: bool,
 }
@@ -73,6 +76,7 @@ impl Default for Controllers {
             aggregated_roles: true,
             event_expiry: true,
             policy_status: true,
+            flow_status: true,
             custom_resources: true,
         }
     }
@@ -86,6 +90,7 @@ impl Controllers {
             system_objects: true,
             api_services: true,
             event_expiry: true,
+            flow_status: true,
             custom_resources: true,
             ..Self::none()
         }
@@ -105,6 +110,7 @@ impl Controllers {
             aggregated_roles: false,
             event_expiry: false,
             policy_status: false,
+            flow_status: false,
             custom_resources: false,
         }
     }
@@ -202,6 +208,10 @@ pub(crate) async fn start(
     }
     if controllers.policy_status {
         tasks.spawn(policy_status::run(context.clone()));
+    }
+    if controllers.flow_status {
+        flow_status::catch_up(context).await?;
+        tasks.spawn(flow_status::run(context.clone()));
     }
     Ok(Running { tasks: Mutex::new(tasks) })
 }

@@ -4,8 +4,6 @@
 //! groups name some fields differently, for the two versions of autoscalers, and for custom resources with a conversion
 //! webhook.
 
-mod autoscaler;
-
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -124,7 +122,7 @@ fn relabelled(resource: &Resource, version: &Version) -> Value {
         rename(&mut object, EVENT_FIELDS.iter().map(|(new, old)| (*old, *new)));
     }
     if is_old_autoscaler(resource) {
-        autoscaler::to_v1(&mut object);
+        schema::builtin::autoscaler::to_v1(&mut object);
     }
     if let Some(conversion) = &resource.conversion {
         conversion.complete(&mut object);
@@ -179,10 +177,10 @@ pub(crate) async fn between(
         rename(&mut object, EVENT_FIELDS.iter().copied());
     }
     if is_old_autoscaler(from) {
-        autoscaler::to_v2(&mut object);
+        schema::builtin::autoscaler::to_v2(&mut object);
     }
     if is_old_autoscaler(to) {
-        autoscaler::to_v1(&mut object);
+        schema::builtin::autoscaler::to_v1(&mut object);
     }
     if renames_fields(to) {
         rename(&mut object, EVENT_FIELDS.iter().map(|(new, old)| (*old, *new)));
@@ -237,7 +235,7 @@ pub(crate) async fn to_storage(resource: &Resource, mut object: Value) -> Result
         rename(&mut object, EVENT_FIELDS.iter().copied());
     }
     if is_old_autoscaler(resource) {
-        autoscaler::to_v2(&mut object);
+        schema::builtin::autoscaler::to_v2(&mut object);
     }
     object["apiVersion"] = stored.to_string().into();
     Ok(object)

@@ -3,7 +3,9 @@
 //! Field names, types and texts come from `k8s-openapi`; list topology and merge strategies from our own [`topology`]
 //! tables. Everything is shared by all logical clusters of the process and built when first read.
 
+pub(crate) mod autoscaler;
 mod defaults;
+pub(crate) mod flows;
 mod immutable;
 mod models;
 mod normal;

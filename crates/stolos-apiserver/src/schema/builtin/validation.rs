@@ -2,9 +2,13 @@
 //!
 //! It is deliberately thin beside kube-apiserver's. Names and labels in `metadata` are checked where requests are handled.
 
+mod autoscaler;
 mod budget;
+mod flow;
+mod limits;
 mod network;
 mod priority;
+mod resources;
 mod schedule;
 mod selector;
 mod service;
@@ -42,9 +46,25 @@ pub fn validate(
     }
     let mut causes = Vec::new();
     check_meaning(group, kind, new, &mut causes);
+    match (group, kind) {
+        ("autoscaling", "HorizontalPodAutoscaler") => {
+            autoscaler::check(&group_version.version, new, old, &mut causes);
+        }
+        ("", "ResourceQuota") => limits::check_quota(new, old, &mut causes),
+        _ => {}
+    }
     // Where both find something, the rule of the kind says it better than its schema.
     let said: BTreeSet<String> = causes.iter().map(|cause| cause.field.clone()).collect();
-    causes.extend(shape.into_iter().filter(|cause| !said.contains(&cause.field)));
+    let forbidden: Vec<String> = causes
+        .iter()
+        .filter(|cause| cause.reason == "FieldValueForbidden")
+        .map(|cause| format!("{}.", cause.field))
+        .collect();
+    let is_new = |cause: &Cause| {
+        let inside = |whole: &String| cause.field.starts_with(whole.as_str());
+        !said.contains(&cause.field) && !forbidden.iter().any(inside)
+    };
+    causes.extend(shape.into_iter().filter(is_new));
     if let Some(old) = old {
         immutable::check(group, kind, new, old, &mut causes);
     }
@@ -122,12 +142,9 @@ fn check_meaning(group: &str, kind: &str, new: &Value, causes: &mut Vec<Cause>) 
             schedule::check(new, causes);
             check_job(&spec["jobTemplate"]["spec"], "spec.jobTemplate.spec", causes);
         }
-        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration")
-            if (spec["type"] == "Exempt") != (new["metadata"]["name"] == "exempt") =>
-        {
-            let why = "must be 'Exempt' if and only if `name` is 'exempt'";
-            causes.push(invalid("spec.type", &spec["type"], why));
-        }
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => flow::check_schema(new, causes),
+        ("flowcontrol.apiserver.k8s.io", _) => flow::check_level(new, causes),
+        ("", "LimitRange") => limits::check_range(spec, causes),
         ("apps", "ControllerRevision") if new["data"].is_null() => {
             causes.push(required("data", "data is mandatory"));
         }
@@ -151,23 +168,7 @@ fn check_meaning(group: &str, kind: &str, new: &Value, causes: &mut Vec<Cause>) 
         ("certificates.k8s.io", "CertificateSigningRequest") => signing_request::check(new, causes),
         ("coordination.k8s.io", "Lease") => check_lease(spec, causes),
         ("apiregistration.k8s.io", "APIService") => check_api_service(new, causes),
-        ("autoscaling", "HorizontalPodAutoscaler") => check_autoscaler(spec, causes),
         _ => {}
-    }
-}
-
-fn check_autoscaler(spec: &Value, causes: &mut Vec<Cause>) {
-    let most = spec["maxReplicas"].as_i64().unwrap_or(0);
-    if most < 1 {
-        causes.push(invalid("spec.maxReplicas", &most.into(), "must be greater than 0"));
-    }
-    if spec["minReplicas"].as_i64().is_some_and(|least| most < least) {
-        let why = "must be greater than or equal to `minReplicas`";
-        causes.push(invalid("spec.maxReplicas", &most.into(), why));
-    }
-    for field in ["kind", "name"] {
-        let path = format!("spec.scaleTargetRef.{field}");
-        check_text(&spec["scaleTargetRef"], field, &path, causes);
     }
 }
 

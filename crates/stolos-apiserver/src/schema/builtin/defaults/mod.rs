@@ -103,6 +103,7 @@ fn small_kinds(group: &str, kind: &str, object: &mut Value) {
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => {
             fill(object_in(object, "spec"), "matchingPrecedence", 1000);
         }
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => priority_level(object),
         _ => {}
     }
 }
@@ -353,6 +354,28 @@ fn autoscaler(version: &str, object: &mut Value) {
         let down = object_in(behavior, "scaleDown");
         fill(down, "selectPolicy", "Max");
         fill(down, "policies", json!([policy("Percent", 100)]));
+    }
+}
+
+fn priority_level(object: &mut Value) {
+    let spec = object_in(object, "spec");
+    if spec["exempt"].is_object() {
+        fill(&mut spec["exempt"], "nominalConcurrencyShares", 0);
+        fill(&mut spec["exempt"], "lendablePercent", 0);
+    }
+    if spec["limited"].is_object() {
+        let limited = &mut spec["limited"];
+        fill(limited, "nominalConcurrencyShares", 30);
+        fill(limited, "lendablePercent", 0);
+        let queuing = limited.pointer_mut("/limitResponse/queuing");
+        if let Some(queuing) = queuing.filter(|queuing| queuing.is_object()) {
+            for (field, default) in [("handSize", 8), ("queueLengthLimit", 50), ("queues", 64)] {
+                if queuing[field] == 0 {
+                    queuing[field] = Value::Null;
+                }
+                fill(queuing, field, default);
+            }
+        }
     }
 }
 

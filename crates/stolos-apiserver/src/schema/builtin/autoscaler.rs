@@ -86,7 +86,7 @@ const RESOURCE_CURRENT: &[Pair] = &[
 ];
 
 /// Turns an autoscaler of version 2 into one of version 1.
-pub(super) fn to_v1(object: &mut Value) {
+pub(crate) fn to_v1(object: &mut Value) {
     drop_annotations(object);
     let metrics = take_list(object, "spec", "metrics");
     let (cpu, others): (Vec<Value>, Vec<Value>) = metrics.into_iter().partition(is_cpu_share);
@@ -118,7 +118,7 @@ pub(super) fn to_v1(object: &mut Value) {
 }
 
 /// Turns an autoscaler of version 1 into one of version 2.
-pub(super) fn to_v2(object: &mut Value) {
+pub(crate) fn to_v2(object: &mut Value) {
     let mut metrics = newer_metrics(object, METRICS, false).unwrap_or_default();
     if let Some(share) = take(object, "spec", "targetCPUUtilizationPercentage") {
         metrics
