@@ -163,15 +163,15 @@ fn remove_forgotten(
 }
 
 /// Fields that would change, with the entry of their owner.
-type Conflict<'a> = (&'a Entry, FieldSet);
+pub(super) type Conflict<'a> = (&'a Entry, FieldSet);
 
-fn conflicts<'a>(others: &'a [Entry], touched: &FieldSet) -> Vec<Conflict<'a>> {
+pub(super) fn conflicts<'a>(others: &'a [Entry], touched: &FieldSet) -> Vec<Conflict<'a>> {
     let common = others.iter().map(|entry| (entry, entry.fields.intersection(touched)));
     common.filter(|(_, fields)| !fields.is_empty()).collect()
 }
 
 /// Fails with the conflicts that remain after taking what may be taken.
-fn settle_conflicts(
+pub(super) fn settle_conflicts(
     mut conflicts: Vec<Conflict<'_>>,
     may_take: impl FnOnce() -> Option<FieldSet>,
 ) -> Result<(), ApplyError> {

@@ -11,6 +11,7 @@ mod claim;
 mod conformity;
 mod diff;
 mod element;
+pub(crate) mod elsewhere;
 mod entry;
 mod last_applied;
 mod merge;
@@ -204,6 +205,11 @@ pub fn problem(object: &Value) -> Option<String> {
         let entry = entry::Entry::from_json(entry.clone());
         entry.is_none().then(|| "error decoding entry: fieldsV1 cannot be read".to_owned())
     })
+}
+
+/// Tells whether anybody owns fields of an object.
+pub(crate) fn has_owners(object: &Value) -> bool {
+    managed_fields_of(object).and_then(Value::as_array).is_some_and(|entries| !entries.is_empty())
 }
 
 fn managed_fields_of(object: &Value) -> Option<&Value> {

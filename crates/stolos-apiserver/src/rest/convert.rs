@@ -192,6 +192,15 @@ pub(crate) async fn between(
     Ok(object)
 }
 
+/// Converts objects that a webhook converts into the version of a resource, in one call.
+///
+/// # Errors
+///
+/// When the webhook does not convert them.
+pub(crate) async fn by_webhook(to: &Resource, objects: Vec<Value>) -> Result<Vec<Value>, ApiError> {
+    converted(to, objects).await
+}
+
 /// As [`between`], for an object that may be absent.
 pub(crate) async fn optional(
     from: &Resource,

@@ -58,12 +58,23 @@ pub(crate) fn value_response(
     status: StatusCode,
     object: Value,
 ) -> Result<Response, ApiError> {
+    value_response_as(core, call, &call.resource, status, object)
+}
+
+/// Like [`value_response`], for an object that is of another kind than the resource.
+pub(crate) fn value_response_as(
+    core: &Core,
+    call: &Call,
+    resource: &Resource,
+    status: StatusCode,
+    object: Value,
+) -> Result<Response, ApiError> {
     let shaped = match &call.output.shape {
         Shape::Object => object,
         Shape::Metadata => convert::metadata_only(object),
         Shape::Table { version } => {
             let meta = json!({ "resourceVersion": object["metadata"]["resourceVersion"] });
-            render_table(core, call, version, &[object], meta, true)?
+            render_table_as(core, call, resource, version, &[object], meta, true)?
         }
     };
     Ok(respond::document(status, call.output.format, &shaped))
@@ -78,6 +89,18 @@ pub(crate) fn render_table(
     meta: Value,
     with_columns: bool,
 ) -> Result<Value, ApiError> {
+    render_table_as(core, call, &call.resource, version, objects, meta, with_columns)
+}
+
+fn render_table_as(
+    core: &Core,
+    call: &Call,
+    resource: &Resource,
+    version: &str,
+    objects: &[Value],
+    meta: Value,
+    with_columns: bool,
+) -> Result<Value, ApiError> {
     let include = call.query.get("includeObject").unwrap_or_default();
     let include = IncludeObject::parse(include).ok_or_else(|| {
         ApiError::bad_request(format!(
@@ -85,8 +108,7 @@ pub(crate) fn render_table(
              'Object', 'None', or empty"
         ))
     })?;
-    let mut table =
-        table::render(&call.resource, objects, core.clock.now(), include, meta, with_columns);
+    let mut table = table::render(resource, objects, core.clock.now(), include, meta, with_columns);
     if version != "v1" {
         let api_version = format!("meta.k8s.io/{version}");
         for row in table["rows"].as_array_mut().into_iter().flatten() {

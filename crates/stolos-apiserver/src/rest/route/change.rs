@@ -3,14 +3,14 @@
 use http::StatusCode;
 use serde_json::Value;
 
-use super::{read_object, read_subresource_object, scale_paths, written_response};
+use super::{read_object, read_subresource_object, scale_paths, scale_response, written_response};
 use crate::rest::Core;
 use crate::rest::call::Call;
 use crate::rest::decode::{self, RequestBody};
 use crate::rest::lifecycle::Part;
 use crate::rest::negotiate::{self, Input, PatchType};
 use crate::rest::query::{WriteOptions, invalid_options};
-use crate::rest::respond::{self, Response};
+use crate::rest::respond::Response;
 use crate::rest::strict::Origin;
 use crate::rest::subresource::scale::{self, ScaleEdit};
 use crate::rest::write::{Edit, Writer};
@@ -39,7 +39,7 @@ pub(super) async fn put(core: &Core, call: &Call, body: RequestBody) -> Result<R
     let writer = Writer::new(core, call, options);
     if call.subresource == "scale" {
         let scale = read_subresource_object(&writer, call, body).await?;
-        return write_scale(call, writer, ScaleEdit::Replace(scale)).await;
+        return write_scale(core, call, writer, ScaleEdit::Replace(scale)).await;
     }
     let part = part_of(call).ok_or_else(|| call.method_not_allowed())?;
     let mut object = read_object(&writer, call, body).await?;
@@ -72,9 +72,9 @@ pub(super) async fn patch(
         let edit = match patch_type {
             PatchType::Json => ScaleEdit::JsonPatch(value),
             PatchType::Merge | PatchType::Strategic => ScaleEdit::MergePatch(value),
-            PatchType::Apply => return apply_scale(call, writer, value).await,
+            PatchType::Apply => return apply_scale(core, call, writer, value).await,
         };
-        return write_scale(call, writer, edit).await;
+        return write_scale(core, call, writer, edit).await;
     }
     let part = part_of(call).ok_or_else(|| call.method_not_allowed())?;
     let edit = match patch_type {
@@ -154,6 +154,7 @@ fn expect_applied_kind(call: &Call, config: &Value) -> Result<(), ApiError> {
 
 /// Applies a Scale: the manager owns the number of replicas of the object through the subresource.
 async fn apply_scale(
+    core: &Core,
     call: &Call,
     writer: Writer<'_>,
     mut config: Value,
@@ -163,25 +164,26 @@ async fn apply_scale(
     let paths = scale_paths(call)?;
     let config = scale::config_of(paths, &call.resource, &config);
     let edit = Edit::Apply { config, force: writer.options.force };
-    respond_with_scale(call, writer, &edit).await
+    respond_with_scale(core, call, writer, &edit).await
 }
 
 async fn write_scale(
+    core: &Core,
     call: &Call,
     writer: Writer<'_>,
     edit: ScaleEdit,
 ) -> Result<Response, ApiError> {
     let paths = scale_paths(call)?.clone();
     let edit = Edit::With(Box::new(move |live| edit.apply(&paths, live)));
-    respond_with_scale(call, writer, &edit).await
+    respond_with_scale(core, call, writer, &edit).await
 }
 
 async fn respond_with_scale(
+    core: &Core,
     call: &Call,
     writer: Writer<'_>,
     edit: &Edit,
 ) -> Result<Response, ApiError> {
     let (written, _) = writer.update(Part::Main, edit).await?;
-    let scale = scale::scale_of(scale_paths(call)?, &written.served(&call.resource).await?);
-    Ok(respond::document(StatusCode::OK, call.output.format, &scale))
+    scale_response(core, call, &written.served(&call.resource).await?)
 }

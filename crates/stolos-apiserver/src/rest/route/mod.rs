@@ -25,6 +25,7 @@ use crate::names::GroupVersion;
 use crate::registry::Resource;
 use crate::schema;
 use crate::status::ApiError;
+use crate::table;
 
 /// A request for a resource, before the resource is looked up.
 pub(crate) struct Incoming {
@@ -83,15 +84,16 @@ async fn served(
     }
     let watches = path.legacy_watch || (path.name.is_none() && query.flag("watch") == Some(true));
     let is_read = method == Method::GET;
-    let returns = if !resource.is_stored() || !matches!(subresource.as_str(), "" | "status") {
-        Returns::Plain
-    } else if is_read && watches {
-        Returns::Events
-    } else if is_read && path.name.is_none() {
-        Returns::List
-    } else {
-        Returns::Object
-    };
+    let returns =
+        if !resource.is_stored() || !matches!(subresource.as_str(), "" | "scale" | "status") {
+            Returns::Plain
+        } else if is_read && watches {
+            Returns::Events
+        } else if is_read && path.name.is_none() {
+            Returns::List
+        } else {
+            Returns::Object
+        };
     let call = Call {
         output: negotiate::output(&headers, returns, || upstream_type(&resource))?,
         resource,
@@ -190,14 +192,25 @@ async fn read(core: &Core, call: &Call) -> Result<Response, ApiError> {
                 .store
                 .get(&call.resource.storage, &call.key())
                 .ok_or_else(|| call.not_found())?;
-            let scale = scale::scale_of(
-                scale_paths(call)?,
-                &convert::served(&call.resource, &version).await?,
-            );
-            Ok(respond::document(StatusCode::OK, call.output.format, &scale))
+            scale_response(core, call, &convert::served(&call.resource, &version).await?)
         }
         _ => Err(call.method_not_allowed()),
     }
+}
+
+/// Answers with the Scale of an object in the negotiated form.
+fn scale_response(core: &Core, call: &Call, object: &Value) -> Result<Response, ApiError> {
+    let scale = scale::scale_of(scale_paths(call)?, object);
+    let (group_version, kind) = (GroupVersion::new("autoscaling", "v1"), "Scale".to_owned());
+    let mut columns = table::builtin_columns(&group_version.group, &kind);
+    if call.resource.custom
+        && let Some(age) = Arc::make_mut(&mut columns).last_mut()
+    {
+        age.type_ = "date".to_owned();
+    }
+    let row = (*call.resource).clone();
+    let as_scale = Resource { group_version, kind, columns, custom: false, ..row };
+    list::value_response_as(core, call, &as_scale, StatusCode::OK, scale)
 }
 
 fn scale_paths(call: &Call) -> Result<&crate::registry::Scale, ApiError> {

@@ -7,16 +7,18 @@ use serde_json::Value;
 use super::admit::Asked;
 use super::create::Ownership;
 use super::{Edit, Edited, MAX_ATTEMPTS, MODIFIED, PutError, Writer, Written, reset_fields};
-use crate::managed_fields;
+use crate::managed_fields::elsewhere::{self, Elsewhere, Taking};
+use crate::managed_fields::{self, Manager, ResetFields};
+use crate::registry::Resource;
 use crate::rest::admission::Operation;
 use crate::rest::decode;
 use crate::rest::lifecycle::{self, Part};
 use crate::rest::query::{FieldValidation, unreadable_number};
 use crate::rest::strict::Origin;
 use crate::rest::{convert, meta};
-use crate::schema;
 use crate::schema::causes;
 use crate::schema::parse::Problem;
+use crate::schema::{self, SchemaRef};
 use crate::status::{ApiError, Cause};
 use crate::store::{CommitError, Expect, Version};
 
@@ -109,7 +111,14 @@ impl Writer<'_> {
                 return Err(Failure::Final(self.call.conflict(MODIFIED)));
             }
         }
-        let (new, ownership) = match edit.apply(resource, &live, &manager, reset)? {
+        let versions = self.versions_of_owners(&live, &manager);
+        let alone =
+            (!versions.is_empty()).then(|| elsewhere::without_other_versions(&live, &manager));
+        let before = match (edit, &alone) {
+            (Edit::Apply { .. }, Some(alone)) => alone,
+            _ => &live,
+        };
+        let (new, ownership) = match edit.apply(resource, before, &manager, reset)? {
             Edited::Object(object) => (object, Ownership::Manager),
             Edited::Applied(object) => (object, Ownership::Settled),
             // Whoever judges writes is asked about those that change nothing, too.
@@ -119,12 +128,22 @@ impl Writer<'_> {
         self.check_identity(&live, &new, edit)?;
         let mut new = self.checked(new, edit)?;
         self.complete(&mut new);
+        let asked_spec = new["spec"].clone();
         lifecycle::prepare_update(resource, part, &live, &mut new);
         if lifecycle::is_signing_request(resource) {
             lifecycle::prepare_signing_update(part, &live, &mut new, self.core.clock.now());
         }
         if ownership == Ownership::Manager {
+            // Whoever asks for other finalizers of a namespace owns them without getting them, as upstream.
+            let in_vain = part == Part::Main && is_namespace(resource);
+            let kept = in_vain.then(|| std::mem::replace(&mut new["spec"], asked_spec));
             managed_fields::update(&resource.schema, Some(&live), &mut new, &manager, &reset);
+            if let Some(kept) = kept {
+                new["spec"] = kept;
+            }
+        }
+        if !versions.is_empty() && managed_fields::has_owners(&new) {
+            self.settle_elsewhere(&versions, edit, &reset, &live, &mut new).await?;
         }
         meta::copy(&live, &mut new, "resourceVersion");
         let options = self.options_of(Operation::Update);
@@ -162,6 +181,45 @@ impl Writer<'_> {
             }
             Err(error) => Err(Failure::Final(self.put_failed(name, error))),
         }
+    }
+
+    /// Returns the resource in other versions in which somebody owns fields, as far as a webhook converts them.
+    fn versions_of_owners(&self, live: &Value, manager: &Manager) -> Vec<Arc<Resource>> {
+        let resource = self.resource();
+        if resource.conversion.is_none() {
+            return Vec::new();
+        }
+        let snapshot = self.core.registry.snapshot();
+        let rows = snapshot.all().iter().filter(|row| row.storage == resource.storage);
+        let versions = elsewhere::other_versions(live, manager);
+        rows.filter(|row| versions.contains(&row.group_version.to_string())).cloned().collect()
+    }
+
+    /// Asks what the write changes in other versions, and settles who owns it there.
+    async fn settle_elsewhere(
+        &self,
+        versions: &[Arc<Resource>],
+        edit: &Edit,
+        reset: &ResetFields,
+        live: &Value,
+        new: &mut Value,
+    ) -> Result<(), ApiError> {
+        let mut elsewhere = Vec::with_capacity(versions.len());
+        for version in versions {
+            let both = convert::by_webhook(version, vec![live.clone(), new.clone()]).await?;
+            let mut both = both.into_iter();
+            let (live, new) = (both.next().unwrap_or_default(), both.next().unwrap_or_default());
+            let api_version = version.group_version.to_string();
+            let schema = SchemaRef::clone(&version.schema);
+            elsewhere.push(Elsewhere { api_version, schema, live, new });
+        }
+        let taking = match edit {
+            Edit::Apply { force: false, .. } => Taking::Apply,
+            Edit::Apply { force: true, .. } => Taking::Force,
+            _ => Taking::Update,
+        };
+        elsewhere::settle(live, new, &elsewhere, &self.manager(), reset, taking)?;
+        Ok(())
     }
 
     fn invalid(&self, causes: Vec<Cause>) -> ApiError {
@@ -256,4 +314,8 @@ impl Writer<'_> {
             _ => Ok(()),
         }
     }
+}
+
+fn is_namespace(resource: &Resource) -> bool {
+    !resource.custom && resource.storage.as_ref() == "namespaces"
 }

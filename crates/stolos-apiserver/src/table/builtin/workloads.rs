@@ -16,6 +16,20 @@ const AVAILABLE: &str = "Pods that have been ready for long enough.";
 
 pub(super) const PRINTERS: &[Printer] = &[
     Printer {
+        group: "autoscaling",
+        kind: "Scale",
+        columns: &[
+            NAME,
+            Heading::integer("Desired", "Instances that are wished for."),
+            Heading::integer("Available", "Instances that were observed."),
+            AGE,
+        ],
+        cells: |scale, now| {
+            let number = |path| int(scale, path).into();
+            vec![name(scale), number("spec.replicas"), number("status.replicas"), age(scale, now)]
+        },
+    },
+    Printer {
         group: "apps",
         kind: "Deployment",
         columns: &[

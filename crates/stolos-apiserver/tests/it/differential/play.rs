@@ -19,7 +19,7 @@ use super::wire;
 
 /// How long an answer, an event or a condition may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A foreign server gives no signal when a condition holds; asking again is the only way.
+/// Nothing tells when a webhook or a policy is in force on a foreign server; asking again is the only way.
 const ASK_AGAIN: Duration = Duration::from_millis(40);
 /// Marks the one bookmark whose moment does not depend on a timer.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
@@ -79,23 +79,26 @@ impl Player<'_> {
         if made.status != 201 {
             return Err(format!("the namespace `{namespace}` cannot be made: {}", made.body));
         }
-        for path in ["serviceaccounts/default", "configmaps/kube-root-ca.crt"] {
-            let path = format!("/api/v1/namespaces/{namespace}/{path}");
-            let appears = tokio::time::timeout(PATIENCE, self.appears(&path)).await;
-            appears.map_err(|_| format!("{path} does not appear"))??;
-        }
-        Ok(())
-    }
-
-    async fn appears(&self, path: &str) -> Result<(), String> {
-        while self.plain("GET", path, None).await?.status != 200 {
-            tokio::time::sleep(ASK_AGAIN).await;
+        for (plural, name) in [("serviceaccounts", "default"), ("configmaps", "kube-root-ca.crt")] {
+            let path = format!(
+                "/api/v1/namespaces/{namespace}/{plural}?watch=1&fieldSelector=metadata.name%3D{name}"
+            );
+            let mut watch = Watch::new(self.admin("GET", &path, None).await?.body);
+            // It begins with what is there.
+            let events = watch.read(Some(1)).await?;
+            if events[0]["type"] != "ADDED" {
+                return Err(format!("{plural}/{name} does not appear: {events}"));
+            }
         }
         Ok(())
     }
 
     /// Sends a request of the runner itself.
     async fn plain(&self, method: &str, path: &str, body: Option<Value>) -> Result<Whole, String> {
+        whole(self.admin(method, path, body).await?).await
+    }
+
+    async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Result<Answer, String> {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -103,7 +106,7 @@ impl Player<'_> {
             .header(AUTHORIZATION, format!("Bearer {ADMIN_TOKEN}"));
         let body = body.map(|body| body.to_string()).unwrap_or_default();
         let request = request.body(Full::new(body.into())).map_err(|error| error.to_string())?;
-        whole(self.server.send(request).await?).await
+        self.server.send(request).await
     }
 
     async fn step(&mut self, step: &Step) -> Result<Option<Exchange>, String> {
@@ -113,7 +116,7 @@ impl Player<'_> {
                 let answer = self.send(step, "GET", url).await?;
                 let (status, headers) = (answer.status.as_u16(), answer.headers);
                 let watch = watch.clone();
-                self.watches.insert(watch, Watch { body: answer.body, buffer: BytesMut::new() });
+                self.watches.insert(watch, Watch::new(answer.body));
                 Whole { status, headers, body: Value::Null }
             }
             Act::Read { watch, events } => {
@@ -248,6 +251,10 @@ impl Player<'_> {
 }
 
 impl Watch {
+    fn new(body: UnsyncBoxBody<Bytes, String>) -> Self {
+        Self { body, buffer: BytesMut::new() }
+    }
+
     /// Reads so many events, or all until the server ends the watch.
     async fn read(&mut self, count: Option<usize>) -> Result<Value, String> {
         let mut events = Vec::new();
