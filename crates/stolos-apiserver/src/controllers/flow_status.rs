@@ -40,7 +40,9 @@ pub(super) async fn run(context: Context) {
     let of_levels = follow(&context.store, &levels, |seen| match seen {
         // A level that changes is there before and after; there are few schemas to look at.
         Seen::Listed(_) | Seen::Changed(_) => {
-            keys(&context, &schemas).into_iter().for_each(|key| queue.push(key));
+            for key in keys(&context, &schemas) {
+                queue.push(key);
+            }
         }
         Seen::Missed => {}
     });

@@ -67,7 +67,7 @@ pub(crate) fn settle(
     new: &mut Value,
     elsewhere: &[Elsewhere],
     manager: &Manager,
-    reset: &ResetFields,
+    reset: ResetFields,
     taking: Taking,
 ) -> Result<(), ApplyError> {
     let is_elsewhere = |version: &str| elsewhere.iter().any(|other| other.api_version == version);
@@ -79,7 +79,7 @@ pub(crate) fn settle(
         .filter(|entry| taking == Taking::Update || !entry.is_applied_by(manager))
         .collect();
     for version in elsewhere {
-        let view = View::Object(&version.schema, reset);
+        let view = View::Object(&version.schema, &reset);
         let (mut owners, rest) =
             others.into_iter().partition(|entry| entry.api_version == version.api_version);
         others = rest;
@@ -138,7 +138,7 @@ mod tests {
             live: json!({"spec": {"address": "one", "size": 1}}),
             new: json!({"spec": {"address": host, "size": 1}}),
         };
-        settle(&live, &mut new, &[elsewhere], &own, &ResetFields::none(), taking)?;
+        settle(&live, &mut new, &[elsewhere], &own, ResetFields::none(), taking)?;
         Ok(new["metadata"]["managedFields"][0]["fieldsV1"].take())
     }
 

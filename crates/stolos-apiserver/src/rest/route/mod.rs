@@ -206,7 +206,7 @@ fn scale_response(core: &Core, call: &Call, object: &Value) -> Result<Response, 
     if call.resource.custom
         && let Some(age) = Arc::make_mut(&mut columns).last_mut()
     {
-        age.type_ = "date".to_owned();
+        "date".clone_into(&mut age.type_);
     }
     let row = (*call.resource).clone();
     let as_scale = Resource { group_version, kind, columns, custom: false, ..row };

@@ -143,7 +143,7 @@ impl Writer<'_> {
             }
         }
         if !versions.is_empty() && managed_fields::has_owners(&new) {
-            self.settle_elsewhere(&versions, edit, &reset, &live, &mut new).await?;
+            self.settle_elsewhere(&versions, edit, reset, &live, &mut new).await?;
         }
         meta::copy(&live, &mut new, "resourceVersion");
         let options = self.options_of(Operation::Update);
@@ -200,7 +200,7 @@ impl Writer<'_> {
         &self,
         versions: &[Arc<Resource>],
         edit: &Edit,
-        reset: &ResetFields,
+        reset: ResetFields,
         live: &Value,
         new: &mut Value,
     ) -> Result<(), ApiError> {

@@ -25,6 +25,10 @@ pub(super) fn check(group: &str, kind: &str, new: &Value, old: &Value, causes: &
         ("discovery.k8s.io", "EndpointSlice") => {
             keep(&["addressType"], IMMUTABLE, new, old, causes)
         }
+        ("storage.k8s.io", "CSIStorageCapacity") => {
+            keep(&["nodeTopology"], IMMUTABLE, new, old, causes);
+            keep(&["storageClassName"], IMMUTABLE, new, old, causes);
+        }
         ("node.k8s.io", "RuntimeClass") => keep(&["handler"], IMMUTABLE, new, old, causes),
         ("scheduling.k8s.io", "PriorityClass") => {
             forbid_change(&["value"], "may not be changed in an update.", new, old, causes);

@@ -12,6 +12,7 @@ mod resources;
 mod schedule;
 mod selector;
 mod service;
+mod volume;
 
 pub(crate) use selector::selector;
 
@@ -144,6 +145,9 @@ fn check_meaning(group: &str, kind: &str, new: &Value, causes: &mut Vec<Cause>) 
         }
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => flow::check_schema(new, causes),
         ("flowcontrol.apiserver.k8s.io", _) => flow::check_level(new, causes),
+        ("", "PersistentVolume") => volume::check(spec, causes),
+        ("storage.k8s.io", "VolumeAttachment") => volume::check_attachment(spec, causes),
+        ("storage.k8s.io", "CSIStorageCapacity") => volume::check_storage_capacity(new, causes),
         ("", "LimitRange") => limits::check_range(spec, causes),
         ("apps", "ControllerRevision") if new["data"].is_null() => {
             causes.push(required("data", "data is mandatory"));

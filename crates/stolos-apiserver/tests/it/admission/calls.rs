@@ -154,6 +154,7 @@ async fn answers_that_say_nothing_fail_the_call() {
     }
 }
 
+/// Pitfall: nothing routes the addresses of services in one process.
 #[tokio::test]
 async fn services_are_reached_through_what_the_embedder_knows() {
     let hooks = Hooks::allowing().await;
@@ -243,6 +244,7 @@ async fn store_unchecked(cluster: &Cluster, object: Value) {
     cluster.store.commit(write).await.unwrap();
 }
 
+/// Pitfall: a lock that is held while a webhook is asked waits for ever when the webhook calls back.
 #[tokio::test]
 async fn a_webhook_may_call_the_server_that_asks_it() {
     let cluster = Cluster::start().await;

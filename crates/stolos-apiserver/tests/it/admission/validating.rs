@@ -191,6 +191,7 @@ async fn warnings_reach_the_client() {
     }
 }
 
+/// Pitfall: webhooks judge who acts, not who is behind it.
 #[tokio::test]
 async fn the_impersonated_user_is_shown() {
     let cluster = Cluster::start().await;

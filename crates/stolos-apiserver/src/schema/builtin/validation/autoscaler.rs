@@ -184,12 +184,11 @@ fn check_source(kind: &str, source: &Value, path: &str, lenient: bool, causes: &
     }
     check_target(target, &format!("{path}.target"), causes);
     match kind {
-        "pods" => {
-            if !has("averageValue") {
-                let why = "must specify a positive target averageValue";
-                causes.push(required(&at("averageValue"), why));
-            }
+        "pods" if !has("averageValue") => {
+            let why = "must specify a positive target averageValue";
+            causes.push(required(&at("averageValue"), why));
         }
+        "pods" => {}
         "object" | "external" => {
             let each = if kind == "object" {
                 "must set either a target value or averageValue"

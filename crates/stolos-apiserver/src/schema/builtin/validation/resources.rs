@@ -63,12 +63,12 @@ pub(super) fn name(name: &str, path: &str, causes: &mut Vec<Cause>) {
 /// Checks the name of a resource that containers ask for.
 pub(super) fn container_name(resource: &str, path: &str, causes: &mut Vec<Cause>) {
     name(resource, path, causes);
-    let why = if !resource.contains('/') {
-        let standard = OF_CONTAINERS.contains(&resource) || resource.starts_with(HUGE_PAGES);
-        (!standard).then_some("must be a standard resource for containers")
-    } else {
+    let why = if resource.contains('/') {
         let follows = is_native(resource) || is_extended(resource);
         (!follows).then_some("doesn't follow extended resource name standard")
+    } else {
+        let standard = OF_CONTAINERS.contains(&resource) || resource.starts_with(HUGE_PAGES);
+        (!standard).then_some("must be a standard resource for containers")
     };
     causes.extend(why.map(|why| invalid(path, &resource.into(), why)));
 }
@@ -87,7 +87,7 @@ pub(super) fn quota(resource: &str, value: &Value, path: &str, causes: &mut Vec<
     }
 }
 
-fn check_not_negative(amount: Quantity, path: &str, causes: &mut Vec<Cause>) {
+pub(super) fn check_not_negative(amount: Quantity, path: &str, causes: &mut Vec<Cause>) {
     if amount.sign() < 0 {
         let why = "must be greater than or equal to 0";
         causes.push(invalid(path, &amount.to_string().into(), why));
