@@ -177,7 +177,7 @@ impl<'a> One<'a> {
 
     /// Everything that the state of the object follows from.
     fn wish(&self) -> String {
-        format!("{} {:?}", apply::spec_hash(&self.manifest.object), self.pass.strategy)
+        format!("{} {:?}", apply::content_hash(&self.manifest.object), self.pass.strategy)
     }
 
     /// Answers for an object that is as we left it.

@@ -67,7 +67,7 @@ pub fn missing() -> Vec<PatchDetail> {
 }
 
 /// Returns an object without what differs between clusters by nature.
-fn comparable(object: &Value) -> Value {
+pub(super) fn comparable(object: &Value) -> Value {
     let mut object = object.clone();
     for pointer in TEMPLATES {
         if let Some(metadata) = object.pointer_mut(pointer).and_then(Value::as_object_mut) {

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use stolos_api::placement::names::annotation;
 use stolos_api::placement::{ApplyStrategy, ApplyStrategyType, WhenToApply};
 
+use super::compare;
 use super::managed::{self, must_force};
 use super::merge::three_way;
 use crate::placement::hash;
@@ -75,11 +76,36 @@ pub(super) fn clean(manifest: &Value) -> Value {
     clean
 }
 
-/// Returns the hash that tells whether a manifest has changed: SHA-256 of its JSON, with the escapes of Go, so that objects
-/// which KubeFleet placed are known again.
+/// Returns the hash of everything in a manifest that is applied.
+#[must_use]
+pub fn content_hash(manifest: &Value) -> String {
+    hash::sha256(hash::canonical_json(&clean(manifest)))
+}
+
+/// Returns the hash that placed objects carry: of what is compared of a manifest, in the JSON that Go makes of it, so that
+/// objects which KubeFleet placed are known again. Names and what belongs to Kubernetes or the fleet do not count.
 #[must_use]
 pub fn spec_hash(manifest: &Value) -> String {
-    let json = hash::canonical_json(&clean(manifest));
+    let mut compared = compare::comparable(&clean(manifest));
+    if !compared["metadata"].is_object() {
+        compared["metadata"] = Value::Object(Map::new());
+    }
+    // KubeFleet empties these instead of removing them.
+    for (field, empty) in [
+        ("annotations", json!({})),
+        ("labels", json!({})),
+        ("finalizers", json!([])),
+        ("managedFields", json!([])),
+        ("ownerReferences", json!([])),
+    ] {
+        if compared["metadata"][field].is_null() {
+            compared["metadata"][field] = empty;
+        }
+    }
+    hash::sha256(as_go_escapes(&hash::canonical_json(&compared)))
+}
+
+fn as_go_escapes(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for char in json.chars() {
         match char {
@@ -91,13 +117,22 @@ pub fn spec_hash(manifest: &Value) -> String {
             other => escaped.push(other),
         }
     }
-    hash::sha256(escaped)
+    escaped
 }
 
-/// Tells whether a live object was last written from just this manifest.
+/// Tells whether a live object was last written from just this manifest: its hash says so, or, where another version of
+/// KubeFleet or Stolos made a hash in its own way, what was noted as applied.
 #[must_use]
 pub fn carries_hash(live: &Value, manifest: &Value) -> bool {
-    annotation_of(live, annotation::SPEC_HASH) == Some(&spec_hash(manifest))
+    annotation_of(live, annotation::SPEC_HASH).is_some_and(|carried| {
+        carried == spec_hash(manifest) || last_applied(live) == Some(clean(manifest))
+    })
+}
+
+/// Returns what a live object notes as applied last, cleaned.
+fn last_applied(live: &Value) -> Option<Value> {
+    let noted = annotation_of(live, annotation::LAST_APPLIED_CONFIGURATION)?;
+    serde_json::from_str::<Value>(noted).ok().map(|last| clean(&last))
 }
 
 /// Returns a manifest as it is compared: cleaned.
@@ -154,9 +189,7 @@ fn client_side(
         );
         return Step::Create(ready);
     };
-    let last = annotation_of(live, annotation::LAST_APPLIED_CONFIGURATION)
-        .and_then(|noted| serde_json::from_str::<Value>(noted).ok())
-        .map(|last| clean(&last));
+    let last = last_applied(live);
     let mut merged = three_way(last.as_ref(), &new, live);
     if !fits(&merged, &noted) {
         annotate(&mut ready, annotation::LAST_APPLIED_CONFIGURATION, "");
@@ -167,8 +200,10 @@ fn client_side(
         annotate(&mut ready, annotation::LAST_APPLIED_CONFIGURATION, &noted);
         return Step::ServerSide { manifest: ready, force: true, adopt: None, again: true };
     }
-    annotate(&mut merged, annotation::SPEC_HASH, &spec_hash(manifest));
-    // A note that says the same in other words, such as KubeFleet's, stays.
+    // Notes that say the same in other words, such as those of some version of KubeFleet, stay.
+    if !carries_hash(live, manifest) {
+        annotate(&mut merged, annotation::SPEC_HASH, &spec_hash(manifest));
+    }
     if last.as_ref() != Some(&new) {
         annotate(&mut merged, annotation::LAST_APPLIED_CONFIGURATION, &noted);
     }
@@ -252,9 +287,14 @@ mod tests {
 
     #[test]
     fn the_hash_is_that_of_go() {
-        // printf '{"a":"\\u003c\\u0026\\u003e"}' | sha256sum
-        let go = hash::sha256(r#"{"a":"\u003c\u0026\u003e"}"#);
-        assert_eq!(spec_hash(&json!({"a": "<&>"})), go);
+        let go = hash::sha256(
+            r#"{"apiVersion":"v1","data":{"k":"\u003c\u0026\u003e"},"kind":"ConfigMap","metadata":{"annotations":{"mine":"1"},"finalizers":[],"labels":{},"managedFields":[],"ownerReferences":[]}}"#,
+        );
+        let mut manifest = config_map(json!({"k": "<&>"}));
+        manifest["metadata"]["annotations"] = json!({"mine": "1", "some.k8s.io/key": "2"});
+        manifest["metadata"]["labels"] = json!({"app.kubernetes.io/name": "a"});
+        assert_eq!(spec_hash(&manifest), go);
+        assert_ne!(content_hash(&manifest), content_hash(&config_map(json!({"k": "<&>"}))));
     }
 
     #[test]
@@ -287,6 +327,15 @@ mod tests {
         let noted = serde_json::to_string_pretty(&noted).unwrap();
         live["metadata"]["annotations"][annotation::LAST_APPLIED_CONFIGURATION] = json!(noted);
         assert_eq!(write(&manifest, Some(&live), &owner(), &strategy), Step::Nothing);
+
+        // Versions of KubeFleet differ in what they hash.
+        live["metadata"]["annotations"][annotation::SPEC_HASH] = json!("of another version");
+        assert_eq!(write(&manifest, Some(&live), &owner(), &strategy), Step::Nothing);
+        assert!(carries_hash(&live, &manifest), "a drift of it is still a drift");
+        let next = config_map(json!({"k": "w"}));
+        assert!(!carries_hash(&live, &next));
+        let replaced = written(write(&next, Some(&live), &owner(), &strategy));
+        assert_eq!(replaced["metadata"]["annotations"][annotation::SPEC_HASH], spec_hash(&next));
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod withdraw;
 
 pub use availability::{Availability, of as availability};
 pub use compare::{compare, missing};
-pub use manifest::{Step, carries_hash, comparable, spec_hash, write};
+pub use manifest::{Step, carries_hash, comparable, content_hash, spec_hash, write};
 pub use ownership::{
     Action, Refusal, decide, disowned, is_applied_work, is_owned_by, may_write, not_taken_over,
     owners, taken_over, unblocked,
