@@ -13,6 +13,7 @@ use stolos_controller::Clock;
 
 mod agent;
 pub mod cluster;
+mod failure;
 mod metrics;
 pub mod placement;
 

@@ -9,6 +9,7 @@ use stolos_core::cluster::properties;
 use stolos_core::condition;
 
 use crate::Context;
+use crate::failure::told;
 
 /// Tells whether the agent has reported on the present generation.
 pub(crate) fn is_current(internal: &InternalMemberCluster) -> bool {
@@ -40,7 +41,7 @@ pub(crate) async fn report(
     let observed = observe(context).await;
     let (healthy, why, message) = match &observed {
         Ok(_) => ("True", reason::INTERNAL_MEMBER_CLUSTER_HEALTHY, String::new()),
-        Err(error) => ("False", reason::INTERNAL_MEMBER_CLUSTER_UNHEALTHY, error.to_string()),
+        Err(error) => ("False", reason::INTERNAL_MEMBER_CLUSTER_UNHEALTHY, told(error)),
     };
     write(context, internal, |status, generation| {
         if let Ok(cluster) = observed {

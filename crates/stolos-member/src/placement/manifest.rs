@@ -12,6 +12,7 @@ use stolos_core::placement::apply::{self, Action, Manifest, Refusal, Step};
 
 use super::json::{from_value, generation, resource_version, to_value, uid};
 use super::pass::Pass;
+use crate::failure::told;
 
 /// Attempts at one object whose state changes under our hands, before the whole Work is tried again later.
 const ATTEMPTS: usize = 3;
@@ -53,7 +54,7 @@ impl Failure {
     fn request(reason: &'static str) -> impl FnOnce(kube::Error) -> Self {
         move |error| Self {
             reason,
-            message: error.to_string(),
+            message: told(&error),
             found: Found::Nothing,
             cause: Cause::Request(error),
         }
