@@ -6,7 +6,9 @@ use anyhow::Context;
 use clap::Args;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use stolos_api::placement::{ClusterResourceSnapshot, ResourceIdentifier, RolloutStrategyType};
+use stolos_api::placement::{
+    ClusterResourcePlacement, ClusterResourceSnapshot, ResourceIdentifier, RolloutStrategyType,
+};
 use stolos_core::placement::explain::described;
 use stolos_core::placement::object;
 use stolos_core::placement::restore;
@@ -14,7 +16,8 @@ use stolos_core::placement::snapshot::{Snapshot, resources};
 
 use super::PlacementArgs;
 use super::catalogue::Kinds;
-use super::hub::Hub;
+use super::hub::{Hub, name_of};
+use super::text::full_name;
 use crate::cli::Output;
 use crate::connect::explain;
 use crate::exit::{Exit, Hinted};
@@ -50,8 +53,10 @@ pub(super) async fn run(args: RollbackArgs, output: Output) -> anyhow::Result<Ex
         ));
     }
     let snapshots = hub.snapshots(&placement).await?;
-    let (wanted, latest) =
-        states(&snapshots, args.to).map_err(|kept| no_snapshot(name, args.to, &kept))?;
+    let (wanted, latest) = states(&snapshots, args.to).map_err(|kept| {
+        let (message, hint) = no_snapshot(&placement, args.to, &kept);
+        Hinted::error(message, hint)
+    })?;
     let kinds = Kinds::discover(&hub.client).await?;
     let mut current = BTreeMap::new();
     for object in &wanted {
@@ -95,14 +100,21 @@ fn states(
     Ok((wanted, latest))
 }
 
-fn no_snapshot(name: &str, index: u64, kept: &[u64]) -> anyhow::Error {
+/// Tells that there is no such snapshot, and which there are.
+fn no_snapshot(placement: &ClusterResourcePlacement, index: u64, kept: &[u64]) -> (String, String) {
+    let name = name_of(placement);
     let kept: Vec<_> = kept.iter().map(ToString::to_string).collect();
     let hint = if kept.is_empty() {
         "it has none yet".to_owned()
     } else {
-        format!("it has {}; `stolos placement history {name}` tells more", kept.join(", "))
+        let namespace = placement.metadata.namespace.as_ref();
+        let namespace = namespace.map(|found| format!(" -n {found}")).unwrap_or_default();
+        format!(
+            "it has {}; `stolos placement history {name}{namespace}` tells more",
+            kept.join(", ")
+        )
     };
-    Hinted::error(format!("placement `{name}` has no resource snapshot {index}"), hint)
+    (format!("placement `{}` has no resource snapshot {index}", full_name(placement)), hint)
 }
 
 async fn carry_out(
@@ -155,6 +167,40 @@ fn report(args: &RollbackArgs, plan: &restore::Plan, output: Output) -> anyhow::
     for found in &plan.later {
         output::note(&format!("{} is newer than snapshot {} and stays", described(found), args.to));
     }
-    output::note(&format!("{} objects are as they were", plan.unchanged.len()));
+    output::note(&as_before(plan.unchanged.len()));
     Ok(())
+}
+
+fn as_before(n: usize) -> String {
+    if n == 1 {
+        "1 object is as it was".to_owned()
+    } else {
+        format!("{n} objects are as they were")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stolos_api::placement::PlacementSpec;
+
+    use super::*;
+
+    #[test]
+    fn what_is_there_instead_of_a_snapshot_is_told_with_the_command_that_shows_it() {
+        let mut placement = ClusterResourcePlacement::new("content", PlacementSpec::default());
+        let told = |placement: &_| no_snapshot(placement, 9, &[0, 1]);
+        let (error, hint) = told(&placement);
+        assert_eq!(error, "placement `content` has no resource snapshot 9");
+        assert_eq!(hint, "it has 0, 1; `stolos placement history content` tells more");
+        placement.metadata.namespace = Some("shop".to_owned());
+        let (error, hint) = told(&placement);
+        assert_eq!(error, "placement `shop/content` has no resource snapshot 9");
+        assert_eq!(hint, "it has 0, 1; `stolos placement history content -n shop` tells more");
+    }
+
+    #[test]
+    fn one_object_is_one() {
+        assert_eq!(as_before(1), "1 object is as it was");
+        assert_eq!(as_before(2), "2 objects are as they were");
+    }
 }

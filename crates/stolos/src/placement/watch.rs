@@ -9,7 +9,7 @@ use kube::Client;
 use kube::api::Api;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
-use serde_json::json;
+use serde_json::{Value, json};
 use stolos_api::placement::{ClusterResourcePlacement, ResourcePlacement};
 use tokio::time::Instant;
 
@@ -55,7 +55,7 @@ async fn follow(
     loop {
         let line = standing(&latest);
         if told.as_ref() != Some(&line) {
-            tell(&name, &line, output)?;
+            tell(&latest, &line, output)?;
             told = Some(line);
         }
         if text::is_complete(&latest) {
@@ -90,13 +90,40 @@ fn standing(placement: &ClusterResourcePlacement) -> String {
     format!("{}, {}/{} clusters done", text::state(placement), done.len(), clusters.len())
 }
 
-fn tell(name: &str, line: &str, output: Output) -> anyhow::Result<()> {
+fn tell(placement: &ClusterResourcePlacement, line: &str, output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
-        let time = jiff::Timestamp::now();
-        return output::line(
-            &json!({"placement": name, "standing": line, "time": time}).to_string(),
-        );
+        return output::line(&event(placement, line, jiff::Timestamp::now()).to_string());
     }
+    let name = text::full_name(placement);
     output::note(&format!("{}  {name}: {line}", Zoned::now().strftime("%H:%M:%S")));
     Ok(())
+}
+
+/// What programs read, a line for each change.
+fn event(placement: &ClusterResourcePlacement, line: &str, now: jiff::Timestamp) -> Value {
+    let mut event = json!({"placement": name_of(placement), "standing": line, "time": now});
+    if let Some(namespace) = &placement.metadata.namespace {
+        event["namespace"] = json!(namespace);
+    }
+    event
+}
+
+#[cfg(test)]
+mod tests {
+    use stolos_api::placement::PlacementSpec;
+
+    use super::*;
+
+    #[test]
+    fn the_placement_of_a_namespace_is_told_with_its_namespace() {
+        let mut placement = ClusterResourcePlacement::new("content", PlacementSpec::default());
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let told = |placement: &_| event(placement, "Complete", now).to_string();
+        assert_eq!(
+            told(&placement),
+            r#"{"placement":"content","standing":"Complete","time":"1970-01-01T00:00:00Z"}"#
+        );
+        placement.metadata.namespace = Some("shop".to_owned());
+        assert!(told(&placement).contains(r#""namespace":"shop""#));
+    }
 }
