@@ -1,4 +1,4 @@
-//! How placements write to members, as their authors see it with kubectl, on both backends.
+//! How placements write to members, as their authors see it with kubectl. On real API servers these run with those of `strategies.rs`.
 
 use serde_json::{Value, json};
 
@@ -12,20 +12,8 @@ fn drift_differences_and_take_over_embedded() {
 }
 
 #[test]
-fn drift_differences_and_take_over_kubernetes() {
-    let Some(fleet) = Fleet::kubernetes(1) else { return };
-    drift_and_differences(&fleet);
-}
-
-#[test]
 fn envelopes_and_what_stays_behind_embedded() {
     let Some(fleet) = Fleet::embedded(1) else { return };
-    envelopes(&fleet);
-}
-
-#[test]
-fn envelopes_and_what_stays_behind_kubernetes() {
-    let Some(fleet) = Fleet::kubernetes(1) else { return };
     envelopes(&fleet);
 }
 
@@ -47,7 +35,7 @@ spec:
 
 const SETTINGS: [&str; 4] = ["-n", "shop", "configmap", "settings"];
 
-fn drift_and_differences(fleet: &Fleet) {
+pub(crate) fn drift_and_differences(fleet: &Fleet) {
     let (hub, member) = (fleet.kubectl("hub"), fleet.kubectl("member-1"));
     for cluster in [&hub, &member] {
         cluster.run(&["create", "namespace", "shop"]);
@@ -92,7 +80,7 @@ fn drift_and_differences(fleet: &Fleet) {
     member.wait_for("the change is put right", &SETTINGS, |map| map["data"]["colour"] == "blue");
 }
 
-fn envelopes(fleet: &Fleet) {
+pub(crate) fn envelopes(fleet: &Fleet) {
     let (hub, member) = (fleet.kubectl("hub"), fleet.kubectl("member-1"));
     hub.run(&["create", "namespace", "shop"]);
     // On the hub a quota in an envelope binds nobody.

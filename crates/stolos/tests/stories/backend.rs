@@ -8,16 +8,18 @@ use serde_json::Value;
 
 use crate::kubectl::{self, Kubectl};
 
-mod kubernetes;
+mod processes;
+mod servers;
 
-pub(crate) use kubernetes::Kubernetes;
+pub(crate) use processes::Processes;
+pub(crate) use servers::Backend;
 
 /// A fleet on either backend.
 pub(crate) enum Fleet {
     /// `stolos up`.
     Embedded(Up),
-    /// Real API servers and the roles as processes of their own.
-    Kubernetes(Kubernetes),
+    /// The roles as processes of their own, beside real API servers.
+    Processes(Processes),
 }
 
 impl Fleet {
@@ -28,13 +30,13 @@ impl Fleet {
 
     /// As [`Fleet::embedded`], on real API servers.
     pub(crate) fn kubernetes(members: u32) -> Option<Self> {
-        Kubernetes::start(members).map(Self::Kubernetes)
+        Processes::start(Backend::Kubernetes, members).map(Self::Processes)
     }
 
     pub(crate) fn kubectl(&self, context: &str) -> Kubectl {
         match self {
             Self::Embedded(up) => up.kubectl(context),
-            Self::Kubernetes(kubernetes) => kubernetes.kubectl(context),
+            Self::Processes(processes) => processes.kubectl(context),
         }
     }
 
@@ -42,7 +44,7 @@ impl Fleet {
     pub(crate) fn stolos(&self, args: &[&str]) -> std::process::Output {
         match self {
             Self::Embedded(up) => stolos(args, Some(&up.kubeconfig())),
-            Self::Kubernetes(kubernetes) => stolos(args, Some(kubernetes.kubeconfig())),
+            Self::Processes(processes) => stolos(args, Some(processes.kubeconfig())),
         }
     }
 }

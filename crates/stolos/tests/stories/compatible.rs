@@ -11,10 +11,13 @@ fn a_namespace_is_placed_object_by_object_embedded() {
     resource_placement(&fleet);
 }
 
+/// A fleet of real API servers takes long to start, so one is for all.
 #[test]
-fn a_namespace_is_placed_object_by_object_kubernetes() {
+fn what_users_of_kubefleet_bring_works_kubernetes() {
     let Some(fleet) = Fleet::kubernetes(2) else { return };
     resource_placement(&fleet);
+    refusals(&fleet);
+    inventory(&fleet);
 }
 
 /// The namespace goes out bare; its owner then places what is in it, on as many members as it takes.
@@ -91,12 +94,6 @@ fn completes(hub: &Kubectl, placement: &[&str], n: usize) {
 #[test]
 fn what_webhooks_refused_is_refused_embedded() {
     let Some(fleet) = Fleet::embedded(1) else { return };
-    refusals(&fleet);
-}
-
-#[test]
-fn what_webhooks_refused_is_refused_kubernetes() {
-    let Some(fleet) = Fleet::kubernetes(1) else { return };
     refusals(&fleet);
 }
 
@@ -182,12 +179,6 @@ spec:
 #[test]
 fn members_can_be_read_from_the_cluster_inventory_embedded() {
     let Some(fleet) = Fleet::embedded(2) else { return };
-    inventory(&fleet);
-}
-
-#[test]
-fn members_can_be_read_from_the_cluster_inventory_kubernetes() {
-    let Some(fleet) = Fleet::kubernetes(2) else { return };
     inventory(&fleet);
 }
 

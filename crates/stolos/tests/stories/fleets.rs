@@ -58,7 +58,7 @@ fn story(fleet: &Fleet) {
     });
     hub.run(&["delete", "fleetmember", "local.member-2", "--timeout=60s"]);
     // Members of real clusters were announced by hand; a MemberCluster of the user's own is the user's to delete.
-    let announced = matches!(fleet, Fleet::Kubernetes(_));
+    let announced = matches!(fleet, Fleet::Processes(_));
     assert_eq!(hub.get(&["membercluster", "member-2"]).is_some(), announced);
     hub.wait_for("the cluster has moved", &["fleetmember", "edge.shop"], |member| {
         joined(member).0 == "True"

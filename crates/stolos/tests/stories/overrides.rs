@@ -89,10 +89,28 @@ fn members_get_their_own_variants_and_lose_them_with_the_override_embedded() {
     variants(&fleet);
 }
 
+/// A fleet of real API servers takes long to start, so one is for all.
 #[test]
-fn members_get_their_own_variants_and_lose_them_with_the_override_kubernetes() {
+fn overrides_and_limits_of_a_rollout_hold_kubernetes() {
     let Some(fleet) = Fleet::kubernetes(3) else { return };
     variants(&fleet);
+    clean(&fleet);
+    misfit(&fleet);
+    clean(&fleet);
+    bad_version(&fleet);
+    clean(&fleet);
+    precedence(&fleet);
+}
+
+/// Takes everything away that a chapter made.
+fn clean(fleet: &Fleet) {
+    let hub = fleet.kubectl("hub");
+    hub.run(&["delete", "crp", "--all", "--timeout=60s"]);
+    hub.run(&["delete", "clusterresourceoverrides", "--all", "--timeout=60s"]);
+    hub.run(&["delete", "namespace", "shop", "--timeout=60s"]);
+    for name in MEMBERS {
+        fleet.kubectl(name).wait_gone(&["namespace", "shop"]);
+    }
 }
 
 fn sources(hub: &Kubectl) {
@@ -161,12 +179,6 @@ fn an_override_that_does_not_fit_stops_its_member_alone_embedded() {
     misfit(&fleet);
 }
 
-#[test]
-fn an_override_that_does_not_fit_stops_its_member_alone_kubernetes() {
-    let Some(fleet) = Fleet::kubernetes(3) else { return };
-    misfit(&fleet);
-}
-
 fn misfit(fleet: &Fleet) {
     let hub = fleet.kubectl("hub");
     sources(&hub);
@@ -193,12 +205,6 @@ fn misfit(fleet: &Fleet) {
 #[test]
 fn a_bad_version_reaches_one_member_and_the_good_one_all_embedded() {
     let Some(fleet) = Fleet::embedded(3) else { return };
-    bad_version(&fleet);
-}
-
-#[test]
-fn a_bad_version_reaches_one_member_and_the_good_one_all_kubernetes() {
-    let Some(fleet) = Fleet::kubernetes(3) else { return };
     bad_version(&fleet);
 }
 
@@ -254,6 +260,151 @@ fn bad_version(fleet: &Fleet) {
             |found| found["spec"]["template"]["spec"]["containers"][0]["image"] == "web:3",
         );
     }
+}
+
+#[test]
+fn the_nearer_override_wins_and_reaches_into_envelopes_embedded() {
+    let Some(fleet) = Fleet::embedded(3) else { return };
+    precedence(&fleet);
+}
+
+/// One override of the namespace, one of an object in it and of one in an envelope, with a label of the member; and one that
+/// is for another placement.
+const LAYERS: &str = r#"
+apiVersion: placement.kubernetes-fleet.io/v1
+kind: ClusterResourceOverride
+metadata: {name: layers}
+spec:
+  placement: {name: shop}
+  clusterResourceSelectors: [{group: "", version: v1, kind: Namespace, name: shop}]
+  policy:
+    overrideRules:
+    - clusterSelector: {clusterSelectorTerms: []}
+      jsonPatchOverrides:
+      - {op: add, path: /metadata/annotations, value: {"example.com/layer": "cluster", "example.com/by": "cluster"}}
+---
+apiVersion: placement.kubernetes-fleet.io/v1
+kind: ResourceOverride
+metadata: {name: layers, namespace: shop}
+spec:
+  placement: {name: shop}
+  resourceSelectors:
+  - {group: "", version: v1, kind: ConfigMap, name: settings}
+  - {group: "", version: v1, kind: ConfigMap, name: wrapped}
+  policy:
+    overrideRules:
+    - clusterSelector: {clusterSelectorTerms: []}
+      jsonPatchOverrides:
+      - {op: replace, path: /metadata/annotations/example.com~1layer, value: namespace}
+      - {op: add, path: /data/zone, value: "${MEMBER-CLUSTER-LABEL-KEY-zone}"}
+---
+apiVersion: placement.kubernetes-fleet.io/v1
+kind: ResourceOverride
+metadata: {name: own, namespace: shop}
+spec:
+  placement: {name: shop, scope: Namespaced}
+  resourceSelectors: [{group: "", version: v1, kind: ConfigMap, name: apart}]
+  policy:
+    overrideRules:
+    - clusterSelector: {clusterSelectorTerms: []}
+      jsonPatchOverrides: [{op: replace, path: /data/k, value: changed}]
+---
+apiVersion: placement.kubernetes-fleet.io/v1beta1
+kind: ResourceEnvelope
+metadata: {name: box, namespace: shop}
+data:
+  wrapped.yaml: {apiVersion: v1, kind: ConfigMap, metadata: {name: wrapped, namespace: shop}, data: {k: v}}
+"#;
+
+fn precedence(fleet: &Fleet) {
+    let hub = fleet.kubectl("hub");
+    sources(&hub);
+    for name in ["apart", "common"] {
+        hub.run(&["-n", "shop", "create", "configmap", name, "--from-literal=k=v"]);
+    }
+    for (member, zone) in [("member-1", "a"), ("member-2", "b")] {
+        hub.run(&["label", "membercluster", member, &format!("zone={zone}"), "--overwrite"]);
+    }
+    hub.apply(LAYERS);
+    hub.apply(PLACEMENT);
+    // The third member has no such label.
+    let placed = hub.wait_for("the missing label is told", &["crp", "shop"], |placement| {
+        condition(placement, "member-3", "Overridden")["reason"] == "OverriddenFailed"
+    });
+    let message = condition(&placed, "member-3", "Overridden")["message"].to_string();
+    assert!(message.contains("zone"), "{message}");
+    hub.run(&["label", "membercluster", "member-3", "zone=c"]);
+    available(&hub, 3);
+    for (name, zone) in MEMBERS.into_iter().zip(["a", "b", "c"]) {
+        let member = fleet.kubectl(name);
+        for map in ["settings", "wrapped"] {
+            let found = member.get(&["-n", "shop", "configmap", map]).expect("it is placed");
+            let annotations = &found["metadata"]["annotations"];
+            assert_eq!(
+                (&found["data"]["zone"], &annotations["example.com/layer"]),
+                (&zone.into(), &"namespace".into()),
+                "{map} on {name}"
+            );
+            assert_eq!(annotations["example.com/by"], "cluster", "{map} on {name}");
+        }
+        let apart = member.get(&["-n", "shop", "configmap", "apart"]).expect("it is placed");
+        assert_eq!(apart["data"]["k"], "v", "that override is not for this placement");
+    }
+
+    // One that is for every placement takes effect with the next rollout.
+    hub.apply(
+        r#"
+apiVersion: placement.kubernetes-fleet.io/v1
+kind: ResourceOverride
+metadata: {name: everywhere, namespace: shop}
+spec:
+  resourceSelectors: [{group: "", version: v1, kind: ConfigMap, name: common}]
+  policy:
+    overrideRules:
+    - clusterSelector:
+        clusterSelectorTerms: [{labelSelector: {matchExpressions: [{key: zone, operator: NotIn, values: [b]}]}}]
+      jsonPatchOverrides: [{op: replace, path: /data/k, value: everywhere}]
+"#,
+    );
+    hub.run(&["-n", "shop", "create", "configmap", "later", "--from-literal=k=v"]);
+    for (name, want) in MEMBERS.into_iter().zip(["everywhere", "v", "everywhere"]) {
+        let member = fleet.kubectl(name);
+        member.wait_for("the rollout arrives", &["-n", "shop", "configmap", "later"], |map| {
+            !map.is_null()
+        });
+        member.wait_for(
+            "the override is in force",
+            &["-n", "shop", "configmap", "common"],
+            |map| map["data"]["k"] == want,
+        );
+    }
+    available(&hub, 3);
+
+    // The owner of the namespace has overrides of his own placement, which has a name of its own.
+    let patch = r#"[{"op":"replace","path":"/spec/resourceSelectors/0/selectionScope","value":"NamespaceOnly"}]"#;
+    hub.run(&["patch", "crp", "shop", "--type=json", "-p", patch]);
+    hub.run(&["-n", "shop", "delete", "resourceoverride", "everywhere", "layers", "--timeout=60s"]);
+    hub.apply(
+        r#"
+apiVersion: placement.kubernetes-fleet.io/v1
+kind: ResourcePlacement
+metadata: {name: shop, namespace: shop}
+spec:
+  resourceSelectors: [{group: "", version: v1, kind: ConfigMap, name: apart}]
+  policy: {placementType: PickFixed, clusterNames: [member-2]}
+"#,
+    );
+    let member = fleet.kubectl("member-2");
+    member.wait_for("his override is in force", &["-n", "shop", "configmap", "apart"], |map| {
+        map["data"]["k"] == "changed"
+    });
+    let placed = hub.wait_for("it is told", &["-n", "shop", "rp", "shop"], |placement| {
+        condition(placement, "member-2", "Available")["status"] == "True"
+    });
+    assert_eq!(
+        placed["status"]["placementStatuses"][0]["applicableResourceOverrides"],
+        serde_json::json!([{"name": "own-0", "namespace": "shop"}])
+    );
 }
 
 /// Returns a condition of a member in the status of a placement.

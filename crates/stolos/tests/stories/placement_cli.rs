@@ -125,6 +125,110 @@ fn story(fleet: &Fleet) {
     assert!(indices.len() >= 3 && indices.is_sorted_by(|a, b| a > b), "{history}");
 
     members(fleet);
+    namespaced(fleet);
+}
+
+/// The same for the owner of a namespace, who places some of what is in it; and what programs read of each command.
+fn namespaced(fleet: &Fleet) {
+    let hub = fleet.kubectl("hub");
+    let selector = r#"[{"op":"add","path":"/spec/resourceSelectors/0/selectionScope","value":"NamespaceOnly"}]"#;
+    hub.run(&["patch", "crp", "shop", "--type=json", "-p", selector]);
+    hub.apply(
+        r#"
+apiVersion: placement.kubernetes-fleet.io/v1
+kind: ResourcePlacement
+metadata: {name: content, namespace: shop}
+spec:
+  resourceSelectors: [{group: "", version: v1, kind: ConfigMap, name: settings}]
+  policy: {placementType: PickFixed, clusterNames: [member-2]}
+"#,
+    );
+    let run = |args: &[&str]| fleet.stolos(&[args, &["-n", "shop"]].concat());
+    let watched = out(&run(&["placement", "watch", "content", "--timeout", "60s", "-o", "json"]));
+    let last: Value =
+        serde_json::from_str(watched.lines().last().expect("a line")).expect("a line is JSON");
+    assert_eq!((&last["namespace"], &last["placement"]), (&"shop".into(), &"content".into()));
+    assert!(last["standing"].as_str().is_some_and(|told| told.starts_with("Complete")), "{last}");
+    assert_eq!(out(&run(&["placement", "list", "-o", "name"])), "shop/content\n");
+    let listed = json(&run(&["placement", "list", "-o", "json"]));
+    assert_eq!(listed["items"][0]["kind"], "ResourcePlacement");
+    let shown = json(&run(&["placement", "show", "content", "-o", "json"]));
+    assert_eq!(shown["status"]["selectedResources"][0]["name"], "settings");
+    fits(&out(&run(&["placement", "show", "content"])));
+    let explained = json(&run(&["explain", "placement", "content", "-o", "json"]));
+    assert_eq!(
+        (&explained["complete"], &explained["notPicked"]),
+        (&true.into(), &Value::Array(vec![]))
+    );
+
+    // Another one cannot have what this one has, and it is told why.
+    hub.apply(
+        r#"
+apiVersion: placement.kubernetes-fleet.io/v1
+kind: ResourcePlacement
+metadata: {name: other, namespace: shop}
+spec: {resourceSelectors: [{group: "", version: v1, kind: ConfigMap, name: settings}]}
+"#,
+    );
+    let owner = explained["clusters"][0]["cluster"].as_str().expect("a name").to_owned();
+    hub.wait_for("it is refused", &["-n", "shop", "rp", "other"], |found| {
+        crate::look::conditions_on(found, &owner)
+            .last()
+            .is_some_and(|last| last.starts_with("Applied=False"))
+    });
+    let told = run(&["explain", "placement", "other", "--cluster", &owner]);
+    fits(&out(&told));
+    assert!(out(&told).contains("shop.content-work"), "{}", out(&told));
+    hub.run(&["-n", "shop", "delete", "rp", "other", "--timeout=60s"]);
+
+    let settings = ["-n", "shop", "configmap", "settings"];
+    let patch = r#"{"data":{"colour":"yellow"}}"#;
+    hub.run(&["-n", "shop", "patch", "configmap", "settings", "--type=merge", "-p", patch]);
+    hub.wait_for("the change is noted", &["-n", "shop", "rp", "content"], |found| {
+        found["status"]["observedResourceIndex"] == "1"
+    });
+    let (_, message) = failure(&run(&["placement", "rollback", "content", "--to", "9"]));
+    assert!(
+        message.contains("hint: it has 0, 1; `stolos placement history content -n shop`"),
+        "{message}"
+    );
+    let plan =
+        json(&run(&["placement", "rollback", "content", "--to", "0", "--dry-run", "-o", "json"]));
+    assert_eq!((&plan["dryRun"], &plan["changed"][0]["name"]), (&true.into(), &"settings".into()));
+    out(&run(&["placement", "rollback", "content", "--to", "0"]));
+    let member = fleet.kubectl(&owner);
+    member.wait_for("it is taken back", &settings, |map| map["data"]["colour"] == "blue");
+    out(&run(&["placement", "watch", "content", "--timeout", "60s"]));
+    let history = json(&run(&["placement", "history", "content", "-o", "json"]));
+    assert_eq!(
+        (&history[0]["latest"], &history[0]["clusters"][0]),
+        (&true.into(), &owner.as_str().into())
+    );
+    let (code, message) = failure(&run(&["placement", "show", "nothing"]));
+    assert_eq!(code, Some(1));
+    assert!(message.contains("hint: the ResourcePlacements are `content`"), "{message}");
+
+    for args in [
+        &["member", "list"][..],
+        &["member", "show", "member-1"],
+        &["updaterun", "list"],
+        &["placement", "list"],
+        &["placement", "history", "shop"],
+        &["placement", "rollback", "shop", "--to", "0", "--dry-run"],
+    ] {
+        assert!(!json(&fleet.stolos(&[args, &["-o", "json"]].concat())).is_null(), "{args:?}");
+        for format in ["yaml", "name"] {
+            out(&fleet.stolos(&[args, &["-o", format]].concat()));
+        }
+    }
+    for args in [
+        &["member", "label", "member-1", "json=yes"][..],
+        &["member", "taint", "member-1", "json=yes:NoSchedule"],
+        &["member", "taint", "member-1", "json-"],
+    ] {
+        let member = json(&fleet.stolos(&[args, &["-o", "json"]].concat()));
+        assert_eq!(member["metadata"]["labels"]["json"], "yes", "{args:?}");
+    }
 }
 
 fn members(fleet: &Fleet) {

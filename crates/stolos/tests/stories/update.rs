@@ -54,11 +54,12 @@ fn versions(fleet: &Fleet, member: &str) -> Vec<(String, String)> {
 fn story(fleet: &mut Fleet) {
     let hub = fleet.kubectl("hub");
     hub.apply(&run("june", "1.35.0").to_string());
-    if let Fleet::Kubernetes(kubernetes) = fleet {
+    if let Fleet::Processes(processes) = fleet {
         hub.wait_for("the first stage begins", &["updaterun", "local.june"], |run| {
             run["status"]["stages"][0]["status"]["state"] == "Running"
         });
-        kubernetes.restart_hub();
+        processes.kill("hub");
+        processes.start_hub(&[]);
     }
     let fleet = &*fleet;
     let last = if matches!(fleet, Fleet::Embedded(_)) { "member-3" } else { "member-2" };
