@@ -322,6 +322,16 @@ mod tests {
     }
 
     #[test]
+    fn fractions_come_back_as_they_were_sent() {
+        for text in ["1.0091716303783899e+21", "0.1", "123456.789e-7", "2.2250738585072014e-308"] {
+            let (value, _) = json(text.as_bytes()).unwrap();
+            let exact: f64 = text.parse().unwrap();
+            assert_eq!(value.as_f64(), Some(exact), "{text}");
+            assert_eq!(value.to_string().parse(), Ok(exact), "{text}");
+        }
+    }
+
+    #[test]
     fn unknown_and_repeated_fields_of_built_in_kinds_come_in_the_order_of_the_document() {
         let schema = builtin::kind("apps", "v1", "Deployment").unwrap();
         let text =
