@@ -44,9 +44,9 @@ pub(crate) fn run_gate(no_tests: bool) -> anyhow::Result<()> {
 /// Stories of the simulation that the gate plays; an ordinary test run plays a few.
 const STORIES: &str = "2000";
 
-/// Plays stories of a whole fleet under faults. Optimised a little: built as tests usually are, they take ten times as long.
+/// Plays stories of a whole fleet under faults. Built as tests usually are, they would take ten times as long.
 fn simulate() -> anyhow::Result<()> {
-    let test = ["test", "--locked", "--profile", "simulation"];
+    let test = ["test", "--locked", "--release"];
     let stories = ["--package", "stolos-hub", "--test", "simulation"];
     run(cargo().args(test).args(stories).env("STOLOS_SEEDS", STORIES))
 }
