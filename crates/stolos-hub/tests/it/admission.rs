@@ -29,7 +29,8 @@ where
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_looks_like_that_of_a_webhook() {
-    let fleet = Fleet::start(&[]).await;
+    // Once a member has joined, the rules are in force.
+    let fleet = Fleet::start(&["a"]).await;
     let wrong = policy(json!({"placementType": "PickFixed", "clusterNames": ["a", "a"]}));
     let wrong: ClusterResourcePlacement = serde_json::from_value(wrong).unwrap();
     let refused = fleet.placements().create(&PostParams::default(), &wrong).await.unwrap_err();
@@ -367,7 +368,8 @@ async fn evictions_and_budgets_must_fit_their_placements() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_invalid_before_the_rules_can_be_labelled_and_removed() {
-    let mut fleet = Fleet::start(&[]).await;
+    // Once a member has joined, the rules are in force.
+    let mut fleet = Fleet::start(&["a"]).await;
     fleet.stop_hub().await;
     let bindings = fleet.hub.all::<ValidatingAdmissionPolicyBinding>();
     let binding = "stolos-clusterresourceplacements-binding";
@@ -392,7 +394,8 @@ async fn what_was_invalid_before_the_rules_can_be_labelled_and_removed() {
 
 #[tokio::test(start_paused = true)]
 async fn there_may_be_more_than_a_hundred_overrides() {
-    let fleet = Fleet::start(&[]).await;
+    // Once a member has joined, the rules are in force.
+    let fleet = Fleet::start(&["a"]).await;
     let patch = json!({"clusterSelector": {"clusterSelectorTerms": []}, "jsonPatchOverrides": [
         {"op": "add", "path": "/metadata/labels/a", "value": "b"},
     ]});
