@@ -119,6 +119,10 @@ pub mod reason {
     pub const STARTED: &str = "Started";
     /// The properties were collected.
     pub const PROPERTIES_COLLECTED: &str = "PropertiesCollected";
+    /// The properties could not be collected in time.
+    pub const TIMED_OUT: &str = "TimedOut";
+    /// The properties could not be collected.
+    pub const COLLECTION_FAILED: &str = "CollectionFailed";
     /// Every namespace of the member is listed.
     pub const SUCCEEDED: &str = "Succeeded";
     /// Only a part of the namespaces of the member is listed, because there are too many.

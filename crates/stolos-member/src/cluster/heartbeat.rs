@@ -1,5 +1,7 @@
 //! Heartbeats: the agent's sign of life with the health and the properties of its cluster.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::api::{Api, ListParams, PostParams};
@@ -10,6 +12,9 @@ use stolos_core::condition;
 
 use crate::Context;
 use crate::failure::told;
+
+/// How long a member may take to answer one of the two questions of a heartbeat (placement-clusters 2.4).
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Tells whether the agent has reported on the present generation.
 pub(crate) fn is_current(internal: &InternalMemberCluster) -> bool {
@@ -37,40 +42,28 @@ pub(crate) async fn report(
     context: &Context,
     internal: &InternalMemberCluster,
 ) -> Result<InternalMemberCluster, kube::Error> {
+    let ready = within(PATIENCE, ready(context)).await;
+    let collected = match &ready {
+        Ok(()) => Some(within(PATIENCE, collect(context)).await),
+        // Who is not ready is not asked for more; what it said before stands.
+        Err(_) => None,
+    };
     let now = (context.clock)();
-    let observed = observe(context).await;
-    let (healthy, why, message) = match &observed {
-        Ok(_) => ("True", reason::INTERNAL_MEMBER_CLUSTER_HEALTHY, String::new()),
-        Err(error) => ("False", reason::INTERNAL_MEMBER_CLUSTER_UNHEALTHY, told(error)),
+    let (healthy, why, message) = match &ready {
+        Ok(()) => ("True", reason::INTERNAL_MEMBER_CLUSTER_HEALTHY, String::new()),
+        Err(trouble) => {
+            ("False", reason::INTERNAL_MEMBER_CLUSTER_UNHEALTHY, trouble.message.clone())
+        }
     };
     write(context, internal, |status, generation| {
-        if let Ok(cluster) = observed {
-            status.properties =
-                properties::properties(&cluster.nodes, cluster.version.as_deref(), now);
-            status.resource_usage = Some(properties::usage(&cluster.nodes, &cluster.pods, now));
-            let mut told = vec![
-                (type_::PROPERTY_PROVIDER_STARTED, "True", reason::STARTED),
-                (type_::PROPERTY_COLLECTION_SUCCEEDED, "True", reason::PROPERTIES_COLLECTED),
-            ];
-            if let Some(namespaces) = cluster.namespaces {
-                let (listed, is_complete) = properties::namespaces(&namespaces);
-                let (holds, why) = if is_complete {
-                    ("True", reason::SUCCEEDED)
-                } else {
-                    ("False", reason::DEGRADED)
-                };
-                told.push((type_::NAMESPACE_COLLECTION_SUCCEEDED, holds, why));
-                status.namespaces = Some(listed);
-            } else {
-                status.namespaces = None;
-                status
-                    .conditions
-                    .retain(|told| told.type_ != type_::NAMESPACE_COLLECTION_SUCCEEDED);
+        match collected {
+            Some(Ok(cluster)) => tell(status, cluster, generation, now),
+            Some(Err(Trouble { reason, message })) => {
+                let type_ = type_::PROPERTY_COLLECTION_SUCCEEDED;
+                let failed = condition::new(type_, "False", reason, &message, generation, now);
+                condition::set(&mut status.conditions, failed);
             }
-            for (type_, holds, why) in told {
-                let told = condition::new(type_, holds, why, "", generation, now);
-                condition::set(&mut status.conditions, told);
-            }
+            None => {}
         }
         let agent = agent_of(status);
         agent.last_received_heartbeat = Some(condition::time(now));
@@ -81,6 +74,35 @@ pub(crate) async fn report(
         set_joined(agent, "True", reason::INTERNAL_MEMBER_CLUSTER_JOINED, generation, now);
     })
     .await
+}
+
+/// Tells what was collected.
+fn tell(
+    status: &mut InternalMemberClusterStatus,
+    cluster: Cluster,
+    generation: i64,
+    now: Timestamp,
+) {
+    status.properties = properties::properties(&cluster.nodes, cluster.version.as_deref(), now);
+    status.resource_usage = Some(properties::usage(&cluster.nodes, &cluster.pods, now));
+    let mut told = vec![
+        (type_::PROPERTY_PROVIDER_STARTED, "True", reason::STARTED),
+        (type_::PROPERTY_COLLECTION_SUCCEEDED, "True", reason::PROPERTIES_COLLECTED),
+    ];
+    if let Some(namespaces) = cluster.namespaces {
+        let (listed, is_complete) = properties::namespaces(&namespaces);
+        let (holds, why) =
+            if is_complete { ("True", reason::SUCCEEDED) } else { ("False", reason::DEGRADED) };
+        told.push((type_::NAMESPACE_COLLECTION_SUCCEEDED, holds, why));
+        status.namespaces = Some(listed);
+    } else {
+        status.namespaces = None;
+        status.conditions.retain(|told| told.type_ != type_::NAMESPACE_COLLECTION_SUCCEEDED);
+    }
+    for (type_, holds, why) in told {
+        let told = condition::new(type_, holds, why, "", generation, now);
+        condition::set(&mut status.conditions, told);
+    }
 }
 
 /// Reports that the agent has let go of everything.
@@ -140,10 +162,36 @@ struct Cluster {
     namespaces: Option<Vec<Namespace>>,
 }
 
-async fn observe(context: &Context) -> Result<Cluster, kube::Error> {
-    let member = &context.member;
+/// Why a member did not answer a question.
+#[derive(Debug, PartialEq)]
+struct Trouble {
+    reason: &'static str,
+    message: String,
+}
+
+/// Waits for an answer of the member, but not for ever: a heartbeat must not stop because its member hangs.
+async fn within<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, Trouble> {
+    match tokio::time::timeout(patience, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(Trouble { reason: reason::COLLECTION_FAILED, message: told(&error) }),
+        Err(_) => {
+            let message = format!("the member did not answer within {patience:?}");
+            Err(Trouble { reason: reason::TIMED_OUT, message })
+        }
+    }
+}
+
+/// Asks whether the member's API server is ready.
+async fn ready(context: &Context) -> Result<(), kube::Error> {
     let ready = http::Request::get("/readyz").body(Vec::new()).map_err(kube::Error::HttpError)?;
-    member.request_text(ready).await?;
+    context.member.request_text(ready).await.map(drop)
+}
+
+async fn collect(context: &Context) -> Result<Cluster, kube::Error> {
+    let member = &context.member;
     let all = ListParams::default();
     Ok(Cluster {
         nodes: Api::<Node>::all(member.clone()).list(&all).await?.items,
@@ -155,4 +203,100 @@ async fn observe(context: &Context) -> Result<Cluster, kube::Error> {
         },
         version: member.apiserver_version().await.ok().map(|version| version.git_version),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kube::Client;
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+    use crate::Config;
+
+    /// Answers by the path alone; a PUT gets its body back.
+    fn answering(answer: fn(&str) -> (u16, String)) -> Client {
+        let service = tower::service_fn(move |request: http::Request<Body>| async move {
+            let path = request.uri().path().to_owned();
+            let (code, body) = match *request.method() {
+                http::Method::PUT => {
+                    (200, request.into_body().collect_bytes().await.unwrap().to_vec())
+                }
+                _ => {
+                    let (code, body) = answer(&path);
+                    (code, body.into_bytes())
+                }
+            };
+            let response = http::Response::builder().status(code).body(Body::from(body)).unwrap();
+            Ok::<_, std::convert::Infallible>(response)
+        });
+        Client::new(service, "default")
+    }
+
+    async fn reported(answer: fn(&str) -> (u16, String)) -> Vec<String> {
+        let context = Arc::new(Config {
+            name: "m".to_owned(),
+            hub: answering(|_| (404, String::new())),
+            member: answering(answer),
+            clock: Arc::new(|| Timestamp::UNIX_EPOCH),
+            deletion_wait: crate::DELETION_WAIT,
+            collect_namespaces: false,
+            metrics: Arc::default(),
+        });
+        let internal: InternalMemberCluster = serde_json::from_value(json!({
+            "metadata": {"name": "m", "namespace": "fleet-member-m"}, "spec": {"state": "Join"},
+        }))
+        .unwrap();
+        let status = report(&context, &internal).await.unwrap().status.unwrap();
+        let of_agent = status.agent_status.iter().flat_map(|agent| &agent.conditions);
+        let conditions = status.conditions.iter().chain(of_agent);
+        conditions.map(|c| format!("{} {} {}", c.type_, c.status, c.reason)).collect()
+    }
+
+    fn empty_list() -> (u16, String) {
+        (200, json!({"metadata": {}, "items": []}).to_string())
+    }
+
+    #[tokio::test]
+    async fn who_is_ready_is_healthy_even_if_properties_cannot_be_collected() {
+        let told = reported(|path| match path {
+            "/readyz" => (200, "ok".to_owned()),
+            "/api/v1/pods" => (403, json!({"status": "Failure", "code": 403}).to_string()),
+            _ => empty_list(),
+        })
+        .await;
+        assert_eq!(
+            told,
+            [
+                "ClusterPropertyCollectionSucceeded False CollectionFailed",
+                "Healthy True InternalMemberClusterHealthy",
+                "Joined True InternalMemberClusterJoined",
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn who_is_not_ready_is_not_healthy() {
+        let told = reported(|path| match path {
+            "/readyz" => (403, "etcd failed".to_owned()),
+            _ => empty_list(),
+        })
+        .await;
+        assert_eq!(
+            told,
+            [
+                "Healthy False InternalMemberClusterUnhealthy",
+                "Joined True InternalMemberClusterJoined",
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_member_that_hangs_is_not_waited_for() {
+        let hangs = std::future::pending::<Result<(), kube::Error>>();
+        let trouble = within(Duration::from_millis(1), hangs).await.unwrap_err();
+        assert_eq!(trouble.reason, "TimedOut");
+    }
 }
