@@ -21,6 +21,7 @@ fn target<'a>(spec: &'a ResourceBindingSpec, index: &'a str) -> Target<'a> {
         placement: "crp",
         namespace: None,
         binding: "crp-member-1",
+        generation: 3,
         spec,
         index,
         propagation_policy: DeletePropagationPolicy::Delete,
