@@ -123,12 +123,13 @@ impl World {
             }
         }
         // What is left to release needs the state after the deletion; it comes back with the answer.
-        if !delete.is_empty() || !release.is_empty() {
+        if !delete.is_empty() {
             return Plan::default().then(delete).then(release);
         }
+        // Nothing of a binding that is released wakes its placement, and a member may hold it for as long as it likes.
         let mut freed = placement.clone();
         remove_finalizer(&mut freed.metadata, finalizer::SCHEDULER_CLEANUP);
-        vec![Job(Write::Replace(freed.into()))].into()
+        Plan::default().then(release).then(vec![Job(Write::Replace(freed.into()))])
     }
 }
 

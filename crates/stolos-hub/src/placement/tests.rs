@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde_json::{Value, json};
 use stolos_api::cluster::MemberCluster;
-use stolos_api::placement::names::annotation;
+use stolos_api::placement::names::{annotation, finalizer};
 use stolos_api::placement::{
     BindingState, ClusterResourceBinding, ClusterResourcePlacement, ClusterResourceSnapshot,
     ClusterSchedulingPolicySnapshot, Work, WorkSpec, WorkStatus,
@@ -265,6 +265,26 @@ fn a_placement_that_is_deleted_takes_its_children_along_in_order() {
     hub.settle();
     assert_eq!(hub.bindings(), []);
     assert!(hub.world.placements.is_empty());
+}
+
+#[test]
+fn a_placement_goes_though_members_hold_what_they_have() {
+    let mut hub = Hub::placed();
+    hub.put(deleting(hub.placement()));
+    for binding in hub.bindings() {
+        hub.put(deleting(binding));
+    }
+    // The one plan must do: what it does to the bindings wakes nobody.
+    let plan = hub.world.plan(&Item::Schedule(Key::cluster("crp")), NOW);
+    for job in plan.steps.into_iter().flatten() {
+        hub.carry_out(job.0);
+    }
+    let finalizers = |meta: &ObjectMeta| meta.finalizers.clone().unwrap_or_default();
+    assert_eq!(finalizers(&hub.placement().metadata), [finalizer::PLACEMENT_CLEANUP]);
+    assert_eq!(hub.bindings().len(), 2);
+    for binding in hub.bindings() {
+        assert_eq!(finalizers(&binding.metadata), [finalizer::WORK_CLEANUP]);
+    }
 }
 
 #[test]
