@@ -94,6 +94,14 @@ fn story(backend: Backend) {
     }
     assert!(leaves.get(&EXTRA).is_some(), "it was never withdrawn from here");
     assert!(leaves.get(&READER).is_some(), "nor was this");
+
+    // A placement can be deleted while a member is away, which withdraws when it is back.
+    fleet.kill("member-2");
+    hub.run(&["delete", "crp", "shop", "--timeout=60s"]);
+    stays.wait_gone(&["namespace", "shop"]);
+    assert!(leaves.get(&["namespace", "shop"]).is_some());
+    fleet.start_agent("member-2");
+    leaves.wait_gone(&["namespace", "shop"]);
 }
 
 fn profile() -> [&'static str; 4] {

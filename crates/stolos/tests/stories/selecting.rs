@@ -194,17 +194,13 @@ group: "", version: v1, kind: ConfigMap, name: settings
 
     // Every object of a kind.
     for name in ["first", "second"] {
-        hub.run(&["create", "priorityclass", name, "--value=1000"]);
+        hub.apply(&format!(
+            "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {{name: {name}}}\nspec: {{controller: example.com/{name}}}\n"
+        ));
     }
-    select(&hub, "kinds", "group: scheduling.k8s.io, version: v1, kind: PriorityClass");
-    hub.wait_for("every class is selected", &["crp", "kinds"], |found| {
-        let names = selected(found);
-        names.iter().any(|name| name == "PriorityClass first")
-            && names.iter().any(|name| name == "PriorityClass second")
-    });
-    member.wait_for("the class is placed", &["priorityclass", "second"], |class| {
-        class["value"] == 1000
-    });
+    select(&hub, "kinds", "group: networking.k8s.io, version: v1, kind: IngressClass");
+    selects(&hub, "kinds", &["IngressClass first", "IngressClass second"]);
+    assert!(member.get(&["ingressclass", "second"]).is_some());
     hub.run(&["delete", "crp", "kinds", "--timeout=60s"]);
 }
 
