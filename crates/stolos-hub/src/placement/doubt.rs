@@ -9,8 +9,8 @@
 //! - a placement that is older than what was decided for it already;
 //! - a resource snapshot that a binding names and that is newer than all that are known;
 //! - a binding that is older than what its Works were made for;
-//! - the Works of a binding that is being deleted, and the bindings of a placement that is, before it is let go as having
-//!   none.
+//! - the Works of a binding that is being deleted, before it is let go as having none;
+//! - the bindings of a placement that is being deleted, before it is let go as having none but those on their way out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -169,8 +169,9 @@ impl World {
         let Some(placement) = self.placements.get(key) else { return Vec::new() };
         if placement.metadata.deletion_timestamp.is_some() {
             let is_held = has_finalizer(&placement.metadata, finalizer::SCHEDULER_CLEANUP);
-            let has_none = self.bindings_of(key).next().is_none();
-            let is_let_go = matches!(item, Item::Schedule(_)) && is_held && has_none;
+            let mut bindings = self.bindings_of(key);
+            let all_go = bindings.all(|binding| binding.metadata.deletion_timestamp.is_some());
+            let is_let_go = matches!(item, Item::Schedule(_)) && is_held && all_go;
             let bindings = || (Subject::Bindings(key.clone()), Gvk::default());
             return is_let_go.then(bindings).into_iter().collect();
         }

@@ -647,7 +647,7 @@ fn a_binding_older_than_what_its_works_were_made_for_is_read_again() {
 }
 
 #[test]
-fn a_placement_that_seems_to_have_no_bindings_is_asked_about_before_it_is_let_go() {
+fn a_placement_that_seems_to_have_no_live_bindings_is_asked_about_before_it_is_let_go() {
     let mut hub = hub_with_a_namespace();
     let placement = hub.placement();
     hub.put(deleting(placement));
@@ -656,6 +656,8 @@ fn a_placement_that_seems_to_have_no_bindings_is_asked_about_before_it_is_let_go
     hub.world.learn(Change::Listed { kind: "ClusterResourceBinding", keys: [].into() });
     let subject = Subject::Bindings(Key::cluster("crp"));
     assert_eq!(asked(&hub, Item::Schedule), std::slice::from_ref(&subject));
+    hub.put(deleting(bindings[0].clone()));
+    assert_eq!(asked(&hub, Item::Schedule), std::slice::from_ref(&subject), "others may live");
     for binding in bindings {
         hub.put(binding);
     }

@@ -220,14 +220,11 @@ mod tests {
     fn answering(answer: fn(&str) -> (u16, String)) -> Client {
         let service = tower::service_fn(move |request: http::Request<Body>| async move {
             let path = request.uri().path().to_owned();
-            let (code, body) = match *request.method() {
-                http::Method::PUT => {
-                    (200, request.into_body().collect_bytes().await.unwrap().to_vec())
-                }
-                _ => {
-                    let (code, body) = answer(&path);
-                    (code, body.into_bytes())
-                }
+            let (code, body) = if request.method() == http::Method::PUT {
+                (200, request.into_body().collect_bytes().await.unwrap().to_vec())
+            } else {
+                let (code, body) = answer(&path);
+                (code, body.into_bytes())
             };
             let response = http::Response::builder().status(code).body(Body::from(body)).unwrap();
             Ok::<_, std::convert::Infallible>(response)
