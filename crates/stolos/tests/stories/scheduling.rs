@@ -234,13 +234,11 @@ fn spread(fleet: &Fleet) {
         why_not(&placed),
         ["ClusterUnschedulable, taint shut=:NoSchedule cannot be tolerated"]
     );
-    let policy_status =
-        hub.run(&["get", "clusterschedulingpolicysnapshot", "uneven-0", "-o", "yaml"]);
-    assert!(
-        policy_status
-            .contains("violated doNotSchedule topology spread constraint \"geo\" (max skew 1)"),
-        "{policy_status}"
-    );
+    let snapshot = hub.get(&["clusterschedulingpolicysnapshot", "uneven-0"]).expect("a snapshot");
+    let decided = snapshot["status"]["targetClusters"].as_array().into_iter().flatten();
+    let reasons: Vec<_> = decided.map(|cluster| cluster["reason"].to_string()).collect();
+    let violated = r#"violated doNotSchedule topology spread constraint \"geo\" (max skew 1)"#;
+    assert!(reasons.iter().any(|reason| reason.contains(violated)), "{reasons:?}");
     place(&hub, "anyway", &policy(2, "ScheduleAnyway"));
     is_on(fleet, "anyway", &["member-2", "member-3"]);
     // What was missing is filled as soon as it can be.
