@@ -158,7 +158,10 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         let name = meta::text(object, "name");
-        Err(ApiError::invalid(&resource.group_version.group, &resource.kind, name, causes))
+        // Upstream names the group in which it holds the object.
+        let is_event = resource.storage.as_ref() == "events";
+        let group = if is_event { "" } else { resource.group_version.group.as_str() };
+        Err(ApiError::invalid(group, &resource.kind, name, causes))
     }
 
     fn invalid_fields(&self, old: Option<&Value>, object: &Value) -> Vec<Cause> {

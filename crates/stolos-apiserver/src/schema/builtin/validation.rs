@@ -4,6 +4,7 @@
 
 mod autoscaler;
 mod budget;
+mod event;
 mod flow;
 mod limits;
 mod network;
@@ -52,6 +53,7 @@ pub fn validate(
             autoscaler::check(&group_version.version, new, old, &mut causes);
         }
         ("", "ResourceQuota") => limits::check_quota(new, old, &mut causes),
+        ("" | "events.k8s.io", "Event") => event::check(group, new, old, &mut causes),
         _ => {}
     }
     // Where both find something, the rule of the kind says it better than its schema.
