@@ -144,6 +144,8 @@ impl ApiServer {
             webhooks,
         );
         let running = Arc::new(controllers::start(&controllers, &context, services).await?);
+        // Nobody could watch how the cluster began, and every logical cluster would keep it.
+        core.store.forget_history();
         Ok(Self { core, stopping: Arc::new(stopping), running })
     }
 

@@ -207,6 +207,10 @@ impl Cluster {
         filled.map(|(resource, _)| Arc::clone(resource)).collect()
     }
 
+    pub(super) fn forget_history(&self) {
+        lock::read(&self.tables).values().for_each(|table| table.forget_history());
+    }
+
     pub(super) fn dependents(&self, owner: &str) -> Vec<(ResourceId, Key)> {
         lock::read(&self.owners).get(owner).into_iter().flatten().cloned().collect()
     }

@@ -289,6 +289,11 @@ impl ClusterStore {
         self.cluster.failed().or_else(|| self.store.flusher.as_ref()?.failure())
     }
 
+    /// Forgets the changes until now. Who has not seen them is told so and lists anew.
+    pub fn forget_history(&self) {
+        self.cluster.forget_history();
+    }
+
     /// Returns the objects with an owner reference to this uid.
     #[must_use]
     pub fn dependents(&self, owner_uid: &str) -> Vec<(ResourceId, Key)> {

@@ -140,6 +140,11 @@ impl Table {
         state.history.push(Arc::clone(event), now);
     }
 
+    /// Forgets the changes until now; who has not seen them lists anew.
+    pub(super) fn forget_history(&self) {
+        lock::write(&self.state).history.clear();
+    }
+
     /// Forgets everything. Watchers read on from nothing, so the cluster must be closed.
     pub(super) fn clear(&self) {
         let mut state = lock::write(&self.state);

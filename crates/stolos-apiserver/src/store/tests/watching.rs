@@ -44,6 +44,19 @@ async fn a_watcher_that_the_history_overtakes_is_expired() {
 }
 
 #[tokio::test]
+async fn who_has_seen_a_forgotten_history_reads_on_and_others_are_expired() {
+    let store = cluster();
+    let created = store.commit(create("a/x")).await.unwrap();
+    let mut behind = store.watch(&pods(), START).unwrap();
+    let mut current = store.watch(&pods(), created.revision).unwrap();
+    store.forget_history();
+    let end = behind.next().await.unwrap_err();
+    assert_eq!(end, WatchEnd::Expired(Expired { requested: START, oldest: created.revision }));
+    let updated = store.commit(update("a/x", created.revision, 1)).await.unwrap();
+    assert_eq!(revisions(&current.next().await.unwrap()), [updated.revision]);
+}
+
+#[tokio::test]
 async fn a_quiet_resource_does_not_expire_while_others_change() {
     let store = Store::memory_from(START, tiny_history()).cluster("hub").unwrap();
     let mut watcher = store.watch(&namespaces(), START).unwrap();
