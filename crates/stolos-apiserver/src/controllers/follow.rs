@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 
 use super::Context;
 use crate::registry::Registry;
@@ -80,7 +81,8 @@ pub(crate) trait Observer: Send + Sync {
 /// Follows every stored resource that the registry has or gets, until the store closes. All observers share the watches.
 pub(crate) async fn follow_all(context: Context, observers: Vec<Arc<dyn Observer>>) {
     let observers: Arc<[Arc<dyn Observer>]> = observers.into();
-    let mut tasks = JoinSet::new();
+    // Not tasks of their own: there is one for each resource in each logical cluster.
+    let mut following = FuturesUnordered::new();
     let mut followed = BTreeSet::new();
     let mut registry_changes = context.registry.subscribe();
     // A resource that appears between two looks at the registry is followed from the first look on.
@@ -92,7 +94,7 @@ pub(crate) async fn follow_all(context: Context, observers: Vec<Arc<dyn Observer
         for resource in stored_resources(&context.registry) {
             if followed.insert(Arc::clone(&resource)) {
                 let (store, observers) = (context.store.clone(), Arc::clone(&observers));
-                tasks.spawn(async move {
+                following.push(async move {
                     let mut see = |seen: Seen<'_>| {
                         observers.iter().for_each(|observer| observer.see(&resource, &seen));
                     };
@@ -103,7 +105,7 @@ pub(crate) async fn follow_all(context: Context, observers: Vec<Arc<dyn Observer
         tokio::select! {
             changed = registry_changes.changed() => if changed.is_err() { return },
             // The store closed, so all will end.
-            Some(_) = tasks.join_next() => return,
+            Some(()) = following.next(), if !following.is_empty() => return,
         }
     }
 }

@@ -7,7 +7,8 @@ use std::num::NonZeroUsize;
 use std::ops::Bound;
 use std::sync::{Arc, RwLock};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 use super::history::{History, Limits};
@@ -65,7 +66,8 @@ pub(super) enum News {
 
 pub(super) struct Table {
     state: RwLock<State>,
-    wake: watch::Sender<()>,
+    /// Small: there is one for each resource in each logical cluster.
+    wake: Notify,
 }
 
 struct State {
@@ -112,7 +114,7 @@ impl Table {
     pub(super) fn new(start: u64, limits: Limits) -> Self {
         let history = History::new(start, limits);
         let state = State { objects: BTreeSet::new(), history, last: 0, epoch: 0, removed_at: 0 };
-        Self { state: RwLock::new(state), wake: watch::Sender::new(()) }
+        Self { state: RwLock::new(state), wake: Notify::new() }
     }
 
     /// Takes the objects found on disk, ordered by key; there are no events for them.
@@ -153,11 +155,12 @@ impl Table {
     }
 
     pub(super) fn wake(&self) {
-        self.wake.send_replace(());
+        self.wake.notify_waiters();
     }
 
-    pub(super) fn subscribe(&self) -> watch::Receiver<()> {
-        self.wake.subscribe()
+    /// Returns when something happens after this call, once the future is enabled.
+    pub(super) fn news_came(&self) -> Notified<'_> {
+        self.wake.notified()
     }
 
     /// Ends all watches. New ones can start at `revision` at the earliest.

@@ -1,8 +1,7 @@
 //! Watching: a cursor over the history of a resource.
 
+use std::pin::pin;
 use std::sync::Arc;
-
-use tokio::sync::watch;
 
 use super::cluster::Cluster;
 use super::object::{Event, Expired, ResourceId};
@@ -31,7 +30,6 @@ pub enum WatchEnd {
 pub struct Watcher {
     cluster: Arc<Cluster>,
     table: Arc<Table>,
-    wake: watch::Receiver<()>,
     epoch: u64,
     cursor: u64,
 }
@@ -43,9 +41,8 @@ impl Watcher {
         from: u64,
     ) -> Result<Self, Expired> {
         let table = cluster.table(resource);
-        let wake = table.subscribe();
         let epoch = table.admit(from)?;
-        Ok(Self { cluster, table, wake, epoch, cursor: from })
+        Ok(Self { cluster, table, epoch, cursor: from })
     }
 
     /// Waits for events after the position, hands out some, and moves on. Cancel safe.
@@ -55,8 +52,9 @@ impl Watcher {
     /// When the watch is over; every event before the end has been handed out.
     pub async fn next(&mut self) -> Result<Vec<Arc<Event>>, WatchEnd> {
         loop {
-            // Both are read before the events, so that nothing between here and the wait is missed.
-            self.wake.mark_unchanged();
+            // Both are asked before the events are read, so that nothing between here and the wait is missed.
+            let mut news = pin!(self.table.news_came());
+            news.as_mut().enable();
             let is_closed = self.cluster.is_closed();
             match self.table.news(self.cursor, self.epoch, SLICE_BYTES) {
                 News::Events(events) => {
@@ -68,7 +66,7 @@ impl Watcher {
                 News::None if is_closed => return Err(WatchEnd::Closed),
                 News::None => {}
             }
-            self.wake.changed().await.map_err(|_| WatchEnd::Closed)?;
+            news.await;
         }
     }
 
