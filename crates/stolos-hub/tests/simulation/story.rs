@@ -1,4 +1,4 @@
-//! What happens in one story. Time is paused: a sleep waits for nothing, it is time that passes in the story.
+//! What happens in one story, on paused time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,6 +16,11 @@ use stolos_api::placement::{AppliedWork, ClusterResourcePlacement, Work};
 use crate::faults::Lie;
 use crate::fleet::{Fleet, MEMBERS};
 use crate::oracle::Oracle;
+
+/// Lets time pass in the story. Nobody waits for it: the clock jumps to the next moment at which somebody has something to do.
+async fn time_passes(how_long: Duration) {
+    tokio::time::sleep(how_long).await;
+}
 
 /// How long a fleet may take to come to rest once the weather is fair. Back-offs end at half a minute, a member that left
 /// without a word is forgotten after 15.
@@ -93,7 +98,7 @@ pub(crate) async fn without_hub(fleet: &mut Fleet) -> Result<(), String> {
     story.come_to_rest("at the beginning").await?;
     story.fleet.weather.cut_off(Some("a".to_owned()));
     story.fleet.weather.break_watches();
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    time_passes(Duration::from_secs(30)).await;
     let client = story.fleet.members["a"].client.clone();
     let api: Api<ConfigMap> = Api::namespaced(client, "app-0");
     let meddled = Patch::Merge(json!({"data": {"value": "meddled"}}));
@@ -103,10 +108,10 @@ pub(crate) async fn without_hub(fleet: &mut Fleet) -> Result<(), String> {
     story.oracle = Oracle::new("app-0", &clients);
     story.come_to_rest("without the hub").await?;
     // For hours nobody changes anything.
-    tokio::time::sleep(Duration::from_secs(3 * 3600)).await;
+    time_passes(Duration::from_secs(3 * 3600)).await;
     let before = story.fleet.weather.requests_to_hub("a");
     story.fleet.weather.cut_off(None);
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    time_passes(Duration::from_secs(60)).await;
     let n_requests = story.fleet.weather.requests_to_hub("a") - before;
     if n_requests == 0 || n_requests > AFTER_AN_OUTAGE {
         return Err(format!("the agent made {n_requests} requests when the hub came back"));
@@ -131,7 +136,7 @@ impl Story<'_> {
                 self.fleet.weather.break_watches();
             }
             let wait = Duration::from_millis(self.rng.random_range(0..8000));
-            tokio::time::sleep(wait).await;
+            time_passes(wait).await;
         }
         self.fleet.weather.calm();
         // Whatever was listed wrongly is listed again: nobody has to find out by himself.
@@ -299,7 +304,7 @@ impl Story<'_> {
 
     async fn pause(&mut self) {
         let wait = Duration::from_millis(self.rng.random_range(0..20_000));
-        tokio::time::sleep(wait).await;
+        time_passes(wait).await;
     }
 
     /// Changes an object on a member behind the fleet's back.
@@ -342,7 +347,7 @@ impl Story<'_> {
                 let hub = self.report().await;
                 return Err(format!("{when} the fleet does not come to rest: {problem}\n{hub}"));
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            time_passes(Duration::from_secs(1)).await;
         }
     }
 
@@ -397,7 +402,7 @@ impl Story<'_> {
                 let hub = self.report().await;
                 return Err(format!("something of the placements stays: {left}\n{hub}"));
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            time_passes(Duration::from_secs(1)).await;
         }
         self.oracle.verdict()?;
         for member in self.fleet.members.values() {
