@@ -53,12 +53,12 @@ impl<K: kube::Resource> Tracked for K {
 /// answers are late by milliseconds.
 const REMEMBERED_REMOVALS: usize = 4096;
 
-/// Objects by key, with an index by one label or other text, such as the name of the parent.
+/// Objects by key, with an index by labels or other texts, such as the name of the parent.
 #[derive(Debug)]
 pub struct Table<K> {
     objects: BTreeMap<Key, Arc<K>>,
     index: BTreeMap<String, BTreeSet<Key>>,
-    index_by: fn(&K) -> Option<String>,
+    index_by: Vec<fn(&K) -> Option<String>>,
     removed: BTreeMap<Key, u64>,
     removals: std::collections::VecDeque<Key>,
 }
@@ -76,10 +76,17 @@ impl<K: Tracked> Table<K> {
         Self {
             objects: BTreeMap::new(),
             index: BTreeMap::new(),
-            index_by,
+            index_by: vec![index_by],
             removed: BTreeMap::new(),
             removals: std::collections::VecDeque::new(),
         }
+    }
+
+    /// Adds another text to the index. Texts of different meanings must be told apart by what they look like.
+    #[must_use]
+    pub fn and_by(mut self, index_by: fn(&K) -> Option<String>) -> Self {
+        self.index_by.push(index_by);
+        self
     }
 
     /// Returns an object.
@@ -130,7 +137,7 @@ impl<K: Tracked> Table<K> {
             return Err(());
         }
         self.unlink(&key);
-        if let Some(text) = (self.index_by)(&object) {
+        for text in self.index_by.iter().filter_map(|text| text(&object)) {
             self.index.entry(text).or_default().insert(key.clone());
         }
         Ok(self.objects.insert(key, Arc::new(object)))
@@ -167,9 +174,9 @@ impl<K: Tracked> Table<K> {
     }
 
     fn unlink(&mut self, key: &Key) {
-        let text = self.objects.get(key).and_then(|old| (self.index_by)(old));
-        let Some(text) = text else { return };
-        if let Some(keys) = self.index.get_mut(&text) {
+        let Some(old) = self.objects.get(key) else { return };
+        for text in self.index_by.iter().filter_map(|text| text(old)) {
+            let Some(keys) = self.index.get_mut(&text) else { continue };
             keys.remove(key);
             if keys.is_empty() {
                 self.index.remove(&text);
@@ -230,5 +237,17 @@ mod tests {
             table.indexed(parent).filter_map(|object| object.metadata.name.clone()).collect()
         };
         assert_eq!((names("p"), names("q")), (vec!["b".to_owned()], vec!["a".to_owned()]));
+    }
+
+    #[test]
+    fn an_object_is_found_by_each_of_its_texts_and_by_none_once_it_is_gone() {
+        let mut table =
+            table().and_by(|object| Some(format!("name {}", object.metadata.name.as_ref()?)));
+        table.insert(object("a", 1, "p")).expect("news");
+        table.insert(object("b", 2, "p")).expect("news");
+        let count = |table: &Table<ConfigMap>, text: &str| table.indexed(text).count();
+        assert_eq!((count(&table, "p"), count(&table, "name a")), (2, 1));
+        table.remove(&object("a", 3, "p").metadata);
+        assert_eq!((count(&table, "p"), count(&table, "name a")), (1, 0));
     }
 }

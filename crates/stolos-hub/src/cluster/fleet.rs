@@ -38,7 +38,7 @@ pub async fn run(client: Client, options: Options) {
 
 struct Fleets {
     fleets: Table<Fleet>,
-    /// By `<namespace>/<fleet>`, as runs and strategies are.
+    /// By `<namespace>/<fleet>`, as runs and strategies are; by the cluster; by the name within the fleet.
     members: Table<FleetMember>,
     clusters: Table<MemberCluster>,
     runs: Table<UpdateRun>,
@@ -63,7 +63,9 @@ impl Fleets {
             fleets: Table::default(),
             members: Table::indexed_by(|member: &FleetMember| {
                 Some(index(&member.metadata, &member.spec.fleet_name))
-            }),
+            })
+            .and_by(|member| Some(of_cluster(member)))
+            .and_by(|member| Some(of_name(name_of(member)?))),
             clusters: Table::default(),
             runs: Table::indexed_by(|run: &UpdateRun| {
                 Some(index(&run.metadata, &run.spec.fleet_name))
@@ -89,12 +91,8 @@ impl Fleets {
             }
             Object::MemberCluster(cluster) => {
                 let name = cluster.metadata.name.as_deref().unwrap_or_default();
-                let of = |member: &&Arc<FleetMember>| name_of(member) == Some(name);
-                self.members
-                    .iter()
-                    .filter(of)
-                    .map(|member| Item::Member(Key::of(&member.metadata)))
-                    .collect()
+                let members = self.members.indexed(&of_name(name));
+                members.map(|member| Item::Member(Key::of(&member.metadata))).collect()
             }
         }
     }
@@ -110,8 +108,7 @@ impl Fleets {
     fn touched_by_member(&self, member: &FleetMember) -> Vec<Item> {
         let key = Key::of(&member.metadata);
         let fleet = Key::namespaced(&key.namespace, &member.spec.fleet_name);
-        let id = cluster_id(member);
-        let rivals = self.members.iter().filter(|other| cluster_id(other) == id);
+        let rivals = self.members.indexed(&of_cluster(member));
         let rivals = rivals.map(|other| Item::Member(Key::of(&other.metadata)));
         rivals.chain([Item::Fleet(fleet), Item::Member(key.clone())]).collect()
     }
@@ -122,8 +119,15 @@ fn name_of(member: &FleetMember) -> Option<&str> {
     short_name(&member.spec.fleet_name, member.metadata.name.as_deref()?)
 }
 
-fn cluster_id(member: &FleetMember) -> String {
-    member.spec.cluster.id(member.metadata.namespace.as_deref().unwrap_or_default())
+/// Names the cluster of a member in the index.
+fn of_cluster(member: &FleetMember) -> String {
+    let namespace = member.metadata.namespace.as_deref().unwrap_or_default();
+    format!("cluster {}", member.spec.cluster.id(namespace))
+}
+
+/// Names a member in the index, whatever its fleet.
+fn of_name(name: &str) -> String {
+    format!("name {name}")
 }
 
 impl Controller for Fleets {
@@ -206,10 +210,7 @@ impl Fleets {
                 .push(finalizer::FLEET_MEMBER.to_owned());
             return vec![Write::Replace(marked.into())];
         }
-        let id = cluster_id(member);
-        let owner = fleet::owner(
-            self.members.iter().map(AsRef::as_ref).filter(|other| cluster_id(other) == id),
-        );
+        let owner = fleet::owner(self.members.indexed(&of_cluster(member)).map(AsRef::as_ref));
         let taken_by = owner.filter(|owner| owner.metadata.uid != member.metadata.uid);
         let has_hub = fleet.spec.hub.is_some();
         let location = member.status.as_ref().and_then(|status| status.location.as_deref());

@@ -1,6 +1,6 @@
 //! What a new fleet of `stolos up` consists of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -30,11 +30,15 @@ pub(super) const FLEET: &str = "local";
 /// Namespace of the fleet, its resource group.
 const NAMESPACE: &str = "default";
 
-/// How long members may take to join. They take milliseconds; more means that something is broken.
-const JOIN_WITHIN: Duration = Duration::from_secs(30);
+/// How long it may take until a definition is served, or until one more member has joined. Both take milliseconds; more
+/// means that something is broken.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Definitions sent at once.
 const PARALLEL: usize = 8;
+
+/// How many names an error lists.
+const SHOWN: usize = 10;
 
 const MANAGER: &str = "stolos-up";
 
@@ -78,7 +82,7 @@ pub(super) async fn install_crds(
             let failed = || format!("failed to install the definition `{name}`");
             apply(&api, &crd).await.with_context(failed)?;
             let served = await_condition(api, &name, conditions::is_crd_established());
-            let waited = tokio::time::timeout(JOIN_WITHIN, served).await.with_context(failed)?;
+            let waited = tokio::time::timeout(PATIENCE, served).await.with_context(failed)?;
             waited.with_context(failed).map(|_| ())
         }
     };
@@ -178,24 +182,32 @@ pub(super) async fn wait_until_admitted(hub: Client, member: String) {
 
 /// Waits until the hub says of every member that it has joined.
 pub(super) async fn wait_until_joined(hub: &Client, members: &[String]) -> anyhow::Result<()> {
-    let mut missing: Vec<String> = members.to_vec();
+    let mut missing: BTreeSet<&str> = members.iter().map(String::as_str).collect();
     let api: Api<MemberCluster> = Api::all(hub.clone());
-    let joined = async {
-        let mut changes = std::pin::pin!(
-            watcher(api, watcher::Config::default()).default_backoff().applied_objects()
-        );
-        while let Some(change) = changes.next().await {
-            let Ok(member) = change else { continue };
-            if is_joined(&member) {
-                missing.retain(|name| Some(name) != member.metadata.name.as_ref());
+    let config = watcher::Config::default();
+    let mut changes = std::pin::pin!(watcher(api, config).default_backoff().applied_objects());
+    while !missing.is_empty() {
+        let next = async {
+            while let Some(change) = changes.next().await {
+                // The watcher makes up for what went wrong, and the time is bounded.
+                let Ok(member) = change else { continue };
+                let name = member.metadata.name.as_deref().unwrap_or_default();
+                if is_joined(&member) && missing.remove(name) {
+                    return;
+                }
             }
-            if missing.is_empty() {
-                return;
-            }
+        };
+        if tokio::time::timeout(PATIENCE, next).await.is_err() {
+            let some: Vec<&str> = missing.iter().copied().take(SHOWN).collect();
+            let and_more = if missing.len() > SHOWN { ", ..." } else { "" };
+            bail!(
+                "{} of {} members have not joined, and none did within {} s: {}{and_more}",
+                missing.len(),
+                members.len(),
+                PATIENCE.as_secs(),
+                some.join(", ")
+            );
         }
-    };
-    if tokio::time::timeout(JOIN_WITHIN, joined).await.is_err() {
-        bail!("members did not join within {} s: {}", JOIN_WITHIN.as_secs(), missing.join(", "));
     }
     Ok(())
 }
