@@ -108,8 +108,8 @@ async fn an_upgrade_is_seen_from_its_start_to_its_end_and_happens_once() {
     provider.start("attempt-1", &target).await.unwrap();
     let under_way = until(&mut seen, |o| o.operations.contains_key("attempt-1")).await;
     assert!(matches!(under_way.operations["attempt-1"], Operation::Running(_)));
-    let busy = until(&mut seen, |o| known(o).is_some_and(|c| c.busy.is_some())).await;
-    assert!(known(&busy).unwrap().busy.as_ref().unwrap().contains("attempt-1"));
+    let busy = until(&mut seen, |o| known(o).is_some_and(|c| c.hold.is_some())).await;
+    assert!(known(&busy).unwrap().hold.as_ref().unwrap().message.contains("attempt-1"));
 
     let done = |o: &Observation| {
         matches!(o.operations.get("attempt-1"), Some(Operation::Done(_)))

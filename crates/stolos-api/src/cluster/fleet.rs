@@ -12,6 +12,8 @@ use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use crate::update::MaintenanceWindows;
+
 /// API group of everything that Azure keeps in its resource manager.
 pub const GROUP: &str = "fleet.stolos.dev";
 
@@ -148,6 +150,9 @@ pub struct FleetMemberSpec {
     /// Labels of the member, seen by update strategies and placements.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// When update runs may upgrade the cluster. What is set here counts instead of what the cluster's own provider says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance_windows: Option<MaintenanceWindows>,
 }
 
 /// Names the cluster that a member stands for.

@@ -9,6 +9,7 @@ mod gate;
 mod run;
 mod status;
 mod strategy;
+mod window;
 
 pub use gate::{
     Gate, GateSpec, GateState, GateStatus, GateTarget, GateTiming, RequestedGateState,
@@ -27,6 +28,11 @@ pub use status::{
 pub use strategy::{
     Day, GateConfiguration, GateType, MemberSelector, ScheduledStartConfiguration, UpdateGroup,
     UpdateRunStrategy, UpdateStage, UpdateStrategy, UpdateStrategySpec,
+};
+
+pub use window::{
+    AbsoluteMonthlySchedule, DailySchedule, DateSpan, MaintenanceSchedule, MaintenanceWindow,
+    MaintenanceWindows, RelativeMonthlySchedule, WeekIndex, WeeklySchedule,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

@@ -16,6 +16,10 @@ const STAGE_CONCURRENCY_MESSAGE: &str =
     "must be a number of members from 1 to 50, or a percentage from 1% to 100%";
 const FAILURES_RULE: &str = "self.matches('^(0|[1-9][0-9]*|(0|[1-9][0-9]?|100)%)$')";
 const FAILURES_MESSAGE: &str = "must be a number of members, or a percentage from 0% to 100%";
+pub(super) const TIME_RULE: &str = "self.matches('^([01][0-9]|2[0-3]):[0-5][0-9]$')";
+pub(super) const TIME_MESSAGE: &str = "must be a time of day such as 08:30";
+pub(super) const OFFSET_RULE: &str = "self.matches('^[+-]((0[0-9]|1[0-3]):[0-5][0-9]|14:00)$')";
+pub(super) const OFFSET_MESSAGE: &str = "must be an offset from UTC such as +02:00";
 const AFTER_GATES_RULE: &str = "self.all(gate, gate.type != 'ScheduledStart')";
 const AFTER_GATES_MESSAGE: &str = "a gate of type ScheduledStart can only be a before gate";
 
@@ -177,11 +181,11 @@ pub struct ScheduledStartConfiguration {
     pub start_day: Day,
     /// Time of day, `HH:MM`.
     #[schemars(length(max = 5))]
-    #[x_kube(validation = Rule::new("self.matches('^([01][0-9]|2[0-3]):[0-5][0-9]$')").message("must be a time of day such as 08:30"))]
+    #[x_kube(validation = Rule::new(TIME_RULE).message(TIME_MESSAGE))]
     pub start_time: String,
     /// Offset from UTC, `+HH:MM` or `-HH:MM`, at most 14 hours.
     #[schemars(length(max = 6))]
-    #[x_kube(validation = Rule::new("self.matches('^[+-]((0[0-9]|1[0-3]):[0-5][0-9]|14:00)$')").message("must be an offset from UTC such as +02:00"))]
+    #[x_kube(validation = Rule::new(OFFSET_RULE).message(OFFSET_MESSAGE))]
     pub utc_offset: String,
 }
 

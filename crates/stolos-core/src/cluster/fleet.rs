@@ -132,6 +132,7 @@ mod tests {
                 ("tier".to_owned(), "gold".to_owned()),
                 (automatic_label::MEMBER_NAME.to_owned(), "faked".to_owned()),
             ]),
+            maintenance_windows: None,
         };
         let mut member = FleetMember::new(name, spec);
         member.metadata.uid = Some(format!("uid-of-{name}"));

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use stolos_api::update::MaintenanceWindows;
+
 use super::image::NodeImage;
 use super::version::Version;
 
@@ -18,6 +20,22 @@ pub struct Member {
     pub holder: Option<Holder>,
     /// The cluster's state.
     pub cluster: Inspection,
+    /// When the cluster may be upgraded, as the member itself says. It counts instead of what the provider knows.
+    pub windows: MaintenanceWindows,
+}
+
+impl Member {
+    /// Returns a member without group, labels, lease and windows.
+    pub fn new(cluster_resource_id: impl Into<String>, cluster: Inspection) -> Self {
+        Self {
+            group: None,
+            labels: BTreeMap::new(),
+            cluster_resource_id: cluster_resource_id.into(),
+            holder: None,
+            cluster,
+            windows: MaintenanceWindows::default(),
+        }
+    }
 }
 
 /// The update run that holds the lease of a member.
@@ -49,14 +67,18 @@ pub struct Cluster {
     pub pools: Vec<Pool>,
     /// Whether the cluster runs.
     pub power: Power,
-    /// What else is done to the cluster at the moment, so that it cannot be upgraded.
-    pub busy: Option<String>,
+    /// Why the cluster cannot be upgraded at the moment.
+    pub hold: Option<Hold>,
     /// Whether the cluster has long-term support and may jump between such versions.
     pub long_term_support: bool,
-    /// Versions that the cluster can be brought to.
+    /// Versions that this very cluster can be brought to, its own among them if it is still offered.
     pub versions: Offer<Version>,
+    /// Versions that have long-term support in the cluster's region.
+    pub long_term_support_versions: Vec<Version>,
     /// Node images that the cluster's region has.
     pub images: Offer<NodeImage>,
+    /// When the cluster may be upgraded, as its provider knows.
+    pub windows: MaintenanceWindows,
 }
 
 impl Cluster {
@@ -67,10 +89,12 @@ impl Cluster {
             control_plane: version,
             pools: Vec::new(),
             power: Power::Running,
-            busy: None,
+            hold: None,
             long_term_support: false,
             versions: Offer::Anything,
+            long_term_support_versions: Vec::new(),
             images: Offer::Anything,
+            windows: MaintenanceWindows::default(),
         }
     }
 
@@ -94,6 +118,25 @@ pub struct Pool {
     pub version: Version,
     /// The oldest image of its nodes, where the provider knows images.
     pub image: Option<NodeImage>,
+    /// Whether the pool was made from a snapshot, which holds its image.
+    pub from_snapshot: bool,
+}
+
+/// Why a cluster cannot be upgraded at the moment although it runs and can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// One of [`code::CLUSTER_BUSY`](super::code::CLUSTER_BUSY), [`PAUSED`](super::code::PAUSED),
+    /// [`ON_DELETE_STRATEGY`](super::code::ON_DELETE_STRATEGY) or the provider's own, in the same style.
+    pub code: &'static str,
+    /// Text for people.
+    pub message: String,
+}
+
+impl Hold {
+    /// Says that something else is done to the cluster.
+    pub fn busy(message: impl Into<String>) -> Self {
+        Self { code: super::code::CLUSTER_BUSY, message: message.into() }
+    }
 }
 
 /// Whether a cluster runs.

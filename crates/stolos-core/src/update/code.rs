@@ -12,6 +12,12 @@ pub const UPGRADE_FAILED: &str = "UpgradeFailed";
 pub const CLUSTER_NOT_REACHABLE: &str = "ClusterNotReachable";
 /// Something else is done to the cluster.
 pub const CLUSTER_BUSY: &str = "ClusterBusy";
+/// Somebody has paused the management of the cluster.
+pub const PAUSED: &str = "Paused";
+/// Nodes of the cluster are only replaced when somebody deletes them.
+pub const ON_DELETE_STRATEGY: &str = "OnDeleteStrategy";
+/// The cluster may only be upgraded in its maintenance window, which is closed.
+pub const MAINTENANCE_WINDOW_NOT_OPEN: &str = "MaintenanceWindowNotOpen";
 /// The Kubernetes version is not offered to the cluster.
 pub const KUBERNETES_VERSION_NOT_AVAILABLE: &str = "KubernetesVersionNotAvailable";
 /// The node image is not offered to the cluster.

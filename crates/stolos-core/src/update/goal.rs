@@ -75,8 +75,8 @@ impl Goal {
         if cluster.power == Power::Stopped {
             return Verdict::Skip("the cluster is stopped".into());
         }
-        if let Some(by) = &cluster.busy {
-            return Verdict::Wait { code: code::CLUSTER_BUSY, message: by.clone() };
+        if let Some(hold) = &cluster.hold {
+            return Verdict::Wait { code: hold.code, message: hold.message.clone() };
         }
         match self.upgrade {
             Upgrade::ControlPlaneOnly(wanted) => {
@@ -361,6 +361,7 @@ mod tests {
                 name: "pool".into(),
                 version: pool.parse().unwrap(),
                 image: Some(image.parse().unwrap()),
+                from_snapshot: false,
             }],
             versions: Offer::These(
                 ["1.32.0", "1.33.0", "1.33.4", "1.34.1"].map(|v| v.parse().unwrap()).into(),

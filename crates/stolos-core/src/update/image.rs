@@ -102,6 +102,7 @@ mod tests {
                 name: "pool".into(),
                 version: "1.33.0".parse().unwrap(),
                 image: Some(image(pool)),
+                from_snapshot: false,
             }],
             images: Offer::These(images.iter().map(|text| image(text)).collect()),
             ..Cluster::running("1.33.0".parse().unwrap())

@@ -395,9 +395,10 @@ mod tests {
                 let member = Member {
                     group: (!group.is_empty()).then(|| group.to_owned()),
                     labels: [("region".to_owned(), region.to_owned())].into(),
-                    cluster_resource_id: name.into(),
-                    holder: None,
-                    cluster: Inspection::Known(Cluster::running("1.33.0".parse().unwrap())),
+                    ..Member::new(
+                        name,
+                        Inspection::Known(Cluster::running("1.33.0".parse().unwrap())),
+                    )
                 };
                 (name.to_owned(), member)
             })

@@ -228,6 +228,7 @@ fn observe_member(namespace: &str, member: &FleetMember, known: Option<&KnownClu
             || Inspection::Unknown("the cluster has not been looked at yet".into()),
             |known| known.observation.cluster.clone(),
         ),
+        windows: member.spec.maintenance_windows.clone().unwrap_or_default(),
     }
 }
 

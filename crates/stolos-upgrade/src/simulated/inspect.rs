@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
-use stolos_core::update::cluster::{Cluster, Offer, Operation, Pool, Power};
+use stolos_core::update::cluster::{Cluster, Hold, Offer, Operation, Pool, Power};
 use stolos_core::update::image::NodeImage;
 use stolos_core::update::version::Version;
 
@@ -48,6 +48,7 @@ pub(super) fn inspect(
             name: name.to_owned(),
             version,
             image: image.clone(),
+            from_snapshot: false,
         });
         pool.version = pool.version.min(version);
         pool.image = oldest(pool.image.take(), image);
@@ -63,13 +64,12 @@ pub(super) fn inspect(
     let stopped = facts.get("power").is_some_and(|power| power == "stopped");
     Ok(Cluster {
         region: facts.get("region").map(String::as_str).or_else(node_region).map(str::to_owned),
-        control_plane,
         pools: pools.into_values().collect(),
         power: if stopped { Power::Stopped } else { Power::Running },
-        busy: busy.map(|(id, _)| format!("upgrade {id} of the cluster is under way")),
-        long_term_support: false,
+        hold: busy.map(|(id, _)| Hold::busy(format!("upgrade {id} of the cluster is under way"))),
         versions: offer(facts.get("kubernetesVersions"))?,
         images: offer(facts.get("nodeImages"))?,
+        ..Cluster::running(control_plane)
     })
 }
 

@@ -140,6 +140,7 @@ fn fleet_member(name: &str, index: usize) -> FleetMember {
         }),
         group: Some(GROUPS[index.min(GROUPS.len() - 1)].to_owned()),
         labels: BTreeMap::from([("region".to_owned(), REGIONS[index % REGIONS.len()].to_owned())]),
+        maintenance_windows: None,
     };
     let mut member = FleetMember::new(&object_name(FLEET, name), spec);
     member.metadata.namespace = Some(NAMESPACE.to_owned());

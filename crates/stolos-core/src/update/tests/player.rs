@@ -269,17 +269,14 @@ fn states(status: Option<&UpdateRunStatus>) -> Vec<(String, State)> {
 fn member(group: &str, name: &str) -> Member {
     Member {
         group: Some(group.into()),
-        labels: BTreeMap::new(),
-        cluster_resource_id: format!("simulated://{name}"),
-        holder: None,
-        cluster: Inspection::Known(cluster("1.33.0")),
+        ..Member::new(format!("simulated://{name}"), Inspection::Known(cluster("1.33.0")))
     }
 }
 
 pub(super) fn cluster(version: &str) -> Cluster {
     let version = version.parse().unwrap();
     Cluster {
-        pools: vec![Pool { name: "pool".into(), version, image: None }],
+        pools: vec![Pool { name: "pool".into(), version, image: None, from_snapshot: false }],
         versions: Offer::These(VERSIONS.iter().map(|v| v.parse().unwrap()).collect()),
         ..Cluster::running(version)
     }
