@@ -1,20 +1,25 @@
 //! What the controller of members does, and what it learns from the answers.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::{Event, Namespace};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::Client;
-use kube::api::{Api, ListParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, ListParams, PartialObjectMeta, Patch, PatchParams};
+use kube::{Client, Resource};
+use serde_json::json;
 use stolos_api::cluster::names::member_namespace;
 use stolos_api::cluster::{InternalMemberCluster, MemberCluster};
 use stolos_api::placement::Work;
 use stolos_controller::{Change, Effect, Write};
 
-use super::Object;
+use super::{MANAGER, Object};
 
 /// Anything the controller learns of.
 #[derive(Debug)]
 pub(super) enum Seen {
     Object(Object),
+    Work(PartialObjectMeta<Work>),
     /// What the hub has of this member was read by itself.
     Read(String),
 }
@@ -23,6 +28,8 @@ pub(super) enum Seen {
 #[derive(Debug)]
 pub(super) enum Act {
     Write(Write<Object>),
+    /// Takes every finalizer off a Work, if it is still in this very state.
+    Free(Arc<PartialObjectMeta<Work>>),
     /// Reads by itself what the hub has of a member: a list that leaves something out must not end its membership.
     Read(String),
 }
@@ -36,6 +43,7 @@ impl Effect for Act {
                 let changes = write.carry_out(client).await?;
                 Ok(changes.into_iter().map(seen).collect())
             }
+            Self::Free(work) => free(client, work).await,
             Self::Read(member) => read(client, member).await,
         }
     }
@@ -49,6 +57,23 @@ fn seen(change: Change<Object>) -> Change<Seen> {
     }
 }
 
+async fn free(
+    client: &Client,
+    work: &PartialObjectMeta<Work>,
+) -> Result<Vec<Change<Seen>>, kube::Error> {
+    let ObjectMeta { name, namespace, uid, resource_version, .. } = &work.metadata;
+    let works: Api<Work> =
+        Api::namespaced(client.clone(), namespace.as_deref().unwrap_or_default());
+    let patch = json!({
+        "apiVersion": Work::api_version(&()), "kind": Work::kind(&()),
+        "metadata": { "uid": uid, "resourceVersion": resource_version, "finalizers": null },
+    });
+    let name = name.as_deref().unwrap_or_default();
+    let freed =
+        works.patch_metadata(name, &PatchParams::apply(MANAGER), &Patch::Merge(patch)).await?;
+    Ok(vec![Change::Applied(Seen::Work(freed))])
+}
+
 async fn read(client: &Client, member: &str) -> Result<Vec<Change<Seen>>, kube::Error> {
     let namespace = member_namespace(member);
     let own: Api<InternalMemberCluster> = Api::namespaced(client.clone(), &namespace);
@@ -56,7 +81,8 @@ async fn read(client: &Client, member: &str) -> Result<Vec<Change<Seen>>, kube::
     let mut found: Vec<Seen> = Vec::new();
     found.extend(Api::<Namespace>::all(client.clone()).get_opt(&namespace).await?.map(Seen::from));
     found.extend(own.get_opt(member).await?.map(Seen::from));
-    found.extend(works.list(&ListParams::default()).await?.items.into_iter().map(Seen::from));
+    let works = works.list_metadata(&ListParams::default()).await?;
+    found.extend(works.items.into_iter().map(Seen::from));
     found.push(Seen::Read(member.to_owned()));
     Ok(found.into_iter().map(Change::Applied).collect())
 }
@@ -71,4 +97,10 @@ macro_rules! seen_from {
     )*};
 }
 
-seen_from!(Event, InternalMemberCluster, MemberCluster, Namespace, Role, RoleBinding, Work);
+seen_from!(Event, InternalMemberCluster, MemberCluster, Namespace, Role, RoleBinding);
+
+impl From<PartialObjectMeta<Work>> for Seen {
+    fn from(work: PartialObjectMeta<Work>) -> Self {
+        Self::Work(work)
+    }
+}

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Event, Namespace};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::api::Api;
+use kube::api::{Api, PartialObjectMeta};
 use kube::{Client, Resource};
 use stolos_api::cluster::names::{
     MEMBER_NAMESPACE_PREFIX, condition, finalizer, label, member_namespace, member_role,
@@ -35,9 +35,11 @@ mod tests;
 
 use effect::{Act, Seen};
 
+const MANAGER: &str = "member-cluster-controller";
+
 stolos_controller::kinds! {
-    "member-cluster-controller";
-    Event, InternalMemberCluster, MemberCluster, Namespace, Role, RoleBinding, Work,
+    MANAGER;
+    Event, InternalMemberCluster, MemberCluster, Namespace, Role, RoleBinding,
 }
 
 /// How members are handled.
@@ -73,7 +75,7 @@ pub async fn run(client: Client, config: Config, options: Options) {
         .add("Namespace", Api::<Namespace>::all(client.clone()))
         .add("Role", Api::<Role>::all(client.clone()))
         .add("RoleBinding", Api::<RoleBinding>::all(client.clone()))
-        .add("Work", Api::<Work>::all(client.clone()));
+        .add("Work", Api::<PartialObjectMeta<Work>>::all(client.clone()));
     let options = Options { name: "member-cluster", ..options };
     config.metrics.workers(options.name, options.concurrency);
     stolos_controller::run(Members::new(config), client, watches, options).await;
@@ -88,7 +90,8 @@ struct Members {
     namespaces: Table<Namespace>,
     roles: Table<Role>,
     role_bindings: Table<RoleBinding>,
-    works: Table<Work>,
+    /// Only their finalizers count here, and there are many.
+    works: Table<PartialObjectMeta<Work>>,
     /// Members of which everything was read by itself since the last list.
     read: BTreeSet<String>,
 }
@@ -120,10 +123,7 @@ fn member_of(object: &Object) -> Option<String> {
         Object::MemberCluster(member) => member.metadata.name.clone(),
         Object::Namespace(namespace) => owner_of(namespace.metadata.name.as_deref()?),
         Object::Event(_) => None,
-        Object::InternalMemberCluster(_)
-        | Object::Role(_)
-        | Object::RoleBinding(_)
-        | Object::Work(_) => {
+        Object::InternalMemberCluster(_) | Object::Role(_) | Object::RoleBinding(_) => {
             owner_of(stolos_controller::Stored::meta(object).namespace.as_deref()?)
         }
     }
@@ -149,13 +149,23 @@ impl Controller for Members {
                     Object::Role(object) => self.roles.insert(*object).is_ok(),
                     Object::RoleBinding(object) => self.role_bindings.insert(*object).is_ok(),
                     Object::Event(_) => false,
-                    // Works matter only to a member that leaves, or left in a hurry.
-                    Object::Work(object) => {
-                        self.works.insert(*object).is_ok()
-                            && (self.is_leaving(&member) || self.is_terminating(&member))
-                    }
                 };
                 news.then_some(member).into_iter().collect()
+            }
+            Change::Applied(Seen::Work(work)) => {
+                let member = work.metadata.namespace.as_deref().and_then(owner_of);
+                let news = self.works.insert(work).is_ok();
+                // Works matter only to a member that leaves, or left in a hurry.
+                member
+                    .filter(|member| {
+                        news && (self.is_leaving(member) || self.is_terminating(member))
+                    })
+                    .into_iter()
+                    .collect()
+            }
+            Change::Deleted(Seen::Work(work)) => {
+                self.works.remove(&work.metadata);
+                work.metadata.namespace.as_deref().and_then(owner_of).into_iter().collect()
             }
             Change::Deleted(Seen::Object(object)) => {
                 let member = member_of(&object);
@@ -174,7 +184,6 @@ impl Controller for Members {
                     Object::RoleBinding(object) => {
                         drop(self.role_bindings.remove(&object.metadata))
                     }
-                    Object::Work(object) => drop(self.works.remove(&object.metadata)),
                     Object::Event(_) => {}
                 }
                 member.into_iter().collect()
@@ -196,15 +205,10 @@ impl Controller for Members {
 
     fn plan(&self, name: &String, now: Timestamp) -> Plan<Act> {
         let Some(member) = self.members.get(&Key::cluster(name)) else { return Plan::default() };
-        let Plan { steps, wake_at } = match &member.metadata.deletion_timestamp {
+        match &member.metadata.deletion_timestamp {
             None => self.join(member, now),
-            Some(deleted) => match self.leave(member, deleted.0, now) {
-                Some(plan) => plan,
-                None => return vec![Act::Read(name.clone())].into(),
-            },
-        };
-        let act = |step: Vec<Write<Object>>| step.into_iter().map(Act::Write).collect();
-        Plan { steps: steps.into_iter().map(act).collect(), wake_at }
+            Some(deleted) => self.leave(member, deleted.0, now),
+        }
     }
 
     fn hear_of(&self, round: &Round<'_, String>) {
@@ -266,10 +270,10 @@ impl Members {
     }
 
     /// Prepares the hub for a member and reports what its agent says.
-    fn join(&self, member: &Arc<MemberCluster>, now: Timestamp) -> Plan<Write<Object>> {
+    fn join(&self, member: &Arc<MemberCluster>, now: Timestamp) -> Plan<Act> {
         let name = member.metadata.name.as_deref().unwrap_or_default();
         if let Some(marked) = marked(member) {
-            return vec![Write::Replace(marked.into())].into();
+            return vec![Act::Write(Write::Replace(marked.into()))].into();
         }
         let mut writes: Vec<Write<Object>> = Vec::new();
         let namespace = member_namespace(name);
@@ -305,7 +309,7 @@ impl Members {
         }
         let news = events::of_writes(&writes);
         writes.extend(events::about(member, news, now));
-        Plan::from(writes).waking_at(wake_at)
+        Plan::from(acts(writes)).waking_at(wake_at)
     }
 
     fn namespace(&self, member: &MemberCluster, name: &str) -> Option<Write<Object>> {
@@ -327,18 +331,13 @@ impl Members {
         Some(Write::Replace(labelled.into()))
     }
 
-    /// Plans the next step of a member that leaves; none before everything of it was read by itself, if the step would end
-    /// what the agent may still need.
-    fn leave(
-        &self,
-        member: &Arc<MemberCluster>,
-        deleted: Timestamp,
-        now: Timestamp,
-    ) -> Option<Plan<Write<Object>>> {
+    /// Plans the next step of a member that leaves. Everything of it is read by itself before a step that would end what
+    /// the agent may still need.
+    fn leave(&self, member: &Arc<MemberCluster>, deleted: Timestamp, now: Timestamp) -> Plan<Act> {
         let name = member.metadata.name.as_deref().unwrap_or_default();
         let finalizers = member.metadata.finalizers.as_deref().unwrap_or_default();
         if !finalizers.iter().any(|finalizer| finalizer == finalizer::MEMBER_CLUSTER) {
-            return Some(Plan::default());
+            return Plan::default();
         }
         let namespace = member_namespace(name);
         let live = self.namespaces.get(&Key::cluster(&namespace));
@@ -351,37 +350,39 @@ impl Members {
         };
         let internal = self.internal.get(&Key::namespaced(&namespace, name));
         let patience = self.config.force_delete_wait_time;
-        Some(match membership::leave(state, internal.map(AsRef::as_ref), deleted, patience, now) {
-            Leaving::Release | Leaving::CleanUp if !self.read.contains(name) => return None,
-            Leaving::Release => vec![Write::Replace(released(member).into())].into(),
+        match membership::leave(state, internal.map(AsRef::as_ref), deleted, patience, now) {
+            Leaving::Release | Leaving::CleanUp if !self.read.contains(name) => {
+                vec![Act::Read(name.to_owned())].into()
+            }
+            Leaving::Release => vec![Act::Write(Write::Replace(released(member).into()))].into(),
             Leaving::Wait => self.free_works(&namespace).into(),
             Leaving::Ask(deadline) => {
                 let mut writes = Vec::new();
                 let wanted = internal_member_cluster(member, &namespace, ClusterState::Leave);
                 writes.extend(ensure(internal, wanted, |live, wanted| live.spec == wanted.spec));
-                Plan::from(writes).waking_at(Some(deadline))
+                Plan::from(acts(writes)).waking_at(Some(deadline))
             }
             Leaving::CleanUp => {
-                let mut writes = self.free_works(&namespace);
-                writes.extend(live.map(|live| Write::Delete(Namespace::clone(live).into())));
-                writes.into()
+                let mut acts = self.free_works(&namespace);
+                let delete = |live: &Arc<Namespace>| Write::Delete(Namespace::clone(live).into());
+                acts.extend(live.map(delete).map(Act::Write));
+                acts.into()
             }
-        })
+        }
     }
 
     /// Takes every finalizer off the Works of a member whose agent is gone: nobody else would. What they placed stays on
     /// the member.
-    fn free_works(&self, namespace: &str) -> Vec<Write<Object>> {
+    fn free_works(&self, namespace: &str) -> Vec<Act> {
         let held = self.works.in_namespace(namespace).filter(|work| {
             work.metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty())
         });
-        held.map(|work| {
-            let mut freed = Work::clone(work);
-            freed.metadata.finalizers = None;
-            Write::Replace(freed.into())
-        })
-        .collect()
+        held.map(|work| Act::Free(Arc::clone(work))).collect()
     }
+}
+
+fn acts(writes: Vec<Write<Object>>) -> Vec<Act> {
+    writes.into_iter().map(Act::Write).collect()
 }
 
 /// Tells whether a member has joined or left, if that is known.
