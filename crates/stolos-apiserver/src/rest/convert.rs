@@ -1,8 +1,8 @@
 //! Stored form and served form of objects.
 //!
 //! Objects are stored in one version. Serving another one changes only `apiVersion`, except for events, whose two API
-//! groups name some fields differently, for the two versions of autoscalers, and for custom resources with a conversion
-//! webhook.
+//! groups name some fields differently, for the two versions of autoscalers, and for custom resources: those have the fields
+//! and defaults of the schema of the served version, or what a conversion webhook makes of them.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ pub(crate) async fn all_served_bytes(
     Ok(versions.iter().map(bytes).collect())
 }
 
-/// Tells whether clients of this resource see the stored bytes, if only they hold all defaults.
+/// Tells whether clients of this resource see the stored bytes, if only they fit the schema.
 pub(crate) fn is_storage_form(resource: &Resource) -> bool {
     !renames_fields(resource) && storage_version(resource) == resource.group_version
 }
@@ -99,7 +99,7 @@ pub(crate) async fn all_served(
 
 /// Returns the stored bytes where they are what is served, but for the version that leads them.
 fn without_webhook(resource: &Resource, version: &Version) -> Option<Bytes> {
-    if reshapes(resource) || !has_defaults(resource, version) {
+    if reshapes(resource) || !fits(resource, version) {
         return None;
     }
     if is_in(&version.body, &resource.group_version) {
@@ -138,13 +138,20 @@ async fn converted(resource: &Resource, objects: Vec<Value>) -> Result<Vec<Value
     conversion.convert(objects, &resource.group_version).await.map_err(failed)
 }
 
-/// Adds the defaults that the schema gained after the object was stored.
+/// Brings a custom object in line with the schema of the served version, as far as it is not known to be.
 fn completed(resource: &Resource, mut object: Value, version: &Version) -> Value {
     let known = version.complete.is_for(resource.schema.id());
     if resource.custom && resource.conversion.is_none() && !known {
-        schema::default(&resource.schema, &mut object);
+        fit(&resource.schema, &mut object);
     }
     object
+}
+
+/// Takes away what a schema does not have and adds its defaults. Stored objects may differ from it in both: they were
+/// written in another version, or before the schema changed.
+pub(crate) fn fit(schema: &schema::Schema, object: &mut Value) {
+    schema::prune(schema, object);
+    schema::default(schema, object);
 }
 
 /// 500 with the bare text, as upstream reports a conversion that failed.
@@ -213,16 +220,16 @@ pub(crate) async fn optional(
     }
 }
 
-/// Tells whether the body holds every default of the schema. A CRD may gain defaults after an object was stored; they
-/// appear when it is read. One look at the object is enough for all later readers.
-pub(crate) fn has_defaults(resource: &Resource, version: &Version) -> bool {
+/// Tells whether the body holds every default of the schema of a version, and nothing that the schema does not have. One
+/// look at the object is enough for all later readers of that version.
+pub(crate) fn fits(resource: &Resource, version: &Version) -> bool {
     if !resource.custom || version.complete.is_for(resource.schema.id()) {
         return true;
     }
     let stored = version.object();
-    let mut defaulted = stored.clone();
-    schema::default(&resource.schema, &mut defaulted);
-    let complete = defaulted == stored;
+    let mut fitted = stored.clone();
+    fit(&resource.schema, &mut fitted);
+    let complete = fitted == stored;
     if complete {
         version.complete.note(resource.schema.id());
     }

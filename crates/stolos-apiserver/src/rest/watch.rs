@@ -270,7 +270,7 @@ impl Session {
                 && transition != Transition::Left
                 // Objects that were written before the storage version changed are still in the old one.
                 && convert::is_in(&event.current.body, &self.call.resource.group_version)
-                && convert::has_defaults(&self.call.resource, &event.current);
+                && convert::fits(&self.call.resource, &event.current);
             if is_stored_body {
                 push_frame(&mut frames, kind, &event.current.body);
                 continue;

@@ -83,12 +83,12 @@ pub struct Version {
     pub body: Bytes,
     /// What selectors see.
     pub attributes: Attributes,
-    /// For which schema the body was last found to hold all defaults.
+    /// For which schema the body was last found to hold all defaults and no unknown field.
     pub complete: Completeness,
 }
 
 /// Remembers the schema for which a stored object was last found complete, so that readers need not look again. A
-/// schema may gain defaults after an object was stored.
+/// schema may gain defaults and lose fields after an object was stored.
 #[derive(Debug, Default)]
 pub struct Completeness(AtomicU64);
 

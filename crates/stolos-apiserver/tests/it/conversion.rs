@@ -9,7 +9,7 @@ use crate::hooks::{Answer, Hooks};
 const V1: &str = "/apis/example.com/v1/namespaces/default/hosts";
 const V2: &str = "/apis/example.com/v2/namespaces/default/hosts";
 
-/// v1 has `spec.hostPort`, v2 has `spec.host` and `spec.port`. Stored is v1.
+/// v1 has `spec.hostPort` and `spec.note`, v2 has `spec.host` and `spec.port`. Stored is v1.
 fn definition(conversion: Value) -> Value {
     let version = |name: &str, storage: bool, properties: Value| {
         json!({
@@ -27,7 +27,7 @@ fn definition(conversion: Value) -> Value {
             "group": "example.com", "scope": "Namespaced", "conversion": conversion,
             "names": {"plural": "hosts", "singular": "host", "kind": "Host", "listKind": "HostList"},
             "versions": [
-                version("v1", true, json!({"hostPort": text})),
+                version("v1", true, json!({"hostPort": text, "note": text})),
                 version("v2", false, json!({"host": text, "port": text, "hostPort": text})),
             ],
         },
@@ -111,6 +111,37 @@ async fn check_versions(cluster: &Cluster, path: &str, version: &str) {
     );
     let events = cluster.watch(&format!("{path}?watch=1&timeoutSeconds=1")).await;
     assert_eq!(events[0]["object"]["apiVersion"], version);
+}
+
+/// Each version has the fields of its own schema, whatever is stored; what the stored version lacks is not kept.
+#[tokio::test]
+async fn without_a_webhook_a_version_shows_and_keeps_only_its_own_fields() {
+    let cluster = Cluster::start().await;
+    cluster.define(definition(json!({"strategy": "None"}))).await;
+    let before = cluster.ok(Method::GET, V2, None).await["metadata"]["resourceVersion"].clone();
+    let before = before.as_str().expect("a resource version");
+    let both = json!({"hostPort": "a:1", "note": "n"});
+    cluster.ok(Method::POST, V1, Some(host("v1", "a", both.clone()))).await;
+    let spec = async |path: &str| cluster.ok(Method::GET, path, None).await["spec"].clone();
+    let bare = json!({"hostPort": "a:1"});
+    assert_eq!(spec(&format!("{V1}/a")).await, both);
+    assert_eq!(spec(&format!("{V2}/a")).await, bare);
+    assert_eq!(cluster.ok(Method::GET, V2, None).await["items"][0]["spec"], bare);
+    for from in [String::new(), format!("&resourceVersion={before}")] {
+        let path = format!("{V2}?watch=1&timeoutSeconds=1{from}");
+        let events = cluster.watch(&path).await;
+        assert_eq!(events[0]["object"]["spec"], bare, "{path}");
+    }
+    assert_eq!(spec(&format!("{V1}/a")).await, both, "reading changes nothing");
+
+    // Who writes the whole object in a version without the field drops it.
+    let seen = cluster.ok(Method::GET, &format!("{V2}/a"), None).await;
+    cluster.ok(Method::PUT, &format!("{V2}/a"), Some(seen)).await;
+    assert_eq!(spec(&format!("{V1}/a")).await, bare);
+
+    let only_new = json!({"hostPort": "a:1", "host": "a"});
+    cluster.ok(Method::POST, V2, Some(host("v2", "b", only_new))).await;
+    assert_eq!(spec(&format!("{V2}/b")).await, bare);
 }
 
 #[tokio::test]

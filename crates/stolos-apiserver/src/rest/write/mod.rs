@@ -224,7 +224,7 @@ impl<'a> Writer<'a> {
         let storage =
             snapshot.stored_as(&self.resource().storage).map_or(self.resource(), |row| row);
         if storage.custom && storage.group_version != self.resource().group_version {
-            schema::default(&storage.schema, &mut stored);
+            convert::fit(&storage.schema, &mut stored);
         }
         let fields = storage.field_attributes(&stored);
         let attributes = Attributes { fields, ..Attributes::of(&stored) };

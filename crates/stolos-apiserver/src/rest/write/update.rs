@@ -161,7 +161,9 @@ impl Writer<'_> {
         self.check_valid(Some(&live), &new)?;
         self.judge_through_face(&asked, &new).await?;
         let removes = lifecycle::ends_deletion(resource, &live, &new);
-        if !removes && managed_fields::same_but_times(&live, &new) {
+        // What is stored may hold more than this version shows; writing the whole object drops that.
+        let shows_all = resource.conversion.is_some() || convert::fits(resource, current);
+        if !removes && shows_all && managed_fields::same_but_times(&live, &new) {
             return Ok(Written::Stored(Arc::clone(current)));
         }
         if self.options.dry_run {
