@@ -1,5 +1,6 @@
 //! Members that leave the fleet and come back: what is placed on them stays and is taken up again, on both backends.
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::backend::{Backend, Processes};
@@ -13,6 +14,16 @@ fn a_member_that_leaves_keeps_everything_and_is_taken_up_again_embedded() {
 #[test]
 fn a_member_that_leaves_keeps_everything_and_is_taken_up_again_kubernetes() {
     story(Backend::Kubernetes);
+}
+
+#[test]
+fn a_member_whose_agent_is_gone_leaves_by_force_and_keeps_everything_embedded() {
+    forced(Backend::Embedded);
+}
+
+#[test]
+fn a_member_whose_agent_is_gone_leaves_by_force_and_keeps_everything_kubernetes() {
+    forced(Backend::Kubernetes);
 }
 
 const PLACEMENTS: &str = r#"
@@ -102,6 +113,81 @@ fn story(backend: Backend) {
     assert!(leaves.get(&["namespace", "shop"]).is_some());
     fleet.start_agent("member-2");
     leaves.wait_gone(&["namespace", "shop"]);
+}
+
+/// Least time that the agent of a leaving member may be given.
+const FORCED_AFTER: SignedDuration = SignedDuration::from_secs(30);
+
+/// The agent of a member is gone for good, so nobody can say that it left.
+fn forced(backend: Backend) {
+    let Some(mut fleet) = Processes::servers(backend, 2) else { return };
+    fleet.install(2);
+    fleet.start_hub(&["--force-delete-wait-time=30s"]);
+    for name in ["member-1", "member-2"] {
+        fleet.announce(name);
+        fleet.start_agent(name);
+    }
+    let hub = fleet.kubectl("hub");
+    let (stays, leaves) = (fleet.kubectl("member-1"), fleet.kubectl("member-2"));
+    sources(&hub);
+    hub.apply(PLACEMENTS);
+    available(&hub, 2);
+    hub.wait_for("the member is in the inventory", &profile(), |profile| !profile.is_null());
+    fleet.kill("member-2");
+    let before = (placed(&leaves), records(&leaves));
+
+    // Until the time is over the hub asks it to leave, and keeps everything that it would need for that.
+    hub.run(&["delete", "membercluster", "member-2", "--wait=false"]);
+    let internal = ["-n", "fleet-member-member-2", "internalmembercluster", "member-2"];
+    hub.wait_for("it is asked to leave", &internal, |found| found["spec"]["state"] == "Leave");
+    colour(&hub, "green");
+    has_colour(&stays, "green");
+    let leaving = hub.get(&["membercluster", "member-2"]).expect("the agent is waited for");
+    assert_eq!(works_of(&hub, "member-2"), ["shop-work", "shop.content-work"]);
+    assert!(hub.get(&["namespace", "fleet-member-member-2"]).is_some());
+
+    // Then it goes without a word of the agent, and the hub reaches for nothing on the member.
+    hub.wait_gone(&["membercluster", "member-2"]);
+    let deleted = leaving["metadata"]["deletionTimestamp"].as_str().expect("it is being deleted");
+    let deleted: jiff::Timestamp = deleted.parse().expect("a time");
+    assert!(jiff::Timestamp::now().duration_since(deleted) >= FORCED_AFTER);
+    hub.wait_gone(&["namespace", "fleet-member-member-2"]);
+    hub.wait_gone(&profile());
+    available(&hub, 1);
+    assert_eq!(works_of(&hub, "member-2"), Vec::<String>::new());
+    for kind in ["clusterresourcebindings", "resourcebindings"] {
+        let bindings = hub.get(&[kind, "-A"]).expect("they can be listed");
+        let mut targets = bindings["items"].as_array().into_iter().flatten();
+        assert!(targets.all(|binding| binding["spec"]["targetCluster"] == "member-1"), "{kind}");
+    }
+    assert_eq!((placed(&leaves), records(&leaves)), before, "nothing on the member was touched");
+
+    // The agent comes back to a hub that has forgotten it; announced again, the member takes up what it has.
+    hub.run(&["-n", "shop", "delete", "configmap", "extra"]);
+    stays.wait_gone(&EXTRA);
+    fleet.start_agent("member-2");
+    fleet.announce("member-2");
+    available(&hub, 2);
+    has_colour(&leaves, "green");
+    assert_eq!(uids(&placed(&leaves)), uids(&before.0), "adopted, not made again");
+    hub.run(&["delete", "crp", "shop", "--timeout=60s"]);
+    stays.wait_gone(&READER);
+    leaves.wait_gone(&READER);
+}
+
+/// Returns name, uid and resource version of what the agent noted on its member.
+fn records(member: &Kubectl) -> Vec<Value> {
+    let records = member.get(&["appliedworks"]).expect("they can be listed");
+    let records =
+        records["items"].as_array().into_iter().flatten().map(|record| &record["metadata"]);
+    records.map(|meta| json!([meta["name"], meta["uid"], meta["resourceVersion"]])).collect()
+}
+
+/// Returns the names of the Works for a member, in order.
+fn works_of(hub: &Kubectl, member: &str) -> Vec<String> {
+    let works = hub.get(&["-n", &format!("fleet-member-{member}"), "works"]).expect("a list");
+    let works = works["items"].as_array().into_iter().flatten();
+    works.filter_map(|work| work["metadata"]["name"].as_str().map(str::to_owned)).collect()
 }
 
 fn profile() -> [&'static str; 4] {
