@@ -1,7 +1,7 @@
 //! kubectl, and waiting for what it shows.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -77,6 +77,12 @@ impl Kubectl {
         let output = self.try_run(args);
         assert!(!output.status.success(), "kubectl {} was to fail", args.join(" "));
         String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// Starts kubectl and lets it run; its standard output is piped.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
+        let mut command = self.command(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("kubectl starts")
     }
 
     /// Runs kubectl with a manifest on standard input.

@@ -26,3 +26,4 @@ mod scheduling;
 mod selecting;
 mod strategies;
 mod update;
+mod versions;
