@@ -18,6 +18,7 @@ mod leaving;
 mod lifecycle;
 mod look;
 mod migration;
+mod namespaces;
 mod overrides;
 mod placement;
 mod placement_cli;

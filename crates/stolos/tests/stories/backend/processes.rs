@@ -166,6 +166,11 @@ impl Processes {
 
     /// Starts the agent of a member, which has the rights of its own service account on the hub and no others.
     pub(crate) fn start_agent(&mut self, name: &str) {
+        self.start_agent_with(name, &[]);
+    }
+
+    /// As [`Processes::start_agent`], with more options.
+    pub(crate) fn start_agent_with(&mut self, name: &str, options: &[&str]) {
         let hub = self.kubectl("hub");
         let token = hub.run(&["-n", "fleet-system", "create", "token", name, "--duration=2h"]);
         let restricted = self.directory.path().join(format!("{name}.kubeconfig"));
@@ -184,7 +189,7 @@ impl Processes {
             "--member-context",
             name,
         ];
-        self.start_role(name, &agent);
+        self.start_role(name, &[&agent[..], options].concat());
     }
 
     pub(crate) fn wait_until_joined(&self, name: &str) {
