@@ -26,5 +26,6 @@ mod rollouts;
 mod scheduling;
 mod selecting;
 mod strategies;
+mod stuck;
 mod update;
 mod versions;
