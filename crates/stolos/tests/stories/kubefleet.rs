@@ -4,6 +4,10 @@ use serde_json::{Value, json};
 
 use crate::kubectl::Kubectl;
 
+mod overrides;
+
+pub(crate) use overrides::{Envelope, Overrides, put_override};
+
 /// When KubeFleet wrote everything: long ago.
 const THEN: &str = "2026-01-05T08:00:00Z";
 
@@ -21,6 +25,18 @@ pub(crate) struct Placement<'a> {
     pub(crate) members: &'a [&'a str],
     /// What is selected, as arguments of `kubectl get`, in the order of the snapshot.
     pub(crate) objects: &'a [&'a [&'a str]],
+    /// Those of them that are envelopes.
+    pub(crate) envelopes: &'a [Envelope<'a>],
+    /// What makes members different.
+    pub(crate) overrides: Overrides<'a>,
+}
+
+/// What one Work of a placement carries to a member.
+struct Part {
+    name: String,
+    /// Those of an envelope.
+    labels: Value,
+    manifests: Vec<Value>,
 }
 
 /// Creates an object with a status as the hub agent or the member agent of KubeFleet writes it; returns it.
@@ -214,16 +230,33 @@ impl Placement<'_> {
 
     /// Writes everything that there is of a placement which is available on its members, on the hub and on them.
     pub(crate) fn put(&self, hub: &Kubectl, member: impl Fn(&str) -> Kubectl) {
-        let manifests: Vec<Value> = self.objects.iter().map(|args| sanitised(hub, args)).collect();
+        self.put_decisions(hub);
+        for name in self.members {
+            self.put_on(hub, name, &member(name));
+        }
+    }
+
+    fn manifests(&self, hub: &Kubectl) -> Vec<Value> {
+        self.objects.iter().map(|args| sanitised(hub, args)).collect()
+    }
+
+    /// Writes the placement and its snapshots.
+    pub(crate) fn put_decisions(&self, hub: &Kubectl) {
+        let manifests = self.manifests(hub);
         let placement = put(hub, self.placement(&manifests));
         let owners = json!([owner(&placement)]);
         put(hub, self.policy_snapshot(&owners));
         put(hub, self.resource_snapshot(&owners, &manifests));
-        for name in self.members {
-            let binding = format!("{}-{name}-0a1b2c3d", self.name);
-            put(hub, self.binding(&binding, name));
-            let placed = self.place(&member(name), name, &manifests);
-            put(hub, self.work(&binding, name, &manifests, &placed));
+    }
+
+    /// Writes what there is for one member, and on it.
+    pub(crate) fn put_on(&self, hub: &Kubectl, name: &str, member: &Kubectl) {
+        let binding = format!("{}-{name}-0a1b2c3d", self.name);
+        put(hub, self.binding(&binding, name));
+        for mut part in self.parts(&self.manifests(hub)) {
+            part.manifests.iter_mut().for_each(|manifest| (self.overrides.vary)(name, manifest));
+            let placed = self.place(member, name, &part);
+            put(hub, self.work(&binding, name, &part, &placed));
         }
     }
 
@@ -231,7 +264,7 @@ impl Placement<'_> {
         let steps = [
             ("Scheduled", "SchedulingPolicyFulfilled"),
             ("RolloutStarted", "RolloutStarted"),
-            ("Overridden", "NoOverrideSpecified"),
+            ("Overridden", self.overrides.reason()),
             ("WorkSynchronized", "WorkSynchronized"),
             ("Applied", "ApplySucceeded"),
             ("Available", "ResourceAvailable"),
@@ -244,7 +277,7 @@ impl Placement<'_> {
         let on_member = conditions(&[
             ("Scheduled", "Scheduled"),
             ("RolloutStarted", "RolloutStarted"),
-            ("Overridden", "NoOverrideSpecified"),
+            ("Overridden", self.overrides.reason()),
             ("WorkSynchronized", "AllWorkSynced"),
             ("Applied", "AllWorkHaveBeenApplied"),
             ("Available", "AllWorkAreAvailable"),
@@ -306,7 +339,7 @@ impl Placement<'_> {
         let annotations = json!({
             "kubernetes-fleet.io/resource-hash": HASH,
             "kubernetes-fleet.io/number-of-resource-snapshots": "1",
-            "kubernetes-fleet.io/number-of-enveloped-object": "0",
+            "kubernetes-fleet.io/number-of-enveloped-object": self.envelopes.len().to_string(),
         });
         let mut metadata = self.metadata(&format!("{}-0-snapshot", self.name), labels, annotations);
         metadata["ownerReferences"] = owners.clone();
@@ -321,16 +354,17 @@ impl Placement<'_> {
             "kubernetes-fleet.io/scheduler-crb-cleanup",
             "kubernetes-fleet.io/work-cleanup"
         ]);
-        let spec = json!({
+        let mut spec = json!({
             "state": "Bound", "targetCluster": member,
             "resourceSnapshotName": format!("{}-0-snapshot", self.name),
             "schedulingPolicySnapshotName": format!("{}-0", self.name),
             "clusterDecision": decision(member), "applyStrategy": apply_strategy(),
         });
+        self.overrides.note_on_binding(&mut spec);
         let mut object = Self::object(&self.kind("ResourceBinding"), &metadata, &spec);
         object["status"] = json!({ "conditions": conditions(&[
             ("RolloutStarted", "RolloutStarted"),
-            ("Overridden", "NoOverrideSpecified"),
+            ("Overridden", self.overrides.reason()),
             ("WorkSynchronized", "AllWorkSynced"),
             ("Applied", "AllWorkHaveBeenApplied"),
             ("Available", "AllWorkAreAvailable"),
@@ -338,16 +372,33 @@ impl Placement<'_> {
         object
     }
 
+    /// Returns what the Works carry: one all that is bare, and one each envelope.
+    fn parts(&self, manifests: &[Value]) -> Vec<Part> {
+        let is_bare = |manifest: &&Value| !self.envelopes.iter().any(|found| found.is(manifest));
+        let bare = Part {
+            name: self.work_name(),
+            labels: json!({}),
+            manifests: manifests.iter().filter(is_bare).cloned().collect(),
+        };
+        let opened = self.envelopes.iter().map(|envelope| Part {
+            name: format!("{}-envelope-{}", self.work_name(), envelope.digest),
+            labels: envelope.labels(),
+            manifests: envelope.opened(manifests),
+        });
+        [bare].into_iter().chain(opened).collect()
+    }
+
     /// Places the manifests with the marks of KubeFleet's member agent; returns them as they are on the member.
-    fn place(&self, member: &Kubectl, name: &str, manifests: &[Value]) -> Vec<Value> {
-        let metadata = json!({ "name": self.work_name() });
+    fn place(&self, member: &Kubectl, name: &str, part: &Part) -> Vec<Value> {
+        let Part { name: work_name, manifests, .. } = part;
+        let metadata = json!({ "name": work_name });
         let spec = json!({
-            "workName": self.work_name(), "workNamespace": format!("fleet-member-{name}"),
+            "workName": work_name, "workNamespace": format!("fleet-member-{name}"),
         });
         let record = put(member, Self::object("AppliedWork", &metadata, &spec));
         let owners = json!([{
             "apiVersion": "placement.kubernetes-fleet.io/v1beta1", "kind": "AppliedWork",
-            "name": self.work_name(), "uid": record["metadata"]["uid"], "blockOwnerDeletion": true,
+            "name": work_name, "uid": record["metadata"]["uid"], "blockOwnerDeletion": true,
         }]);
         let placed: Vec<Value> = manifests
             .iter()
@@ -372,32 +423,29 @@ impl Placement<'_> {
             })
             .collect();
         let patch = json!({ "status": { "appliedResources": applied } }).to_string();
-        let args = ["patch", "appliedwork", &self.work_name(), "--subresource=status"];
+        let args = ["patch", "appliedwork", work_name, "--subresource=status"];
         member.run(&[&args[..], &["--type=merge", "-p", &patch]].concat());
         placed
     }
 
-    fn work(&self, binding: &str, member: &str, manifests: &[Value], placed: &[Value]) -> Value {
-        let mut labels = json!({
-            "kubernetes-fleet.io/parent-resource-binding": binding,
-            "kubernetes-fleet.io/parent-CRP": self.name,
-            "kubernetes-fleet.io/parent-resource-snapshot-index": "0",
-        });
+    fn work(&self, binding: &str, member: &str, part: &Part, placed: &[Value]) -> Value {
+        let mut labels = part.labels.clone();
+        labels["kubernetes-fleet.io/parent-resource-binding"] = json!(binding);
+        labels["kubernetes-fleet.io/parent-CRP"] = json!(self.name);
+        labels["kubernetes-fleet.io/parent-resource-snapshot-index"] = json!("0");
         if let Some(namespace) = self.namespace {
             labels["kubernetes-fleet.io/parent-placement-namespace"] = json!(namespace);
         }
-        let none = "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b";
         let metadata = json!({
-            "name": self.work_name(), "namespace": format!("fleet-member-{member}"), "labels": labels,
+            "name": part.name, "namespace": format!("fleet-member-{member}"), "labels": labels,
             "annotations": {
                 "kubernetes-fleet.io/parent-resource-snapshot-name": format!("{}-0-snapshot", self.name),
-                "kubernetes-fleet.io/parent-resource-override-snapshot-hash": none,
-                "kubernetes-fleet.io/parent-cluster-resource-override-snapshot-hash": none,
+                "kubernetes-fleet.io/parent-resource-override-snapshot-hash": self.overrides.own_hash,
+                "kubernetes-fleet.io/parent-cluster-resource-override-snapshot-hash": self.overrides.cluster_hash,
             },
             "finalizers": ["kubernetes-fleet.io/work-cleanup"],
         });
-        let spec =
-            json!({ "workload": { "manifests": manifests }, "applyStrategy": apply_strategy() });
+        let spec = json!({ "workload": { "manifests": part.manifests }, "applyStrategy": apply_strategy() });
         let each: Vec<Value> = placed
             .iter()
             .enumerate()

@@ -18,6 +18,7 @@ mod leaving;
 mod lifecycle;
 mod look;
 mod migration;
+mod migration_overrides;
 mod namespaces;
 mod overrides;
 mod placement;

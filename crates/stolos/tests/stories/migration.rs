@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::backend::{Backend, Processes};
 use crate::kubectl::Kubectl;
-use crate::kubefleet::{self, Placement};
+use crate::kubefleet::{self, Overrides, Placement};
 use crate::look::{complete_on, conditions};
 
 #[test]
@@ -55,6 +55,8 @@ fn story(backend: Backend) {
         policy: json!({ "placementType": "PickAll" }),
         members: &MEMBERS,
         objects: &SHOP,
+        envelopes: &[],
+        overrides: Overrides::NONE,
     };
     shop.put(&hub, |name| fleet.kubectl(name));
     let team = Placement {
@@ -64,6 +66,8 @@ fn story(backend: Backend) {
         policy: json!({ "placementType": "PickN", "numberOfClusters": 1 }),
         members: &MEMBERS[1..],
         objects: &TEAM,
+        envelopes: &[],
+        overrides: Overrides::NONE,
     };
     fleet.kubectl("member-2").run(&["create", "namespace", "team"]);
     team.put(&hub, |name| fleet.kubectl(name));
@@ -111,7 +115,7 @@ spec:
     works_on(&fleet, &hub);
 }
 
-fn same(what: &str, before: &[(String, Value)], after: &[(String, Value)]) {
+pub(crate) fn same(what: &str, before: &[(String, Value)], after: &[(String, Value)]) {
     let names =
         |seen: &[(String, Value)]| seen.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     assert_eq!(names(after), names(before), "{what}");
