@@ -169,6 +169,7 @@ impl Eligibility {
                 object::text(object, "/type") != "kubernetes.io/service-account-token"
             }
             ("", "PersistentVolumeClaim") => !self.hub_runs_workloads,
+            ("scheduling.k8s.io", "PriorityClass") => !is_system_class(object),
             ("", "Endpoints") => !service_exists(name),
             ("discovery.k8s.io", "EndpointSlice") => {
                 object::label(object, "endpointslice.kubernetes.io/managed-by").is_none()
@@ -176,6 +177,15 @@ impl Eligibility {
             _ => true,
         }
     }
+}
+
+/// Tells whether an object is a priority class that every API server makes for itself. Users can neither make nor delete one, so
+/// whoever took it over could never let go of it.
+pub(super) fn is_system_class(object: &Value) -> bool {
+    let gvk = Gvk::of(object);
+    gvk.group == "scheduling.k8s.io"
+        && gvk.kind == "PriorityClass"
+        && object::name(object).starts_with("system-")
 }
 
 fn has_owner(object: &Value) -> bool {
@@ -260,6 +270,16 @@ mod tests {
                 false,
             ),
             (json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {}}), true),
+            (
+                json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {
+                    "name": "system-node-critical",
+                }}),
+                false,
+            ),
+            (
+                json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "systematic"}}),
+                true,
+            ),
             (
                 json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "served"}}),
                 false,

@@ -330,6 +330,25 @@ endpoints: []
     let annotations = service["metadata"]["annotations"].as_object().expect("annotations");
     assert!(!annotations.contains_key("kubectl.kubernetes.io/last-applied-configuration"));
     hub.run(&["delete", "crp", "own", "--timeout=60s"]);
+    priority_classes(&hub, &member);
+}
+
+/// The priority classes that every cluster has of its own are not the hub's to place: nobody could ever withdraw them.
+fn priority_classes(hub: &Kubectl, member: &Kubectl) {
+    hub.run(&["create", "priorityclass", "gold", "--value=1000"]);
+    select(hub, "classes", "group: scheduling.k8s.io, version: v1, kind: PriorityClass");
+    selects(hub, "classes", &["PriorityClass gold"]);
+    assert_eq!(member.get(&["priorityclass", "gold"]).expect("it is placed")["value"], 1000);
+    for name in ["system-node-critical", "system-cluster-critical"] {
+        assert!(hub.get(&["priorityclass", name]).is_some(), "the hub has it too");
+        let class = member.get(&["priorityclass", name]).expect("every cluster has it");
+        assert!(class["metadata"]["ownerReferences"].is_null(), "{class}");
+    }
+    hub.run(&["delete", "crp", "classes", "--timeout=60s"]);
+    member.wait_gone(&["appliedwork", "classes-work"]);
+    member.wait_gone(&["priorityclass", "gold"]);
+    assert!(member.get(&["priorityclass", "system-node-critical"]).is_some());
+    hub.run(&["delete", "priorityclass", "gold"]);
 }
 
 fn owner(hub: &Kubectl) -> String {

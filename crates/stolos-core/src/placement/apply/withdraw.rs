@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::Value;
 
 use super::ownership::owners;
+use crate::placement::eligibility::is_system_class;
 
 /// What is known of one object that the record lists and the Work does not.
 #[derive(Clone, Debug)]
@@ -46,7 +47,8 @@ pub enum Verdict {
     Forget,
     /// There is no proof that it was withdrawn: leave it and keep the record.
     Keep,
-    /// The Work that placed it is no longer there as it was: leave it, take our name off, and forget it.
+    /// Leave it, take our name off, and forget it: the Work that placed it is no longer there as it was, or it is the cluster's
+    /// own.
     Release,
 }
 
@@ -72,6 +74,9 @@ pub fn withdraw(evidence: &Evidence<'_>) -> Verdict {
     }
     if owners.len() > 1 {
         return Verdict::Disown;
+    }
+    if is_system_class(live) {
+        return Verdict::Release;
     }
     let version = live.pointer("/metadata/resourceVersion").and_then(Value::as_str);
     Verdict::Delete {
@@ -118,6 +123,26 @@ mod tests {
     fn with_full_proof_the_object_goes_as_it_was_seen() {
         let (uid, resource_version) = ("object".to_owned(), "7".to_owned());
         assert_eq!(judge(|_| {}), Verdict::Delete { uid, resource_version });
+    }
+
+    /// An earlier version took such classes over; no API server deletes them.
+    #[test]
+    fn a_priority_class_of_the_cluster_is_let_go_of() {
+        let mut class = live("object", &[owner("applied-work")]);
+        class["apiVersion"] = json!("scheduling.k8s.io/v1");
+        class["kind"] = json!("PriorityClass");
+        class["metadata"]["name"] = json!("system-node-critical");
+        let ours = owner("applied-work");
+        let evidence = Evidence {
+            recorded_work_uid: "work",
+            recorded_generation: 3,
+            work_uid: "work",
+            work_generation: 4,
+            recorded_uid: "object",
+            live: Some(&class),
+            ours: &ours,
+        };
+        assert_eq!(withdraw(&evidence), Verdict::Release);
     }
 
     #[test]
