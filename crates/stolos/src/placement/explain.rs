@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use jiff::Timestamp;
+use serde::Serialize;
 use stolos_api::placement::{ClusterResourceBinding, ClusterResourcePlacement, Work};
 use stolos_core::placement::explain::{self, Cluster, Explanation, Finding};
 
@@ -40,16 +41,35 @@ pub(super) async fn run(args: ExplainArgs, output: Output) -> anyhow::Result<Exi
         narrow(&mut explanation, cluster, name_of(&placement))?;
     }
     if output == Output::Name {
-        for cluster in explanation.clusters.iter().filter(|cluster| !cluster.done) {
-            output::line(&cluster.cluster)?;
-        }
-    } else if !output::structured(&explanation, output)? {
+        output::line(&text::full_name(&placement))?;
+    } else if !output::structured(&answer(&placement, &explanation), output)? {
         let name = format!("{} {}", kind_of(&placement), text::full_name(&placement));
         for line in screen(&name, &explanation, output == Output::Wide) {
             output::line(&line)?;
         }
     }
     Ok(Exit::Success)
+}
+
+/// What programs read: the explanation, and whose it is.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<&'a str>,
+    placement: &'a str,
+    #[serde(flatten)]
+    explanation: &'a Explanation,
+}
+
+fn answer<'a>(placement: &'a ClusterResourcePlacement, explanation: &'a Explanation) -> Answer<'a> {
+    Answer {
+        kind: kind_of(placement),
+        namespace: placement.metadata.namespace.as_deref(),
+        placement: name_of(placement),
+        explanation,
+    }
 }
 
 async fn explained(hub: &Hub, placement: &ClusterResourcePlacement) -> anyhow::Result<Explanation> {
@@ -274,6 +294,25 @@ mod tests {
 
         In place: b
         ");
+    }
+
+    #[test]
+    fn programs_are_told_which_placement_it_is() {
+        let mut placement = ClusterResourcePlacement::default();
+        placement.metadata.name = Some("shop".to_owned());
+        let done = explanation(true, vec![cluster("a", true)]);
+        let json = |placement: &ClusterResourcePlacement| {
+            serde_json::to_value(answer(placement, &done)).unwrap()
+        };
+        let of_cluster = json(&placement);
+        assert_eq!(of_cluster["kind"], "ClusterResourcePlacement");
+        assert_eq!(of_cluster["placement"], "shop");
+        assert!(of_cluster.get("namespace").is_none());
+        assert_eq!(of_cluster["clusters"][0]["cluster"], "a");
+        placement.metadata.namespace = Some("team".to_owned());
+        let in_namespace = json(&placement);
+        assert_eq!(in_namespace["kind"], "ResourcePlacement");
+        assert_eq!(in_namespace["namespace"], "team");
     }
 
     #[test]
