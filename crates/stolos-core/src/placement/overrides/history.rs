@@ -14,7 +14,8 @@ use stolos_api::placement::{
 use crate::placement::hash;
 use crate::placement::snapshot::{Action, Snapshot};
 
-/// How many snapshots of an override are kept (placement-overrides 5.1).
+/// Most snapshots of an override (placement-overrides 5.1). Whenever it is looked at, the oldest go until there is room for
+/// one more below this limit: right after the tenth content there are ten, and from the next look on nine.
 pub const LIMIT: usize = 10;
 
 /// The content of a snapshot of an override.
@@ -95,7 +96,7 @@ fn name(parent: &str, index: u64) -> String {
     format!("{parent}-{index}")
 }
 
-/// Decides which snapshots to write. Planning again after the writes plans nothing.
+/// Decides which snapshots to write. Planning again after the writes makes room at most, and then nothing more.
 pub fn plan<S: SnapshotSpec>(
     parent: &Parent<'_>,
     spec: &S::Override,
@@ -113,14 +114,16 @@ pub fn plan<S: SnapshotSpec>(
         })
         .map(|(_, snapshot)| Action::mark_latest(snapshot.name(), false))
         .collect();
+    let n_deleted = (by_index.len() + 1).saturating_sub(LIMIT);
+    let oldest = by_index.values().take(n_deleted);
+    let deletions = oldest.map(|old| Action::Delete { name: old.name().to_owned() });
     if is_kept {
         let unmarked = latest.filter(|(_, newest)| !newest.is_marked_latest());
         actions.extend(unmarked.map(|(_, newest)| Action::mark_latest(newest.name(), true)));
+        actions.extend(deletions);
         return actions;
     }
-    let n_deleted = (by_index.len() + 1).saturating_sub(LIMIT);
-    let oldest = by_index.values().take(n_deleted);
-    actions.extend(oldest.map(|old| Action::Delete { name: old.name().to_owned() }));
+    actions.extend(deletions);
     let index = latest.map_or(0, |(index, _)| index + 1);
     actions.push(create(parent, spec, index, hash));
     actions
@@ -214,17 +217,28 @@ mod tests {
     }
 
     #[test]
-    fn ten_snapshots_are_kept() {
+    fn a_new_snapshot_is_the_tenth_at_most_and_nine_remain_at_the_next_look() {
         let mut store = Store(Vec::new());
-        (0..12).for_each(|revision| write(&mut store, revision));
+        (0..9).for_each(|revision| write(&mut store, revision));
+        write(&mut store, 8);
+        assert_eq!(store.names().len(), 9, "nine are within the limit");
+        write(&mut store, 9);
+        assert_eq!((store.names().len(), store.names()[0]), (LIMIT, "o-0"));
+        write(&mut store, 9);
+        assert_eq!((store.names().len(), store.names()[0]), (9, "o-1"));
+        assert_eq!(plan(&parent(), &spec(9), &store.snapshots()), []);
+        // Two changes between looks: there are never more than ten.
+        write(&mut store, 10);
+        write(&mut store, 11);
         assert_eq!(store.names().len(), LIMIT);
         assert_eq!((store.names()[0], store.names()[9]), ("o-2", "o-11"));
+        assert!(store.snapshots()[9].is_marked_latest());
     }
 
     proptest! {
         /// A crash after any number of writes is made good by the next plan, and deciding twice changes nothing.
         #[test]
-        fn a_crash_between_writes_is_made_good(revisions in prop::collection::vec((0..3u64, 0..4usize), 1..30)) {
+        fn a_crash_between_writes_is_made_good(revisions in prop::collection::vec((0..3u64, 0..4usize), 1..60)) {
             let mut store = Store(Vec::new());
             let mut last = 0;
             for (revision, n_written) in revisions {
@@ -234,8 +248,10 @@ mod tests {
                 last = revision;
             }
             write(&mut store, last);
-            prop_assert_eq!(plan(&parent(), &spec(last), &store.snapshots()), []);
             prop_assert!(store.0.len() <= LIMIT);
+            write(&mut store, last);
+            prop_assert_eq!(plan(&parent(), &spec(last), &store.snapshots()), []);
+            prop_assert!(store.0.len() < LIMIT);
             let marked: Vec<_> = store.snapshots().into_iter().filter(Snapshot::is_marked_latest).map(|s| s.name().to_owned()).collect();
             prop_assert_eq!(marked.len(), 1);
         }
