@@ -12,10 +12,12 @@ use stolos_api::cluster::fleet::ClusterReference;
 use stolos_api::update::MemberTarget;
 use stolos_core::update::cluster::{Inspection, Operation};
 
+mod cluster_api;
 mod kubeconfig;
 mod simulated;
 mod unmanaged;
 
+pub use cluster_api::ClusterApi;
 pub use kubeconfig::Error as KubeconfigError;
 pub use kubeconfig::connect;
 pub use simulated::Simulated;
@@ -64,7 +66,7 @@ pub enum StartError {
         /// The upgrade.
         operation_id: String,
         /// What went wrong.
-        source: kube::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 

@@ -99,9 +99,10 @@ impl Provider for Simulated {
                         message: status.message,
                     })
                 }
-                Err(source) => {
-                    Err(StartError::Request { operation_id: operation_id.into(), source })
-                }
+                Err(error) => Err(StartError::Request {
+                    operation_id: operation_id.into(),
+                    source: error.into(),
+                }),
             }
         })
     }

@@ -5,27 +5,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::BoxStream;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node};
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 use stolos_api::update::{MemberTarget, UpgradeType};
-use stolos_apiserver::auth::UserInfo;
-use stolos_apiserver::server::{ApiServer, Options};
-use stolos_apiserver::store::Store;
-use stolos_core::update::cluster::{Cluster, Inspection, Operation};
+use stolos_core::update::cluster::Operation;
 use stolos_upgrade::{Observation, Provider, Simulated};
 
-/// A wait that only a broken build reaches.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::{api_server, known, until};
 
 async fn cluster() -> Client {
-    let store = Store::memory().cluster("member").unwrap();
-    let server = ApiServer::start(store, Options::default()).await.unwrap();
-    let client = Client::new(server.as_user(UserInfo::internal("tester")), "default");
+    let (_server, client) = api_server().await;
     let namespace: Namespace =
         serde_json::from_value(json!({"metadata": {"name": "kube-system"}})).unwrap();
     let _exists =
@@ -49,28 +41,6 @@ async fn cluster() -> Client {
     };
     tokio::spawn(stolos_sim::run(client.clone(), config));
     client
-}
-
-async fn until(
-    seen: &mut BoxStream<'static, Observation>,
-    wanted: impl Fn(&Observation) -> bool,
-) -> Observation {
-    let search = async {
-        loop {
-            let observation = seen.next().await.expect("a provider follows for ever");
-            if wanted(&observation) {
-                return observation;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, search).await.expect("the cluster does not get there")
-}
-
-fn known(observation: &Observation) -> Option<&Cluster> {
-    match &observation.cluster {
-        Inspection::Known(cluster) => Some(cluster),
-        Inspection::Unknown(_) => None,
-    }
 }
 
 fn full(version: &str, image: &str) -> MemberTarget {

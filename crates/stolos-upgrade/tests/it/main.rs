@@ -1,0 +1,5 @@
+//! Upgrade providers against the embedded API server and a fake of Azure's resource manager.
+
+mod cluster_api;
+mod simulated;
+mod support;
