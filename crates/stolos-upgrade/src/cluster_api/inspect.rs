@@ -1,7 +1,8 @@
 //! What the objects of a cluster say about it.
 
 use serde_json::Value;
-use stolos_core::update::cluster::{Cluster, Inspection, Offer, Pool, Power};
+use stolos_core::update::cluster::{Cluster, Hold, Inspection, Offer, Pool};
+use stolos_core::update::code;
 use stolos_core::update::version::Version;
 
 use super::images;
@@ -29,13 +30,11 @@ fn known(world: &World, record: &Record) -> Result<Cluster, String> {
     }
     Ok(Cluster {
         region: world.location().map(str::to_owned),
-        control_plane,
         pools,
-        power: Power::Running,
-        busy: busy(world, record),
-        long_term_support: false,
+        hold: hold(world, record),
         versions: versions(world),
         images: images::offered(world),
+        ..Cluster::running(control_plane)
     })
 }
 
@@ -46,7 +45,12 @@ fn control_plane_version(world: &World) -> Option<Version> {
 
 fn pool(world: &World, part: &Part<'_>) -> Option<Pool> {
     let image = images::current(world, part).map(|image| image.image.clone());
-    Some(Pool { name: part.name().to_owned(), version: world.oldest_version(part)?, image })
+    Some(Pool {
+        name: part.name().to_owned(),
+        version: world.oldest_version(part)?,
+        image,
+        from_snapshot: false,
+    })
 }
 
 fn versions(world: &World) -> Offer<Version> {
@@ -62,19 +66,23 @@ fn versions(world: &World) -> Offer<Version> {
 }
 
 /// Returns what keeps the cluster from being upgraded at the moment.
-fn busy(world: &World, record: &Record) -> Option<String> {
+fn hold(world: &World, record: &Record) -> Option<Hold> {
     if let Some(upgrade) = record.running() {
-        return Some(format!("upgrade {} of the cluster is under way", upgrade.id));
+        return Some(Hold::busy(format!("upgrade {} of the cluster is under way", upgrade.id)));
     }
     if world.cluster.metadata.deletion_timestamp.is_some() {
-        return Some("the Cluster is being deleted".into());
+        return Some(Hold::busy("the Cluster is being deleted"));
     }
     if world.is_paused() {
-        return Some("Paused: Cluster API is told to leave the Cluster alone".into());
+        let message = "Cluster API is told to leave the Cluster alone".into();
+        return Some(Hold { code: code::PAUSED, message });
     }
-    (world.parts().iter())
-        .find_map(|part| Some(format!("{part}: {}", part.rolling()?)))
-        .or_else(|| follows_topology(world))
+    let rolling = world.parts().into_iter().find_map(|part| {
+        let message = format!("{part}: {}", part.rolling()?);
+        let code = if part.is_on_delete() { code::ON_DELETE_STRATEGY } else { code::CLUSTER_BUSY };
+        Some(Hold { code, message })
+    });
+    rolling.or_else(|| follows_topology(world).map(Hold::busy))
 }
 
 /// Returns the part that does not have the topology's version yet, unless it is kept back on purpose.

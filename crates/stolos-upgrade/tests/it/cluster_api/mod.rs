@@ -57,7 +57,7 @@ async fn a_full_upgrade_goes_from_the_control_plane_to_the_last_pool() {
             let controller = rig.cluster(shape).await;
             let provider = rig.provider();
             let mut seen = provider.follow();
-            let idle = |o: &_| known(o).is_some_and(|c| c.busy.is_none() && c.pools.len() == 3);
+            let idle = |o: &_| known(o).is_some_and(|c| c.hold.is_none() && c.pools.len() == 3);
             let before = until(&mut seen, idle).await;
             assert_eq!(known(&before).unwrap().control_plane.to_string(), "1.33.4");
             assert_eq!(known(&before).unwrap().versions, Offer::Anything);
@@ -65,12 +65,12 @@ async fn a_full_upgrade_goes_from_the_control_plane_to_the_last_pool() {
             provider.start("one", &full("1.34.1")).await.unwrap();
             provider.start("one", &full("1.34.1")).await.unwrap();
             let busy = until(&mut seen, |o| state_of(o, "one").starts_with("running")).await;
-            assert!(known(&busy).unwrap().busy.as_ref().unwrap().contains("one"));
+            assert!(known(&busy).unwrap().hold.as_ref().unwrap().message.contains("one"));
             let after = until(&mut seen, |o| state_of(o, "one") == "done").await;
             let cluster = known(&after).unwrap();
             assert_eq!(cluster.control_plane.to_string(), "1.34.1");
             assert_eq!(cluster.oldest_pool().to_string(), "1.34.1");
-            assert_eq!(cluster.busy, None);
+            assert_eq!(cluster.hold, None);
             assert_eq!(upgrades(&controller.finished()), IN_ORDER, "{shape:?}");
 
             provider.start("one", &full("1.34.1")).await.unwrap();
@@ -89,14 +89,14 @@ async fn pools_stay_behind_until_a_full_upgrade_brings_them() {
             let controller = rig.cluster(shape).await;
             let provider = rig.provider();
             let mut seen = provider.follow();
-            until(&mut seen, |o| known(o).is_some_and(|c| c.busy.is_none())).await;
+            until(&mut seen, |o| known(o).is_some_and(|c| c.hold.is_none())).await;
             let target = to(UpgradeType::ControlPlaneOnly, Some("1.34.1"), &[]);
             provider.start("first", &target).await.unwrap();
             let after = until(&mut seen, |o| state_of(o, "first") == "done").await;
             let cluster = known(&after).unwrap();
             assert_eq!(cluster.control_plane.to_string(), "1.34.1");
             assert_eq!(cluster.oldest_pool().to_string(), "1.33.4");
-            assert_eq!(cluster.busy, None, "pools that are kept back do not make a cluster busy");
+            assert_eq!(cluster.hold, None, "pools that are kept back do not make a cluster busy");
             assert_eq!(upgrades(&controller.finished()), IN_ORDER[..1]);
             if shape == Shape::Topology {
                 let cluster = rig.get(CORE, "Cluster", "c").await;
@@ -130,7 +130,7 @@ async fn an_upgrade_goes_on_where_a_killed_hub_left_it() {
         for shape in [Shape::Plain, Shape::Topology] {
             let rig = Rig::new(rig.version).await.unwrap();
             let controller = rig.cluster(shape).await;
-            until(&mut rig.provider().follow(), |o| known(o).is_some_and(|c| c.busy.is_none()))
+            until(&mut rig.provider().follow(), |o| known(o).is_some_and(|c| c.hold.is_none()))
                 .await;
             rig.provider().start("one", &full("1.34.1")).await.unwrap();
             // A hub that dies each time that it has seen something.
@@ -161,7 +161,7 @@ async fn a_new_image_is_a_new_template_in_one_write_with_the_version() {
         let provider = rig.provider();
         let mut seen = provider.follow();
         let before = until(&mut seen, |o| {
-            known(o).is_some_and(|c| c.busy.is_none() && !c.image_families().is_empty())
+            known(o).is_some_and(|c| c.hold.is_none() && !c.image_families().is_empty())
         })
         .await;
         let cluster = known(&before).unwrap();
@@ -206,7 +206,7 @@ async fn the_image_of_a_topology_is_a_variable_that_changes_after_the_versions()
         let provider = rig.provider();
         let mut seen = provider.follow();
         until(&mut seen, |o| {
-            known(o).is_some_and(|c| c.busy.is_none() && !c.image_families().is_empty())
+            known(o).is_some_and(|c| c.hold.is_none() && !c.image_families().is_empty())
         })
         .await;
         let target = to(UpgradeType::Full, Some("1.34.1"), &["node-2.0"]);
@@ -236,10 +236,10 @@ async fn a_paused_cluster_is_left_alone_until_it_goes_on() {
             let controller = rig.cluster(shape).await;
             let provider = rig.provider();
             let mut seen = provider.follow();
-            until(&mut seen, |o| known(o).is_some_and(|c| c.busy.is_none())).await;
+            until(&mut seen, |o| known(o).is_some_and(|c| c.hold.is_none())).await;
             rig.patch_cluster(json!({"spec": {"paused": true}})).await;
             let paused = |o: &_| {
-                known(o).is_some_and(|c| c.busy.as_ref().is_some_and(|b| b.starts_with("Paused")))
+                known(o).is_some_and(|c| c.hold.as_ref().is_some_and(|hold| hold.code == "Paused"))
             };
             until(&mut seen, paused).await;
             provider.start("one", &full("1.34.1")).await.unwrap();
@@ -265,7 +265,7 @@ async fn an_upgrade_that_is_stuck_says_what_blocks_it() {
             let controller = rig.cluster(shape).await;
             let provider = rig.provider();
             let mut seen = provider.follow();
-            until(&mut seen, |o| known(o).is_some_and(|c| c.busy.is_none())).await;
+            until(&mut seen, |o| known(o).is_some_and(|c| c.hold.is_none())).await;
             controller.stall(true);
             provider.start("one", &full("1.34.1")).await.unwrap();
             let blocked = until(&mut seen, |o| {
@@ -292,7 +292,7 @@ async fn machines_that_are_replaced_on_delete_are_waited_for() {
         rig.patch(CORE, "MachineDeployment", "c-a", json!({"spec": spec})).await;
         let provider = rig.provider();
         let mut seen = provider.follow();
-        until(&mut seen, |o| known(o).is_some_and(|c| c.busy.is_none())).await;
+        until(&mut seen, |o| known(o).is_some_and(|c| c.hold.is_none())).await;
         provider.start("one", &full("1.34.1")).await.unwrap();
         let waiting = until(&mut seen, |o| state_of(o, "one").contains("OnDeleteStrategy")).await;
         let cluster = known(&waiting).unwrap();
@@ -313,7 +313,7 @@ async fn workers_held_by_their_owner_stay_held() {
         rig.patch_cluster(json!({"spec": {"topology": {"workers": workers}}})).await;
         let provider = rig.provider();
         let mut seen = provider.follow();
-        until(&mut seen, |o| known(o).is_some_and(|c| c.busy.is_none())).await;
+        until(&mut seen, |o| known(o).is_some_and(|c| c.hold.is_none())).await;
         provider.start("one", &full("1.34.1")).await.unwrap();
         let held = |o: &_| state_of(o, "one").contains("kept back by annotation");
         let held = until(&mut seen, held).await;
@@ -329,7 +329,7 @@ async fn what_cannot_be_is_refused() {
         let controller = rig.cluster(Shape::Topology).await;
         let provider = rig.provider();
         let mut seen = provider.follow();
-        until(&mut seen, |o| known(o).is_some_and(|c| c.busy.is_none())).await;
+        until(&mut seen, |o| known(o).is_some_and(|c| c.hold.is_none())).await;
         provider
             .start("up", &to(UpgradeType::ControlPlaneOnly, Some("1.34.1"), &[]))
             .await
@@ -367,7 +367,7 @@ async fn a_controller_that_gave_up_fails_the_upgrade() {
         let controller = rig.cluster(Shape::Plain).await;
         let provider = rig.provider();
         let mut seen = provider.follow();
-        until(&mut seen, |o| known(o).is_some_and(|c| c.busy.is_none())).await;
+        until(&mut seen, |o| known(o).is_some_and(|c| c.hold.is_none())).await;
         controller.stall(true);
         provider.start("one", &full("1.34.1")).await.unwrap();
         let failure = json!({"failureReason": "CreateError", "failureMessage": "no quota"});
@@ -401,7 +401,7 @@ async fn members_of_other_namespaces_need_the_clusters_consent() {
         let consent =
             json!({"metadata": {"annotations": {"fleet.stolos.dev/members-from": "a, elsewhere"}}});
         rig.patch_cluster(consent).await;
-        until(&mut seen, |o| known(o).is_some_and(|c| c.busy.is_none())).await;
+        until(&mut seen, |o| known(o).is_some_and(|c| c.hold.is_none())).await;
         provider.start("one", &full("1.34.1")).await.unwrap();
         until(&mut seen, |o| state_of(o, "one") == "done").await;
     })
@@ -423,5 +423,5 @@ async fn a_management_cluster_that_gets_cluster_api_later_is_noticed() {
     .await;
     rig.install().await;
     let _controller = rig.cluster(Shape::Plain).await;
-    until(&mut seen, |o| known(o).is_some_and(|c| c.busy.is_none())).await;
+    until(&mut seen, |o| known(o).is_some_and(|c| c.hold.is_none())).await;
 }
