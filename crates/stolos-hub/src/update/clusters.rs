@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
@@ -12,7 +13,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use stolos_api::cluster::fleet::{ClusterReference, FleetMember};
 use stolos_controller::Key;
 use stolos_core::update::cluster::Inspection;
-use stolos_upgrade::{Access, Observation, SharedProvider, Simulated, Unmanaged, connect};
+use stolos_upgrade::{Access, KubeconfigError, Observation, SharedProvider, Simulated, Unmanaged};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::debug;
@@ -23,6 +24,10 @@ use super::effect::Fact;
 /// for the first answer of each of its clusters; a cluster on the same continent answers within a fraction of it.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
+/// Gives a client of the cluster to which the kubeconfig in a secret leads.
+pub type Connect =
+    Arc<dyn Fn(Secret) -> BoxFuture<'static, Result<Client, KubeconfigError>> + Send + Sync>;
+
 /// What is known of the cluster of a member.
 pub(super) struct ClusterNews {
     pub(super) member: Key,
@@ -32,13 +37,13 @@ pub(super) struct ClusterNews {
 }
 
 /// Follows the clusters of all members until the future is dropped or nobody listens.
-pub(super) async fn follow(client: Client, news: mpsc::Sender<Fact>) {
+pub(super) async fn follow(client: Client, connect: Connect, news: mpsc::Sender<Fact>) {
     let api = Api::<FleetMember>::all(client.clone());
     // Timeout 0: an idle watch stays open.
     let config = watcher::Config::default().timeout(0);
     let mut events = watcher(api, config).default_backoff().boxed();
     let mut followers =
-        Followers { client, news, tasks: JoinSet::new(), by_member: BTreeMap::new() };
+        Followers { client, connect, news, tasks: JoinSet::new(), by_member: BTreeMap::new() };
     let mut listed = BTreeSet::new();
     while let Some(event) = events.next().await {
         match event {
@@ -59,6 +64,7 @@ pub(super) async fn follow(client: Client, news: mpsc::Sender<Fact>) {
 /// One task per member. Dropping this ends them all.
 struct Followers {
     client: Client,
+    connect: Connect,
     news: mpsc::Sender<Fact>,
     tasks: JoinSet<()>,
     by_member: BTreeMap<Key, (ClusterReference, AbortHandle)>,
@@ -74,6 +80,7 @@ impl Followers {
         self.remove(&key);
         let follower = Follower {
             client: self.client.clone(),
+            connect: self.connect.clone(),
             member: key.clone(),
             news: self.news.clone(),
             provider: None,
@@ -99,6 +106,7 @@ impl Followers {
 
 struct Follower {
     client: Client,
+    connect: Connect,
     member: Key,
     news: mpsc::Sender<Fact>,
     provider: Option<SharedProvider>,
@@ -163,7 +171,7 @@ impl Follower {
         &mut self,
         secret: &Secret,
     ) -> Result<BoxStream<'static, Observation>, Closed> {
-        match connect(secret).await {
+        match (self.connect)(secret.clone()).await {
             Ok(client) => {
                 let provider: SharedProvider = Arc::new(Simulated::new(client));
                 let seen = provider.follow();

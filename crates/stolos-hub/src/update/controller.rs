@@ -1,6 +1,6 @@
 //! What the controller knows, and whom a change concerns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use stolos_api::cluster::fleet::FleetMember;
@@ -42,7 +42,12 @@ pub(super) struct Updates {
     pub(super) gates: Table<Gate>,
     pub(super) members: Table<FleetMember>,
     pub(super) clusters: BTreeMap<Key, KnownCluster>,
+    /// Members that were looked for by name, or whose end was seen, since the last list: they are really not there.
+    pub(super) absent: BTreeSet<Key>,
 }
+
+/// Most members that are remembered to be absent; beyond it they are looked for again.
+const MAX_ABSENT: usize = 4096;
 
 impl Default for Updates {
     fn default() -> Self {
@@ -59,6 +64,7 @@ impl Default for Updates {
                 Some(fleet_of(member.metadata.namespace.as_deref()?, &member.spec.fleet_name))
             }),
             clusters: BTreeMap::new(),
+            absent: BTreeSet::new(),
         }
     }
 }
@@ -101,8 +107,16 @@ impl Controller for Updates {
                 known.answers.insert(id, operation);
                 self.cluster_changed(&member)
             }
+            Change::Applied(Fact::Absent(member)) => {
+                let fleet = member.name.split('.').next().unwrap_or_default();
+                let runs = self.open_runs(&fleet_of(&member.namespace, fleet));
+                self.note_absent(member);
+                runs
+            }
             Change::Deleted(Fact::Object(object)) => self.forget_object(&object),
-            Change::Deleted(Fact::Cluster(_) | Fact::Operation { .. }) => Vec::new(),
+            Change::Deleted(Fact::Cluster(_) | Fact::Operation { .. } | Fact::Absent(_)) => {
+                Vec::new()
+            }
             Change::Listed { kind, keys } => {
                 match kind {
                     "UpdateRun" => drop(self.runs.retain(&keys)),
@@ -110,6 +124,7 @@ impl Controller for Updates {
                     "Gate" => drop(self.gates.retain(&keys)),
                     _ => {
                         drop(self.members.retain(&keys));
+                        self.absent.clear();
                         self.clusters.retain(|key, _| keys.contains(key));
                     }
                 }
@@ -150,6 +165,7 @@ impl Updates {
                 if self.members.insert(*member).is_err() {
                     return Vec::new();
                 }
+                self.absent.remove(&key);
                 let mut items = self.open_runs(&fleet);
                 items.push(Item::Member(key));
                 items
@@ -180,10 +196,20 @@ impl Updates {
                 let key = Key::of(&member.metadata);
                 self.members.remove(&member.metadata);
                 self.clusters.remove(&key);
+                if self.members.get(&key).is_none() {
+                    self.note_absent(key.clone());
+                }
                 self.open_runs(&fleet_of(&key.namespace, &member.spec.fleet_name))
             }
             Object::Event(_) => Vec::new(),
         }
+    }
+
+    fn note_absent(&mut self, member: Key) {
+        if self.absent.len() >= MAX_ABSENT {
+            self.absent.clear();
+        }
+        self.absent.insert(member);
     }
 
     /// Runs of a fleet that a change around them may move.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Event;
 use kube::Client;
+use kube::api::Api;
 use stolos_api::cluster::fleet::FleetMember;
 use stolos_api::update::{Gate, UpdateRun, UpdateStrategy};
 use stolos_controller::{Change, Key, Write};
@@ -26,6 +27,8 @@ pub(super) enum Fact {
     Cluster(Box<ClusterNews>),
     /// An upgrade was started, or can never be.
     Operation { member: Key, id: String, operation: Operation },
+    /// There is no such member.
+    Absent(Key),
 }
 
 macro_rules! facts {
@@ -46,6 +49,8 @@ pub(super) enum Effect {
     Write(Write<Object>),
     /// Starts an upgrade.
     Start(StartUpgrade),
+    /// Looks for a member by name: a list that leaves it out must not end it in a run.
+    Read(Key),
 }
 
 /// An upgrade to start.
@@ -73,6 +78,13 @@ impl stolos_controller::Effect for Effect {
                 Ok(known.collect())
             }
             Self::Start(upgrade) => Ok(vec![Change::Applied(upgrade.carry_out().await?)]),
+            Self::Read(key) => {
+                let members: Api<FleetMember> = Api::namespaced(client.clone(), &key.namespace);
+                let found = members.get_opt(&key.name).await?;
+                Ok(vec![Change::Applied(
+                    found.map_or_else(|| Fact::Absent(key.clone()), Fact::from),
+                )])
+            }
         }
     }
 }

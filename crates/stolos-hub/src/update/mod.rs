@@ -4,6 +4,9 @@
 //! start the upgrades, give back leases. A crash between any two leaves a state from which the same plan follows, and
 //! starting an upgrade twice does it once; so no cluster is upgraded twice.
 
+use std::sync::Arc;
+
+use futures::FutureExt;
 use kube::Client;
 use kube::api::Api;
 use stolos_api::cluster::fleet::FleetMember;
@@ -23,8 +26,17 @@ use controller::Updates;
 /// watches down.
 const NEWS_BOUND: usize = 256;
 
+pub use clusters::Connect;
+
 /// Runs the controller of update runs until the future is dropped.
 pub async fn run(client: Client, options: Options) {
+    let connect: Connect =
+        Arc::new(|secret| async move { stolos_upgrade::connect(&secret).await }.boxed());
+    run_with(client, connect, options).await;
+}
+
+/// Like [`run`], with another way to the clusters of members.
+pub async fn run_with(client: Client, connect: Connect, options: Options) {
     let (sender, receiver) = mpsc::channel(NEWS_BOUND);
     let news = futures::stream::unfold(receiver, |mut receiver| async {
         receiver.recv().await.map(|news| (news, receiver))
@@ -37,5 +49,5 @@ pub async fn run(client: Client, options: Options) {
         .add_stream(news);
     let options = Options { name: "update-run", ..options };
     let control = stolos_controller::run(Updates::default(), client.clone(), watches, options);
-    tokio::join!(control, clusters::follow(client, sender));
+    tokio::join!(control, clusters::follow(client, connect, sender));
 }

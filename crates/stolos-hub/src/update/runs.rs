@@ -29,6 +29,10 @@ impl Updates {
         if !deleting && run.spec.state != RunState::Initialize && !is_held(run) {
             return vec![write(Write::Replace(held(run).into()))].into();
         }
+        let doubtful = self.doubtful_members(key, run);
+        if !doubtful.is_empty() {
+            return doubtful.into_iter().map(Effect::Read).collect::<Vec<_>>().into();
+        }
         let Some(observed) = self.observe(key, run) else { return Plan::default() };
         let Some(name) = short_name(&run.spec.fleet_name, &key.name) else {
             return Plan::default();
@@ -51,6 +55,20 @@ impl Updates {
             now,
         );
         self.carry_out(key, run, name, plan, now)
+    }
+
+    /// Returns members that a run still has to do with and that no list shows, although nobody has seen them go.
+    fn doubtful_members(&self, key: &Key, run: &UpdateRun) -> Vec<Key> {
+        let stages = run.status.iter().flat_map(|status| &status.stages);
+        let members = stages.flat_map(|stage| &stage.groups).flat_map(|group| &group.members);
+        let open = members.filter(|member| {
+            !matches!(member.status.state, State::Completed | State::Skipped | State::Failed)
+        });
+        open.map(|member| {
+            Key::namespaced(&key.namespace, &object_name(&run.spec.fleet_name, &member.name))
+        })
+        .filter(|member| self.members.get(member).is_none() && !self.absent.contains(member))
+        .collect()
     }
 
     /// Returns what the engine reads; `None` while a cluster of the fleet has not been looked at for the first time.

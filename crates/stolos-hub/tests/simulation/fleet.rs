@@ -24,12 +24,16 @@ pub(crate) const MEMBERS: [&str; 2] = ["a", "b"];
 
 /// An API server, and a way to it that no weather touches.
 pub(crate) struct Cluster {
-    server: ApiServer,
+    pub(crate) server: ApiServer,
     pub(crate) client: Client,
 }
 
 impl Cluster {
-    async fn start(name: &str, clock: &Clock, crds: Vec<CustomResourceDefinition>) -> Self {
+    pub(crate) async fn start(
+        name: &str,
+        clock: &Clock,
+        crds: Vec<CustomResourceDefinition>,
+    ) -> Self {
         let store = Store::memory_from(1, Limits::default()).cluster(name).unwrap();
         let options = Options { clock: clock.clone(), ..Options::default() };
         let server = ApiServer::start(store, options).await.unwrap();
@@ -87,8 +91,7 @@ impl Fleet {
     }
 
     fn clock(&self) -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
-        let clock = self.clock.clone();
-        Arc::new(move || clock.now())
+        clock_of(&self.clock)
     }
 
     fn way(&self, actor: &str, cluster: &Cluster, user: UserInfo, to_hub: bool) -> Client {
@@ -157,4 +160,10 @@ impl Fleet {
         let api: Api<MemberCluster> = Api::all(self.hub.client.clone());
         api.create(&PostParams::default(), &member).await.unwrap();
     }
+}
+
+/// Returns the time of a fleet as processes ask for it.
+pub(crate) fn clock_of(clock: &Clock) -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
+    let clock = clock.clone();
+    Arc::new(move || clock.now())
 }

@@ -13,6 +13,7 @@ mod faults;
 mod fleet;
 mod oracle;
 mod story;
+mod updates;
 
 use std::panic::AssertUnwindSafe;
 
@@ -30,6 +31,16 @@ const THREADS: u64 = 2;
 
 #[test]
 fn nothing_is_withdrawn_that_nobody_withdrew() {
+    play_all(play);
+}
+
+#[test]
+fn no_cluster_is_upgraded_twice_and_none_is_forgotten() {
+    play_all(|seeds| runtime().block_on(updates::play(seeds)));
+}
+
+/// Plays every story, or the one that somebody asks for.
+fn play_all(play: impl Fn(&[u64]) -> Result<(), String> + Sync) {
     if let Some(seed) = number("STOLOS_SEED") {
         play(&[seed]).unwrap();
         return;
@@ -79,7 +90,7 @@ fn play(seeds: &[u64]) -> Result<(), String> {
                 Err(_) => "panicked".to_owned(),
             };
             return Err(format!(
-                "seed {seed}: {problem}\nplay it again: STOLOS_SEED={seed} cargo test -p stolos-hub --test simulation"
+                "seed {seed}: {problem}\nplay it again: STOLOS_SEED={seed} cargo test -p stolos-hub --test simulation withdrawn"
             ));
         }
         Ok(())
