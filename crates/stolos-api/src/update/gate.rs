@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{GateType, ScheduledStartConfiguration};
+use super::{CheckStatus, GateType, HealthCheck, ScheduledStartConfiguration};
 use crate::cluster::fleet::{
     FLEET_NAME_IMMUTABLE, NAME_MESSAGE, NAME_RULE, OBJECT_NAME_MESSAGE, OBJECT_NAME_RULE,
 };
@@ -58,6 +58,10 @@ pub struct GateSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("scheduledStart is immutable"))]
     pub scheduled_start: Option<ScheduledStart>,
+    /// What a gate of type `HealthCheck` looks at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("healthCheck is immutable"))]
+    pub health_check: Option<HealthCheck>,
 }
 
 /// Where a gate stands.
@@ -119,6 +123,9 @@ pub struct GateStatus {
     /// When it was completed or skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_time: Option<MicroTime>,
+    /// What the checks of a gate of type `HealthCheck` found, for each check and member. Whoever looks writes this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckStatus>,
 }
 
 /// State of a gate.
@@ -129,6 +136,8 @@ pub enum GateState {
     Pending,
     /// The stage or group of the gate is left out.
     Skipped,
+    /// Health was not reached in time, and the run has failed for it.
+    Failed,
     /// The run may pass.
     Completed,
 }

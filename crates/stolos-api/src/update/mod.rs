@@ -6,6 +6,7 @@
 #![expect(unreachable_pub, reason = "`KubeSchema` repeats each type inside a function")]
 
 mod gate;
+mod health;
 mod run;
 mod status;
 mod strategy;
@@ -15,15 +16,18 @@ pub use gate::{
     Gate, GateSpec, GateState, GateStatus, GateTarget, GateTiming, RequestedGateState,
     ScheduledStart,
 };
+pub use health::{
+    CelProbe, Check, CheckState, CheckStatus, HealthCheck, OnHealthFailure, Probe, PrometheusProbe,
+};
 pub use run::{
-    CustomNodeImageVersion, ManagedClusterUpdate, ManagedClusterUpgrade, NodeImageSelection,
-    NodeImageSelectionType, RunState, SkipTarget, SkipTargetType, UpdateRun, UpdateRunSpec,
-    UpgradeType,
+    CustomNodeImageVersion, ManagedClusterUpdate, ManagedClusterUpgrade, MemberAction,
+    MemberPolicy, NodeImageSelection, NodeImageSelectionType, PreflightCheck, RunState, SkipTarget,
+    SkipTargetType, UpdateRun, UpdateRunSpec, UpgradeType,
 };
 pub use status::{
-    ErrorCause, ErrorDetail, GroupStatus, MemberStatus, MemberTarget, NodeImageSelectionStatus,
-    NodeImageVersion, StageGateStatus, StageStatus, State, UpdateRunStatus, UpdateStatus,
-    WaitStatus,
+    ErrorCause, ErrorDetail, GroupStatus, MemberPrevious, MemberStatus, MemberTarget,
+    NodeImageSelectionStatus, NodeImageVersion, StageGateStatus, StageStatus, State,
+    UpdateRunStatus, UpdateStatus, WaitStatus,
 };
 pub use strategy::{
     Day, GateConfiguration, GateType, MemberSelector, ScheduledStartConfiguration, UpdateGroup,

@@ -42,7 +42,8 @@ fn unless_started(condition: &str) -> String {
     validation = Rule::new(OBJECT_NAME_RULE).message(OBJECT_NAME_MESSAGE),
     validation = Rule::new(unless_started("self.spec.managedClusterUpdate == oldSelf.spec.managedClusterUpdate")).message(&*format!("spec.managedClusterUpdate {NOT_AFTER_START}")).field_path(".spec.managedClusterUpdate").reason(Reason::FieldValueForbidden),
     validation = Rule::new(unless_started("has(self.spec.strategy) == has(oldSelf.spec.strategy) && (!has(self.spec.strategy) || self.spec.strategy == oldSelf.spec.strategy)")).message(&*format!("spec.strategy {NOT_AFTER_START}")).field_path(".spec.strategy").reason(Reason::FieldValueForbidden),
-    validation = Rule::new(unless_started("has(self.spec.strategyName) == has(oldSelf.spec.strategyName) && (!has(self.spec.strategyName) || self.spec.strategyName == oldSelf.spec.strategyName)")).message(&*format!("spec.strategyName {NOT_AFTER_START}")).field_path(".spec.strategyName").reason(Reason::FieldValueForbidden)
+    validation = Rule::new(unless_started("has(self.spec.strategyName) == has(oldSelf.spec.strategyName) && (!has(self.spec.strategyName) || self.spec.strategyName == oldSelf.spec.strategyName)")).message(&*format!("spec.strategyName {NOT_AFTER_START}")).field_path(".spec.strategyName").reason(Reason::FieldValueForbidden),
+    validation = Rule::new(unless_started("has(self.spec.members) == has(oldSelf.spec.members) && (!has(self.spec.members) || self.spec.members == oldSelf.spec.members)")).message(&*format!("spec.members {NOT_AFTER_START}")).field_path(".spec.members").reason(Reason::FieldValueForbidden)
 )]
 #[x_kube(
     validation = Rule::new("!(has(self.strategy) && has(self.strategyName))").message("strategy and strategyName cannot both be set: give the stages here or name an UpdateStrategy").field_path(".strategyName"),
@@ -64,6 +65,20 @@ pub struct UpdateRunSpec {
     #[schemars(length(min = 1, max = 50))]
     #[x_kube(validation = Rule::new(NAME_RULE).message(NAME_MESSAGE))]
     pub strategy_name: Option<String>,
+    /// Names of the members that the run is about; groups and selectors of the strategy choose among them. Without it, they
+    /// choose among all members of the fleet. A retry of what failed lists the members here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 50)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub members: Vec<String>,
+    /// What becomes of members that cannot be updated when their turn comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_policy: Option<MemberPolicy>,
+    /// Checks that a member must pass before its upgrade begins. One that does not is pending and is looked at again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub preflight: Vec<PreflightCheck>,
     /// What the run shall do: `Initialize` only shows in status what would be updated, `Run` updates, `Stop` begins
     /// nothing new and lets what runs come to its end.
     #[serde(default)]
@@ -85,8 +100,47 @@ pub struct UpdateRunSpec {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-fn is_zero(number: &i32) -> bool {
+pub(super) fn is_zero(number: &i32) -> bool {
     *number == 0
+}
+
+/// What becomes of members that cannot be updated when their turn comes.
+#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberPolicy {
+    /// The cluster is stopped. Default `Skip`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_stopped: Option<MemberAction>,
+    /// Something else is done to the cluster, another run updates it, or somebody has paused it. Default `Wait`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_busy: Option<MemberAction>,
+    /// Nobody can say how the cluster is. Default `Wait`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_unreachable: Option<MemberAction>,
+}
+
+/// What becomes of a member that cannot be updated when its turn comes.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemberAction {
+    /// The run leaves the member out.
+    Skip,
+    /// The member is pending until it can be updated; others go on.
+    Wait,
+    /// The member counts as failed.
+    Fail,
+}
+
+/// A check that a member must pass before its upgrade begins.
+#[derive(
+    JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
+)]
+pub enum PreflightCheck {
+    /// All nodes are ready.
+    NodesReady,
+    /// Every `PodDisruptionBudget` allows at least one disruption.
+    PodDisruptionBudgets,
+    /// Nobody uses APIs that the new version does not serve.
+    DeprecatedApis,
 }
 
 /// What a run is asked to do.

@@ -5,6 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::run::is_zero;
 use super::{UpdateRunStrategy, UpgradeType};
 
 /// What happened in an update run.
@@ -130,6 +131,12 @@ pub struct StageStatus {
     /// Failed members that do not end the run.
     #[serde(default)]
     pub max_allowed_failures: i32,
+    /// Number of members at the goal: completed, or there before.
+    #[serde(default)]
+    pub success_count: i32,
+    /// Members that must be at the goal in the end.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub min_successes: i32,
     /// State of the groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupStatus>,
@@ -162,6 +169,12 @@ pub struct GroupStatus {
     /// Failed members that do not end the run.
     #[serde(default)]
     pub max_allowed_failures: i32,
+    /// Number of members at the goal: completed, or there before.
+    #[serde(default)]
+    pub success_count: i32,
+    /// Members that must be at the goal in the end.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub min_successes: i32,
     /// State of the members; absent when the group has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<MemberStatus>,
@@ -220,9 +233,27 @@ pub struct MemberStatus {
     /// What the latest upgrade brings the member to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<MemberTarget>,
+    /// What the cluster was before this run first began to upgrade it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<MemberPrevious>,
+    /// Why the member was skipped, for programs: `AtTarget`, `SkippedByRequest`, `MemberLeft`, or what kept it from being
+    /// updated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What happens, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// What a cluster was before a run upgraded it.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberPrevious {
+    /// Kubernetes version of the control plane.
+    pub kubernetes_version: String,
+    /// Node images of the pools, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_images: Vec<String>,
 }
 
 /// What one upgrade brings a member to.

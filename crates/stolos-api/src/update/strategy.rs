@@ -4,6 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::HealthCheck;
 use crate::cluster::fleet::{
     FLEET_NAME_IMMUTABLE, NAME_MESSAGE, NAME_RULE, OBJECT_NAME_MESSAGE, OBJECT_NAME_RULE,
 };
@@ -16,6 +17,7 @@ const STAGE_CONCURRENCY_MESSAGE: &str =
     "must be a number of members from 1 to 50, or a percentage from 1% to 100%";
 const FAILURES_RULE: &str = "self.matches('^(0|[1-9][0-9]*|(0|[1-9][0-9]?|100)%)$')";
 const FAILURES_MESSAGE: &str = "must be a number of members, or a percentage from 0% to 100%";
+const SUCCESSES_RULE: &str = "self.matches('^(0|[1-9][0-9]*|(0|[1-9][0-9]?|100)%)$')";
 pub(super) const TIME_RULE: &str = "self.matches('^([01][0-9]|2[0-3]):[0-5][0-9]$')";
 pub(super) const TIME_MESSAGE: &str = "must be a time of day such as 08:30";
 pub(super) const OFFSET_RULE: &str = "self.matches('^[+-]((0[0-9]|1[0-3]):[0-5][0-9]|14:00)$')";
@@ -93,6 +95,13 @@ pub struct UpdateStage {
     #[schemars(length(max = 8))]
     #[x_kube(validation = Rule::new(FAILURES_RULE).message(FAILURES_MESSAGE))]
     pub max_allowed_failures: Option<String>,
+    /// Members of the stage that must be at the goal for the stage to pass: a number, or a percentage, rounded up. Completed
+    /// members count, and those that were at the goal before. A member that somebody skips, or that leaves, is not
+    /// asked for. Default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8))]
+    #[x_kube(validation = Rule::new(SUCCESSES_RULE).message(FAILURES_MESSAGE))]
+    pub min_successes: Option<String>,
     /// Gates that must be completed before the stage begins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
@@ -125,6 +134,13 @@ pub struct UpdateGroup {
     #[schemars(length(max = 8))]
     #[x_kube(validation = Rule::new(FAILURES_RULE).message(FAILURES_MESSAGE))]
     pub max_allowed_failures: Option<String>,
+    /// Members of the group that must be at the goal for the group to pass: a number, or a percentage, rounded up. Completed
+    /// members count, and those that were at the goal before. A member that somebody skips, or that leaves, is not
+    /// asked for. Default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8))]
+    #[x_kube(validation = Rule::new(SUCCESSES_RULE).message(FAILURES_MESSAGE))]
+    pub min_successes: Option<String>,
     /// Gates that must be completed before the group begins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
@@ -148,7 +164,8 @@ pub struct MemberSelector {
 /// A point that a run does not pass by itself.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(
-    validation = Rule::new("(self.type == 'ScheduledStart') == has(self.scheduledStartConfiguration)").message("scheduledStartConfiguration is required for type ScheduledStart and forbidden for any other type").field_path(".scheduledStartConfiguration")
+    validation = Rule::new("(self.type == 'ScheduledStart') == has(self.scheduledStartConfiguration)").message("scheduledStartConfiguration is required for type ScheduledStart and forbidden for any other type").field_path(".scheduledStartConfiguration"),
+    validation = Rule::new("(self.type == 'HealthCheck') == has(self.healthCheck)").message("healthCheck is required for type HealthCheck and forbidden for any other type").field_path(".healthCheck")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GateConfiguration {
@@ -162,6 +179,9 @@ pub struct GateConfiguration {
     /// When a gate of type `ScheduledStart` opens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduled_start_configuration: Option<ScheduledStartConfiguration>,
+    /// What a gate of type `HealthCheck` looks at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
 }
 
 /// What completes a gate.
@@ -171,6 +191,8 @@ pub enum GateType {
     Approval,
     /// A moment of the week comes.
     ScheduledStart,
+    /// Clusters and their workloads are healthy for a while.
+    HealthCheck,
 }
 
 /// A moment of the week.

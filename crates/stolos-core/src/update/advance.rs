@@ -2,18 +2,17 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use stolos_api::update::{ErrorDetail, GateTiming, GroupStatus, MemberStatus, StageStatus, State};
+use stolos_api::update::{GateTiming, GroupStatus, MemberStatus, StageStatus, State};
 
-use super::cluster::Inspection;
 use super::gates::{self, Place, earliest};
-use super::goal::{Goal, Verdict};
+use super::goal::Goal;
 use super::image::NodeImage;
 use super::sequence;
 use super::states::{
-    all_final, all_passed, all_skipped, any_pending, count, count_failures, derive_skipped,
-    derive_stage, enter, is_passed, is_through, members, stage_failed,
+    all_final, all_passed, all_skipped, any_pending, count, count_outcomes, derive_skipped,
+    derive_stage, enter, is_passed, is_through, stage_failed,
 };
-use super::{Observed, Run, code, id};
+use super::{Observed, Run, code};
 
 /// What a step reads, and the moment at which the next one is due.
 pub(super) struct Step<'a> {
@@ -22,26 +21,62 @@ pub(super) struct Step<'a> {
     pub(super) goal: &'a Goal,
     /// The node images of the run, where it chose some for all members.
     pub(super) images: Vec<NodeImage>,
+    /// Whether any member has a maintenance window.
+    pub(super) windows_count: bool,
     /// Nothing new begins.
     pub(super) stop: bool,
     pub(super) now: Timestamp,
     pub(super) wake_at: Option<Timestamp>,
 }
 
+/// Members that have not begun, by their place in the group.
+type Queue = std::vec::IntoIter<usize>;
+
 /// What came of looking for the next member of a group.
 enum Picked {
-    /// This one began.
-    Began(usize),
-    /// This one can never be upgraded as the run wants it.
-    Failed(usize),
+    /// One began.
+    Began,
+    /// One can never be upgraded as the run wants it.
+    Failed,
+    /// One is left out although it is not at the goal.
+    LeftOut,
     /// None can begin in this step.
     Nothing,
+}
+
+/// How many members may still begin in a stage and in each of its groups.
+struct Budget {
+    stage: usize,
+    groups: Vec<usize>,
+}
+
+impl Budget {
+    fn of(stage: &StageStatus) -> Self {
+        let running: Vec<usize> =
+            stage.groups.iter().map(|group| count(&group.members, State::Running)).collect();
+        let left = |limit: i32, running: usize| to_usize(limit).max(1).saturating_sub(running);
+        Self {
+            stage: left(stage.max_concurrency, running.iter().sum()),
+            groups: (stage.groups.iter().zip(&running))
+                .map(|(group, running)| left(group.max_concurrency, *running))
+                .collect(),
+        }
+    }
+
+    fn has_room(&self, group: usize) -> bool {
+        self.stage > 0 && self.groups[group] > 0
+    }
+
+    fn take(&mut self, group: usize) {
+        self.stage -= 1;
+        self.groups[group] -= 1;
+    }
 }
 
 impl Step<'_> {
     /// Moves a stage as far as it goes.
     pub(super) fn advance(&mut self, stage: &mut StageStatus, sequence: &sequence::Stage) {
-        count_failures(stage);
+        count_outcomes(stage);
         derive_skipped(stage, true, self.now);
         if is_passed(stage.status.state) {
             return;
@@ -49,7 +84,7 @@ impl Step<'_> {
         if !self.stop && !stage_failed(stage) && self.pass_before_gates(stage, sequence) {
             stage.status.start_time.get_or_insert(MicroTime(self.now));
             self.update_members(stage, sequence);
-            count_failures(stage);
+            count_outcomes(stage);
             if !stage_failed(stage) {
                 self.finish(stage, sequence);
             }
@@ -81,50 +116,68 @@ impl Step<'_> {
 
     /// Begins members, one of each open group in turn, until the budgets are used up or nothing can begin.
     fn pick(&mut self, stage: &mut StageStatus, open: &[bool]) {
-        let mut running = members(stage).filter(|m| m.status.state == State::Running).count();
-        let stage_limit = limit(stage.max_concurrency);
-        let mut next: Vec<Option<usize>> = open.iter().map(|open| open.then_some(0)).collect();
-        while next.iter().any(Option::is_some) {
-            for (index, next) in next.iter_mut().enumerate() {
-                let Some(from) = *next else { continue };
-                if running >= stage_limit {
-                    return;
-                }
-                *next = match self.pick_one(&mut stage.groups[index], from) {
-                    Picked::Began(index) => {
-                        running += 1;
-                        Some(index + 1)
-                    }
-                    Picked::Failed(index) => {
-                        count_failures(stage);
+        let mut budget = Budget::of(stage);
+        let mut queues: Vec<Option<Queue>> = (stage.groups.iter().enumerate().zip(open))
+            .map(|((index, group), open)| {
+                (*open && budget.has_room(index)).then(|| self.turns(group).into_iter())
+            })
+            .collect();
+        while queues.iter().any(Option::is_some) {
+            for (index, queue) in queues.iter_mut().enumerate() {
+                let Some(turns) = queue.as_mut().filter(|_| budget.has_room(index)) else {
+                    *queue = None;
+                    continue;
+                };
+                match self.pick_one(&mut stage.groups[index], turns) {
+                    Picked::Began => budget.take(index),
+                    Picked::Failed => {
+                        stage.groups[index].failure_count += 1;
+                        stage.failure_count += 1;
                         if stage_failed(stage) {
                             return;
                         }
-                        Some(index + 1)
                     }
-                    Picked::Nothing => None,
-                };
+                    Picked::LeftOut => {
+                        if stage_failed(stage) {
+                            return;
+                        }
+                    }
+                    Picked::Nothing => *queue = None,
+                }
             }
         }
     }
 
-    /// Goes through a group's members from `from` on until one begins or fails.
-    fn pick_one(&mut self, group: &mut GroupStatus, from: usize) -> Picked {
-        if count(&group.members, State::Running) >= limit(group.max_concurrency) {
-            return Picked::Nothing;
+    /// Returns the members of a group that have not begun, in the order in which they are taken: window open, window
+    /// opens soon, no window, window closed; then by name (section 7).
+    fn turns(&self, group: &GroupStatus) -> Vec<usize> {
+        let waits = |member: &MemberStatus| match member.status.state {
+            State::NotStarted | State::Pending | State::Stopped => true,
+            State::Running
+            | State::Stopping
+            | State::Skipped
+            | State::Failed
+            | State::Completed => false,
+        };
+        let members = group.members.iter().enumerate().filter(|(_, member)| waits(member));
+        let mut turns: Vec<usize> = members.map(|(index, _)| index).collect();
+        if self.windows_count {
+            turns.sort_by_cached_key(|index| self.rank(&group.members[*index].name));
         }
-        for (index, member) in group.members.iter_mut().enumerate().skip(from) {
-            match member.status.state {
-                State::NotStarted | State::Pending | State::Stopped => {}
-                State::Running
-                | State::Stopping
-                | State::Skipped
-                | State::Failed
-                | State::Completed => continue,
-            }
-            match self.reach(member) {
-                State::Running => return Picked::Began(index),
-                State::Failed => return Picked::Failed(index),
+        turns
+    }
+
+    /// Goes through a group's members until one begins or ends.
+    fn pick_one(&mut self, group: &mut GroupStatus, turns: &mut Queue) -> Picked {
+        for index in turns {
+            match self.reach(&mut group.members[index]) {
+                State::Running => return Picked::Began,
+                State::Failed => return Picked::Failed,
+                State::Skipped
+                    if group.members[index].reason.as_deref() != Some(code::AT_TARGET) =>
+                {
+                    return Picked::LeftOut;
+                }
                 State::NotStarted
                 | State::Pending
                 | State::Skipped
@@ -134,58 +187,6 @@ impl Step<'_> {
             }
         }
         Picked::Nothing
-    }
-
-    /// Decides about a member whose turn has come.
-    fn reach(&mut self, member: &mut MemberStatus) -> State {
-        match self.assess(&member.name) {
-            Verdict::Start { target, message } => {
-                member.attempt += 1;
-                let id = id::operation_id(self.run.uid, &member.name, member.attempt);
-                member.operation_id = Some(id);
-                member.target = Some(target);
-                member.message = message;
-                member.status.error = None;
-                member.status.start_time = Some(MicroTime(self.now));
-                enter(&mut member.status, State::Running, self.now);
-            }
-            Verdict::Skip(message) => {
-                member.message = Some(message);
-                member.status.error = None;
-                enter(&mut member.status, State::Skipped, self.now);
-            }
-            Verdict::Wait { code, message } => {
-                member.message = Some(format!(
-                    "set member: {} to Pending due to failed validation err: {message}",
-                    member.name
-                ));
-                member.status.error = Some(error(code, message));
-                enter(&mut member.status, State::Pending, self.now);
-            }
-            Verdict::Fail { code, message } => {
-                member.message = Some(message.clone());
-                member.status.error = Some(error(code, message));
-                enter(&mut member.status, State::Failed, self.now);
-            }
-        }
-        member.status.state
-    }
-
-    fn assess(&self, name: &str) -> Verdict {
-        let Some(member) = self.observed.members.get(name) else {
-            return Verdict::Skip("the member left the fleet".into());
-        };
-        if let Some(holder) = member.holder.as_ref().filter(|holder| holder.uid != self.run.uid) {
-            let message =
-                format!("the cluster is being updated by update run `{}`", holder.update_run);
-            return Verdict::Wait { code: code::CLUSTER_BUSY, message };
-        }
-        match &member.cluster {
-            Inspection::Known(cluster) => self.goal.assess(cluster, &self.images),
-            Inspection::Unknown(reason) => {
-                Verdict::Wait { code: code::CLUSTER_NOT_REACHABLE, message: reason.clone() }
-            }
-        }
     }
 
     /// After gates of groups whose members are through; after the last of them the stage's own, and its wait.
@@ -242,14 +243,6 @@ impl Step<'_> {
         self.wake_at = earliest(self.wake_at, wake_at);
         all_passed(statuses)
     }
-}
-
-fn error(code: &str, message: String) -> ErrorDetail {
-    ErrorDetail { code: code.into(), message, ..ErrorDetail::default() }
-}
-
-fn limit(concurrency: i32) -> usize {
-    to_usize(concurrency).max(1)
 }
 
 fn to_usize(number: i32) -> usize {

@@ -9,12 +9,26 @@ pub(super) fn concurrency(text: &str, members: usize) -> Option<i32> {
     }
 }
 
-/// Returns how many members may fail: a percentage is rounded up.
-pub(super) fn failures(text: &str, members: usize) -> Option<i32> {
+/// Returns how many members may fail or must succeed: a percentage is rounded up.
+pub(super) fn tolerance(text: &str, members: usize) -> Option<i32> {
     match parse(text)? {
         Amount::Number(number) => Some(number),
         Amount::Percent(percent) => Some(to_i32((members * percent).div_ceil(100))),
     }
+}
+
+/// Whether the text says how many members may be updated at a time: at least 1, or from 1% to 100%.
+pub(super) fn is_concurrency(text: &str) -> bool {
+    match parse(text) {
+        Some(Amount::Number(number)) => number > 0,
+        Some(Amount::Percent(percent)) => percent > 0,
+        None => false,
+    }
+}
+
+/// Whether the text says how many members may fail or must succeed: a number, or from 0% to 100%.
+pub(super) fn is_tolerance(text: &str) -> bool {
+    parse(text).is_some()
 }
 
 /// Returns the number when the text is one, and not a percentage.
@@ -36,6 +50,10 @@ enum Amount {
 }
 
 fn parse(text: &str) -> Option<Amount> {
+    // Rust's numbers may begin with a plus.
+    if !text.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
     match text.strip_suffix('%') {
         Some(percent) => percent.parse().ok().filter(|p| *p <= 100).map(Amount::Percent),
         None => text.parse().ok().filter(|n| *n >= 0).map(Amount::Number),
@@ -57,10 +75,10 @@ mod tests {
 
     #[test]
     fn failures_are_rounded_up() {
-        assert_eq!(failures("25%", 7), Some(2));
-        assert_eq!(failures("25%", 19), Some(5));
-        assert_eq!(failures("0%", 19), Some(0));
-        assert_eq!(failures("0", 19), Some(0));
-        assert_eq!(failures("101%", 19), None);
+        assert_eq!(tolerance("25%", 7), Some(2));
+        assert_eq!(tolerance("25%", 19), Some(5));
+        assert_eq!(tolerance("0%", 19), Some(0));
+        assert_eq!(tolerance("0", 19), Some(0));
+        assert_eq!(tolerance("101%", 19), None);
     }
 }

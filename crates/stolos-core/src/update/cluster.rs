@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stolos_api::update::MaintenanceWindows;
+use stolos_api::update::{MaintenanceWindows, PreflightCheck};
 
 use super::image::NodeImage;
 use super::version::Version;
@@ -22,10 +22,21 @@ pub struct Member {
     pub cluster: Inspection,
     /// When the cluster may be upgraded, as the member itself says. It counts instead of what the provider knows.
     pub windows: MaintenanceWindows,
+    /// What the pre-flight checks found that were made so far.
+    pub preflight: Vec<Finding>,
+}
+
+/// What a pre-flight check found on a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The check.
+    pub check: PreflightCheck,
+    /// Why the member should not be upgraded; `None` when the check passes.
+    pub problem: Option<String>,
 }
 
 impl Member {
-    /// Returns a member without group, labels, lease and windows.
+    /// Returns a member without group, labels, lease, windows and findings.
     pub fn new(cluster_resource_id: impl Into<String>, cluster: Inspection) -> Self {
         Self {
             group: None,
@@ -34,6 +45,7 @@ impl Member {
             holder: None,
             cluster,
             windows: MaintenanceWindows::default(),
+            preflight: Vec::new(),
         }
     }
 }
@@ -49,6 +61,7 @@ pub struct Holder {
 
 /// The answer of an upgrade provider to the question how a cluster is.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all clusters are known")]
 pub enum Inspection {
     /// The provider knows.
     Known(Cluster),

@@ -26,5 +26,23 @@ pub const NODE_IMAGE_VERSION_NOT_AVAILABLE: &str = "NodeImageVersionNotAvailable
 pub const MINOR_SKIP_NOT_ALLOWED: &str = "MinorSkipNotAllowed";
 /// Nodes would be too old for their control plane.
 pub const SKEW_NOT_ALLOWED: &str = "SkewNotAllowed";
+/// Only clusters with long-term support can be brought to the version, and this one has none.
+pub const NOT_LTS_CLUSTER: &str = "NotLtsCluster";
+/// The cluster is stopped.
+pub const CLUSTER_STOPPED: &str = "ClusterStopped";
+/// The maintenance window of the member is not of its form.
+pub const MAINTENANCE_WINDOW_INVALID: &str = "MaintenanceWindowInvalid";
+/// A pre-flight check found a problem, or has not been made yet.
+pub const PREFLIGHT_FAILED: &str = "PreflightFailed";
+/// Fewer members are at the goal than the strategy asks for.
+pub const SUCCESS_THRESHOLD_NOT_MET: &str = "SuccessThresholdNotMet";
+/// Health was not reached by the deadline of a gate.
+pub const HEALTH_CHECK_FAILED: &str = "HealthCheckFailed";
+/// Reason of a skipped member: there was nothing to do.
+pub const AT_TARGET: &str = "AtTarget";
+/// Reason of a skipped member: somebody asked for it.
+pub const SKIPPED_BY_REQUEST: &str = "SkippedByRequest";
+/// Reason of a skipped member: the run has no image for one of its pools.
+pub const NO_CONSISTENT_IMAGE: &str = "NoConsistentNodeImage";
 /// The member left the fleet.
 pub const MEMBER_LEFT: &str = "MemberLeft";

@@ -1,18 +1,19 @@
 //! Gates: opening them when the run arrives, and passing them when somebody or the clock completes them (section 6).
 
-use jiff::civil::{Time, Weekday};
-use jiff::tz::Offset;
+use jiff::civil::Time;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use stolos_api::update::{
-    Day, Gate, GateConfiguration, GateSpec, GateState, GateTarget, GateTiming, RequestedGateState,
-    ScheduledStart, ScheduledStartConfiguration, StageGateStatus, StageStatus, State,
-    UpdateRunStatus,
+    ErrorDetail, Gate, GateConfiguration, GateSpec, GateState, GateTarget, GateTiming, HealthCheck,
+    OnHealthFailure, RequestedGateState, ScheduledStart, ScheduledStartConfiguration,
+    StageGateStatus, StageStatus, State, UpdateRunStatus,
 };
 
+use super::calendar::{parse_hour_minute, parse_offset, weekday};
+use super::health::{self, Health};
 use super::sequence::Sequence;
-use super::states::{enter, is_passed};
-use super::{GateAction, Observed, Run, id};
+use super::states::{enter, is_final};
+use super::{GateAction, Observed, Run, code, id};
 
 /// Where a list of gates stands in a run.
 #[derive(Clone, Copy)]
@@ -34,7 +35,7 @@ pub(super) fn visit(
 ) -> Option<Timestamp> {
     let mut wake_at = None;
     for (index, (status, configuration)) in statuses.iter_mut().zip(configurations).enumerate() {
-        if is_passed(status.status.state) {
+        if is_final(status.status.state) {
             continue;
         }
         let Place { stage, group, timing } = place;
@@ -44,13 +45,54 @@ pub(super) fn visit(
         let approved = gate.is_some_and(|gate| gate.spec.state == RequestedGateState::Completed);
         status.gate_id = Some(id);
         if approved || opens_at.is_some_and(|at| at <= now) {
+            status.status.error = None;
             enter(&mut status.status, State::Completed, now);
-        } else {
-            enter(&mut status.status, State::Pending, now);
-            wake_at = earliest(wake_at, opens_at);
+            continue;
         }
+        enter(&mut status.status, State::Pending, now);
+        let next = match &configuration.health_check {
+            Some(wanted) => look(status, wanted, gate, now),
+            None => opens_at,
+        };
+        wake_at = earliest(wake_at, next);
     }
     wake_at
+}
+
+/// Looks at the health of a pending gate. Returns when to look again even if nothing is reported.
+fn look(
+    status: &mut StageGateStatus,
+    wanted: &HealthCheck,
+    gate: Option<&Gate>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let opened = status.status.start_time.get_or_insert(MicroTime(now)).0;
+    let mut say = |message: String| {
+        let code = code::HEALTH_CHECK_FAILED.into();
+        status.status.error = Some(ErrorDetail { code, message, ..ErrorDetail::default() });
+    };
+    match health::assess(wanted, gate, opened, now) {
+        Health::Reached => {
+            status.status.error = None;
+            enter(&mut status.status, State::Completed, now);
+            None
+        }
+        Health::Awaited { reason, until } => {
+            say(format!("waits for health: {reason}"));
+            Some(until)
+        }
+        Health::Missed { reason } => {
+            let missed = format!("health was not reached in time: {reason}");
+            match wanted.on_failure.unwrap_or_default() {
+                OnHealthFailure::Pause => say(format!("{missed}; complete the gate to go on")),
+                OnHealthFailure::Fail => {
+                    say(missed);
+                    enter(&mut status.status, State::Failed, now);
+                }
+            }
+            None
+        }
+    }
 }
 
 /// Returns the earlier of two moments, where `None` is never.
@@ -96,12 +138,10 @@ fn action(
     let state = match status.status.state {
         State::Completed => GateState::Completed,
         State::Skipped => GateState::Skipped,
-        State::NotStarted
-        | State::Running
-        | State::Pending
-        | State::Stopping
-        | State::Stopped
-        | State::Failed => GateState::Pending,
+        State::Failed => GateState::Failed,
+        State::NotStarted | State::Running | State::Pending | State::Stopping | State::Stopped => {
+            GateState::Pending
+        }
     };
     match observed.gates.get(&id) {
         Some(gate) if gate.status.as_ref().is_some_and(|status| status.state == state) => None,
@@ -132,6 +172,7 @@ fn spec(
             timing: place.timing,
         },
         state: RequestedGateState::Pending,
+        health_check: configuration.health_check.clone(),
         scheduled_start: scheduled.and_then(|configuration| {
             Some(ScheduledStart {
                 configuration: configuration.clone(),
@@ -164,32 +205,6 @@ fn next_occurrence(wanted: &ScheduledStartConfiguration, now: Timestamp) -> Opti
     if first > now { Some(first) } else { first.checked_add(SignedDuration::from_hours(168)).ok() }
 }
 
-fn parse_offset(text: &str) -> Option<Offset> {
-    let (sign, rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1, rest),
-        None => (1, text.strip_prefix('+')?),
-    };
-    let (hours, minutes) = parse_hour_minute(rest)?;
-    Offset::from_seconds(sign * (i32::from(hours) * 3600 + i32::from(minutes) * 60)).ok()
-}
-
-fn parse_hour_minute(text: &str) -> Option<(i8, i8)> {
-    let (hours, minutes) = text.split_once(':')?;
-    Some((hours.parse().ok()?, minutes.parse().ok()?))
-}
-
-fn weekday(day: Day) -> Weekday {
-    match day {
-        Day::Monday => Weekday::Monday,
-        Day::Tuesday => Weekday::Tuesday,
-        Day::Wednesday => Weekday::Wednesday,
-        Day::Thursday => Weekday::Thursday,
-        Day::Friday => Weekday::Friday,
-        Day::Saturday => Weekday::Saturday,
-        Day::Sunday => Weekday::Sunday,
-    }
-}
-
 /// Returns the pending gates of a stage and of its groups.
 pub(super) fn pending(stage: &StageStatus) -> impl Iterator<Item = &StageGateStatus> {
     let of_groups = |group| {
@@ -203,6 +218,8 @@ pub(super) fn pending(stage: &StageStatus) -> impl Iterator<Item = &StageGateSta
 
 #[cfg(test)]
 mod tests {
+    use stolos_api::update::Day;
+
     use super::*;
 
     #[test]

@@ -1,10 +1,12 @@
 //! What a run wants of one member: leave it, wait, give up, or start an upgrade to exact versions.
 
+use jiff::Timestamp;
 use stolos_api::update::{
-    ManagedClusterUpdate, MemberTarget, NodeImageSelection, NodeImageSelectionType, UpgradeType,
+    MaintenanceWindow, MaintenanceWindows, ManagedClusterUpdate, MemberTarget, NodeImageSelection,
+    NodeImageSelectionType, UpgradeType,
 };
 
-use super::cluster::{Cluster, Offer, Pool, Power};
+use super::cluster::{Cluster, Inspection, Member, Offer, Pool};
 use super::code;
 use super::image::NodeImage;
 use super::problem::Problem;
@@ -38,9 +40,9 @@ enum Images {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Verdict {
     /// There is nothing to do, or nothing that can be done by waiting.
-    Skip(String),
-    /// Something outside has to happen first.
-    Wait { code: &'static str, message: String },
+    Skip { reason: &'static str, message: String },
+    /// Something outside has to happen first, at that moment at the latest if it is known.
+    Wait { code: &'static str, message: String, until: Option<Timestamp> },
     /// It can never work.
     Fail { code: &'static str, message: String },
     /// Upgrade the member; the message names pools that are left alone.
@@ -70,14 +72,21 @@ impl Goal {
         }
     }
 
-    /// Decides about one member. `selected` are the run's images, if it chose some for all members.
+    /// Returns the maintenance window that counts for a member: its own, or what its provider knows (section 7).
+    pub(super) fn window<'a>(&self, member: &'a Member) -> Option<&'a MaintenanceWindow> {
+        let pick = |windows: &'a MaintenanceWindows| match self.upgrade {
+            Upgrade::Full(_) | Upgrade::ControlPlaneOnly(_) => windows.kubernetes.as_ref(),
+            Upgrade::NodeImageOnly => windows.node_image.as_ref(),
+        };
+        let of_provider = || match &member.cluster {
+            Inspection::Known(cluster) => pick(&cluster.windows),
+            Inspection::Unknown(_) => None,
+        };
+        pick(&member.windows).or_else(of_provider)
+    }
+
+    /// Decides about one member whose cluster runs. `selected` are the run's images, if it chose some for all members.
     pub(super) fn assess(&self, cluster: &Cluster, selected: &[NodeImage]) -> Verdict {
-        if cluster.power == Power::Stopped {
-            return Verdict::Skip("the cluster is stopped".into());
-        }
-        if let Some(hold) = &cluster.hold {
-            return Verdict::Wait { code: hold.code, message: hold.message.clone() };
-        }
         match self.upgrade {
             Upgrade::ControlPlaneOnly(wanted) => {
                 assess_version(wanted, cluster, Scope::ControlPlane).map_or_else(
@@ -141,13 +150,16 @@ impl Goal {
                 images.iter().filter(|image| image.family == current.family).max().cloned()
             };
             let image = match &self.images {
+                // The snapshot says which image the pool has (node image selection docs).
+                Images::Latest if pool.from_snapshot => None,
                 Images::Latest => of_family(cluster.images.listed()),
                 Images::Custom(images) => of_family(images),
                 Images::Consistent => Some(of_family(selected).ok_or_else(|| {
-                    Verdict::Skip(format!(
+                    let message = format!(
                         "no node image of family `{}` was available to all clusters when the run started, for pool `{}`",
                         current.family, pool.name
-                    ))
+                    );
+                    Verdict::Skip { reason: code::NO_CONSISTENT_IMAGE, message }
                 })?),
             };
             wishes.extend(image.map(|image| Wish { pool, current, image }));
@@ -198,7 +210,13 @@ fn assess_version(
         // Only pools are behind; they follow to at most the control plane's version.
         return Ok(Some(target));
     }
-    if !current.reaches_in_one_step(target) && !cluster.long_term_support {
+    if needs_long_term_support(target, cluster) {
+        let message = format!(
+            "version {target} is only for clusters with long-term support, which this one has not"
+        );
+        return Err(Verdict::Fail { code: code::NOT_LTS_CLUSTER, message });
+    }
+    if !may_jump(current, target, cluster, scope) {
         let message = format!(
             "the cluster is at {current} and cannot skip a minor version on its way to {target}"
         );
@@ -219,10 +237,36 @@ fn assess_version(
     }
 }
 
+/// Whether the version is offered to clusters with long-term support alone.
+fn needs_long_term_support(target: Version, cluster: &Cluster) -> bool {
+    let minor = |version: &Version| version.is_same_minor(target);
+    !cluster.long_term_support
+        && cluster.long_term_support_versions.iter().any(minor)
+        && cluster.versions != Offer::Anything
+        && !cluster.versions.listed().iter().any(minor)
+}
+
+/// Minors go one at a time, but a cluster with long-term support may go to another version that has it, and one whose
+/// version is not supported any longer to the oldest that is, as a whole (section 8.2).
+fn may_jump(current: Version, target: Version, cluster: &Cluster, scope: Scope) -> bool {
+    if current.reaches_in_one_step(target) {
+        return true;
+    }
+    let long_term = &cluster.long_term_support_versions;
+    if cluster.long_term_support && long_term.iter().any(|version| version.is_same_minor(target)) {
+        return true;
+    }
+    let oldest = cluster.versions.listed().iter().min();
+    oldest.is_some_and(|oldest| {
+        let is_unsupported = current < *oldest && !current.is_same_minor(*oldest);
+        scope == Scope::Cluster && is_unsupported && oldest.is_same_minor(target)
+    })
+}
+
 fn version_not_available(version: &str, cluster: &Cluster) -> Verdict {
     let message =
         format!("target Kubernetes version \"{version}\" is not available{}", in_region(cluster));
-    Verdict::Wait { code: code::KUBERNETES_VERSION_NOT_AVAILABLE, message }
+    Verdict::Wait { code: code::KUBERNETES_VERSION_NOT_AVAILABLE, message, until: None }
 }
 
 fn image_not_available(wish: &Wish<'_>, cluster: &Cluster) -> Verdict {
@@ -232,7 +276,7 @@ fn image_not_available(wish: &Wish<'_>, cluster: &Cluster) -> Verdict {
         wish.pool.name,
         in_region(cluster)
     );
-    Verdict::Wait { code: code::NODE_IMAGE_VERSION_NOT_AVAILABLE, message }
+    Verdict::Wait { code: code::NODE_IMAGE_VERSION_NOT_AVAILABLE, message, until: None }
 }
 
 fn in_region(cluster: &Cluster) -> String {
@@ -254,9 +298,10 @@ fn start(
 }
 
 fn at_target(cluster: &Cluster, ahead: &[Wish<'_>]) -> Verdict {
-    Verdict::Skip(left_alone(ahead).unwrap_or_else(|| {
+    let message = left_alone(ahead).unwrap_or_else(|| {
         format!("already at or ahead of the target: control plane {}", cluster.control_plane)
-    }))
+    });
+    Verdict::Skip { reason: code::AT_TARGET, message }
 }
 
 fn left_alone(ahead: &[Wish<'_>]) -> Option<String> {
@@ -373,7 +418,7 @@ mod tests {
 
     fn summary(verdict: &Verdict) -> String {
         match verdict {
-            Verdict::Skip(_) => "skip".into(),
+            Verdict::Skip { .. } => "skip".into(),
             Verdict::Wait { code, .. } => format!("wait {code}"),
             Verdict::Fail { code, .. } => format!("fail {code}"),
             Verdict::Start { target, .. } => format!(
@@ -407,6 +452,58 @@ mod tests {
             let verdict = version_goal(upgrade_type, wanted)
                 .assess(&cluster(control_plane, pool, latest), &[]);
             assert_eq!(summary(&verdict), want, "{upgrade_type} {wanted} {control_plane} {pool}");
+        }
+    }
+
+    #[test]
+    fn versions_with_long_term_support_and_unsupported_ones_may_jump() {
+        let all =
+            |texts: &[&str]| texts.iter().map(|v| v.parse().unwrap()).collect::<Vec<Version>>();
+        let standard: &[&str] = &["1.32.9", "1.33.4", "1.34.1"];
+        let long_term: &[&str] = &["1.27.9", "1.30.9", "1.33.4"];
+        let with_both: &[&str] = &["1.27.9", "1.30.9", "1.32.9", "1.33.4", "1.34.1"];
+        for (upgrade_type, wanted, current, lts, offered, want) in [
+            ("Full", "1.33", "1.30.9", true, with_both, "start 1.33.4 "),
+            ("Full", "1.34", "1.30.9", true, with_both, "fail MinorSkipNotAllowed"),
+            ("Full", "1.31", "1.30.9", true, with_both, "wait KubernetesVersionNotAvailable"),
+            ("Full", "1.33", "1.30.9", false, standard, "fail MinorSkipNotAllowed"),
+            ("Full", "1.30.9", "1.29.0", false, standard, "fail NotLtsCluster"),
+            ("Full", "1.30.9", "1.29.0", true, with_both, "start 1.30.9 "),
+            // Older than the oldest supported minor: only there, and only as a whole.
+            ("Full", "1.32", "1.29.0", false, standard, "start 1.32.9 "),
+            ("Full", "1.33", "1.29.0", false, standard, "fail MinorSkipNotAllowed"),
+            ("ControlPlaneOnly", "1.32", "1.29.0", false, standard, "fail MinorSkipNotAllowed"),
+            ("Full", "1.32", "1.31.0", false, standard, "start 1.32.9 "),
+        ] {
+            let cluster = Cluster {
+                long_term_support: lts,
+                versions: Offer::These(all(offered)),
+                long_term_support_versions: all(long_term),
+                ..cluster(current, current, "u-3.0")
+            };
+            let verdict = version_goal(upgrade_type, wanted).assess(&cluster, &[]);
+            let told = format!("{upgrade_type} {wanted} from {current}, long-term {lts}");
+            assert_eq!(summary(&verdict), want, "{told}");
+        }
+    }
+
+    #[test]
+    fn pools_from_snapshots_keep_their_image_unless_the_run_names_one() {
+        let mut cluster = cluster("1.33.0", "1.33.0", "u-1.0");
+        cluster.pools[0].from_snapshot = true;
+        let selected = ["u-2.0".parse().unwrap()];
+        for (selection, want) in [
+            (json!({"type": "Latest"}), "skip"),
+            (json!({"type": "Consistent"}), "start - u-2.0"),
+            (
+                json!({"type": "Custom", "customNodeImageVersions": [{"version": "u-3.0"}]}),
+                "start - u-3.0",
+            ),
+        ] {
+            let goal = goal(
+                json!({"upgrade": {"type": "NodeImageOnly"}, "nodeImageSelection": selection}),
+            );
+            assert_eq!(summary(&goal.assess(&cluster, &selected)), want, "{goal:?}");
         }
     }
 

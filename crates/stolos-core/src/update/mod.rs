@@ -11,20 +11,27 @@
 
 mod advance;
 mod amount;
+mod calendar;
 pub mod cluster;
 pub mod code;
 mod events;
 mod gates;
 mod goal;
+mod health;
 pub mod id;
 pub mod image;
+pub mod invariants;
 mod plan;
 mod problem;
+mod reach;
+mod retry;
 pub mod selector;
 mod sequence;
 mod skip;
 mod states;
+pub mod validate;
 pub mod version;
+pub mod window;
 
 use std::collections::BTreeMap;
 
@@ -33,8 +40,8 @@ use stolos_api::update::{
     Gate, GateSpec, GateState, MemberTarget, UpdateRunSpec, UpdateRunStatus, UpdateRunStrategy,
 };
 
-pub use plan::plan;
 pub use problem::Problem;
+pub use retry::retry;
 
 /// An update run as it is stored.
 #[derive(Clone, Copy, Debug)]

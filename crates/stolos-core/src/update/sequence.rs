@@ -3,18 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stolos_api::update::{
-    GateConfiguration, GateType, GroupStatus, MAX_GROUPS_PER_STAGE, MAX_STAGES, MemberSelector,
-    MemberStatus, StageGateStatus, StageStatus, UpdateGroup, UpdateRunStrategy, UpdateStage,
-    WaitStatus,
+    GateConfiguration, GroupStatus, MAX_STAGES, MemberStatus, StageGateStatus, StageStatus,
+    UpdateGroup, UpdateRunStrategy, UpdateStage, WaitStatus,
 };
 
 use super::amount::{self, to_i32};
 use super::cluster::Member;
 use super::problem::Problem;
 use super::selector::Selector;
-
-/// Most members of a stage that are updated at a time, and the default (update-run docs).
-const MAX_STAGE_CONCURRENCY: i32 = 50;
+use super::validate::{Check, MAX_STAGE_CONCURRENCY};
 
 /// Name of the one stage and of its one group when a run has no strategy.
 pub(super) const ONE_BY_ONE: &str = "one-by-one";
@@ -32,6 +29,7 @@ pub(super) struct Stage {
     pub(super) groups: Vec<Group>,
     max_concurrency: Option<String>,
     max_allowed_failures: Option<String>,
+    min_successes: Option<String>,
     wait_seconds: i32,
     pub(super) before_gates: Vec<GateConfiguration>,
     pub(super) after_gates: Vec<GateConfiguration>,
@@ -43,6 +41,7 @@ pub(super) struct Group {
     taking: Taking,
     max_concurrency: Option<String>,
     max_allowed_failures: Option<String>,
+    min_successes: Option<String>,
     pub(super) before_gates: Vec<GateConfiguration>,
     pub(super) after_gates: Vec<GateConfiguration>,
 }
@@ -89,6 +88,7 @@ impl Sequence {
             taking: Taking::All,
             max_concurrency: Some("1".into()),
             max_allowed_failures: None,
+            min_successes: None,
             before_gates: Vec::new(),
             after_gates: Vec::new(),
         };
@@ -98,6 +98,7 @@ impl Sequence {
             groups: vec![group],
             max_concurrency: Some("1".into()),
             max_allowed_failures: None,
+            min_successes: None,
             wait_seconds: 0,
             before_gates: Vec::new(),
             after_gates: Vec::new(),
@@ -108,7 +109,7 @@ impl Sequence {
     /// Fixes who is in which group. A member that several groups would take belongs to the first one.
     pub(super) fn fix_members(
         &self,
-        members: &BTreeMap<String, Member>,
+        members: &BTreeMap<&str, &Member>,
         field: &str,
         problems: &mut Vec<Problem>,
         warnings: &mut Vec<String>,
@@ -140,27 +141,23 @@ impl Stage {
             let text = format!("`{}` names a second stage", stage.name);
             problems.push(Problem::new(format!("{field}.name"), text));
         }
-        if stage.groups.len() > MAX_GROUPS_PER_STAGE {
-            let text = format!("must have at most {MAX_GROUPS_PER_STAGE} entries");
-            problems.push(Problem::new(format!("{field}.groups"), text));
-        }
-        if stage.groups.is_empty() && stage.member_selector.is_none() {
-            problems.push(Problem::new(field, "needs groups, a memberSelector, or both"));
-        }
-        let selector = parse_selector(stage.member_selector.as_ref(), field, problems);
+        let mut check = Check { field, problems };
+        check.stage(stage);
+        let selector = stage.member_selector.as_ref();
+        let selector = selector.and_then(|selector| check.selector(&selector.by_label));
         let mut groups: Vec<Group> = (stage.groups.iter().enumerate())
             .map(|(i, group)| Group::parse(group, &format!("{field}.groups[{i}]"), names, problems))
             .collect();
         if groups.is_empty() {
             groups.push(Group::implicit(stage));
         }
-        check_gates(&stage.after_gates, &format!("{field}.afterGates"), problems);
         Self {
             name: stage.name.clone(),
             selector,
             groups,
             max_concurrency: stage.max_concurrency.clone(),
             max_allowed_failures: stage.max_allowed_failures.clone(),
+            min_successes: stage.min_successes.clone(),
             wait_seconds: stage.after_stage_wait_in_seconds.unwrap_or(0),
             before_gates: stage.before_gates.clone(),
             after_gates: stage.after_gates.clone(),
@@ -169,7 +166,7 @@ impl Stage {
 
     fn fix_members<'a>(
         &self,
-        members: &'a BTreeMap<String, Member>,
+        members: &BTreeMap<&'a str, &'a Member>,
         field: &str,
         taken: &mut BTreeMap<&'a str, String>,
         problems: &mut Vec<Problem>,
@@ -177,7 +174,7 @@ impl Stage {
     ) -> StageStatus {
         let mine: BTreeMap<&str, &Member> = (members.iter())
             .filter(|(_, member)| self.selector.as_ref().is_none_or(|s| s.matches(&member.labels)))
-            .map(|(name, member)| (name.as_str(), member))
+            .map(|(name, member)| (*name, *member))
             .collect();
         let groups: Vec<GroupStatus> =
             (self.groups.iter()).map(|group| group.fix_members(&mine, taken, warnings)).collect();
@@ -186,18 +183,15 @@ impl Stage {
             concurrency: self.max_concurrency.as_deref(),
             default_concurrency: MAX_STAGE_CONCURRENCY,
             failures: self.max_allowed_failures.as_deref(),
+            successes: self.min_successes.as_deref(),
         };
-        let (max_concurrency, max_allowed_failures) = limits.resolve(count, field, problems);
-        if self.max_concurrency.as_deref().and_then(amount::fixed).unwrap_or(0)
-            > MAX_STAGE_CONCURRENCY
-        {
-            let text = format!("must be at most {MAX_STAGE_CONCURRENCY}");
-            problems.push(Problem::new(format!("{field}.maxConcurrency"), text));
-        }
+        let Resolved { max_concurrency, max_allowed_failures, min_successes } =
+            limits.resolve(count, field, problems);
         let mut stage = StageStatus {
             name: self.name.clone(),
             max_concurrency,
             max_allowed_failures,
+            min_successes,
             groups,
             before_gates: gate_statuses(&self.before_gates),
             after_gates: gate_statuses(&self.after_gates),
@@ -225,13 +219,16 @@ impl Group {
             let text = format!("`{}` names a second group", group.name);
             problems.push(Problem::new(format!("{field}.name"), text));
         }
-        check_gates(&group.after_gates, &format!("{field}.afterGates"), problems);
-        let selector = parse_selector(group.member_selector.as_ref(), field, problems);
+        let mut check = Check { field, problems };
+        check.group(group);
+        let selector = group.member_selector.as_ref();
+        let selector = selector.and_then(|selector| check.selector(&selector.by_label));
         Self {
             name: group.name.clone(),
             taking: selector.map_or(Taking::Named, Taking::Selected),
             max_concurrency: group.max_concurrency.clone(),
             max_allowed_failures: group.max_allowed_failures.clone(),
+            min_successes: group.min_successes.clone(),
             before_gates: group.before_gates.clone(),
             after_gates: group.after_gates.clone(),
         }
@@ -244,6 +241,7 @@ impl Group {
             taking: Taking::All,
             max_concurrency: stage.max_concurrency.clone(),
             max_allowed_failures: stage.max_allowed_failures.clone(),
+            min_successes: stage.min_successes.clone(),
             before_gates: Vec::new(),
             after_gates: Vec::new(),
         }
@@ -305,20 +303,28 @@ impl Group {
             concurrency: self.max_concurrency.as_deref(),
             default_concurrency: if implicit { stage_concurrency } else { 1 },
             failures: self.max_allowed_failures.as_deref(),
+            successes: self.min_successes.as_deref(),
         };
         let count = status.members.len();
         let mut unused = Vec::new();
         // The stage has reported the problems of an implicit group already.
         let problems = if implicit { &mut unused } else { problems };
-        (status.max_concurrency, status.max_allowed_failures) =
-            limits.resolve(count, &field, problems);
+        let resolved = limits.resolve(count, &field, problems);
+        status.max_concurrency = resolved.max_concurrency;
+        status.max_allowed_failures = resolved.max_allowed_failures;
+        // The stage's own counts for an implicit group.
+        status.min_successes = if implicit { 0 } else { resolved.min_successes };
         let Some(fixed) = self.max_concurrency.as_deref().and_then(amount::fixed) else { return };
         let field = format!("{field}.maxConcurrency");
         if fixed > stage_concurrency {
-            let text = format!("must be at most the stage's, which is {stage_concurrency}");
+            let text = format!(
+                "is `{fixed}`, but must be at most the stage's, which is {stage_concurrency}"
+            );
             problems.push(Problem::new(field, text));
         } else if count > 0 && fixed > to_i32(count) {
-            let text = format!("must be at most the number of members in the group, {count}");
+            let text = format!(
+                "is `{fixed}`, but must be at most the number of members in the group, {count}"
+            );
             problems.push(Problem::new(field, text));
         }
     }
@@ -328,48 +334,34 @@ struct Limits<'a> {
     concurrency: Option<&'a str>,
     default_concurrency: i32,
     failures: Option<&'a str>,
+    successes: Option<&'a str>,
+}
+
+struct Resolved {
+    max_concurrency: i32,
+    max_allowed_failures: i32,
+    min_successes: i32,
 }
 
 impl Limits<'_> {
-    fn resolve(&self, members: usize, field: &str, problems: &mut Vec<Problem>) -> (i32, i32) {
-        let concurrency = match self.concurrency {
-            None => self.default_concurrency,
-            Some(text) => amount::concurrency(text, members).unwrap_or_else(|| {
-                let text = format!("is `{text}`, which is neither a number nor a percentage");
-                problems.push(Problem::new(format!("{field}.maxConcurrency"), text));
-                1
-            }),
+    /// Percentages become numbers of members. What is not of its form was reported when it was read.
+    fn resolve(&self, members: usize, field: &str, problems: &mut Vec<Problem>) -> Resolved {
+        let concurrency = self.concurrency.map(|text| amount::concurrency(text, members));
+        let tolerance = |text: Option<&str>| {
+            text.and_then(|text| amount::tolerance(text, members)).unwrap_or(0)
         };
-        let failures = match self.failures {
-            None => 0,
-            Some(text) => amount::failures(text, members).unwrap_or_else(|| {
-                let text = format!("is `{text}`, which is neither a number nor a percentage");
-                problems.push(Problem::new(format!("{field}.maxAllowedFailures"), text));
-                0
-            }),
-        };
-        (concurrency, failures)
-    }
-}
-
-fn parse_selector(
-    selector: Option<&MemberSelector>,
-    field: &str,
-    problems: &mut Vec<Problem>,
-) -> Option<Selector> {
-    let error = match selector?.by_label.parse() {
-        Ok(selector) => return Some(selector),
-        Err(error) => error,
-    };
-    let error: super::selector::ParseError = error;
-    problems.push(Problem::new(format!("{field}.memberSelector.byLabel"), error.to_string()));
-    None
-}
-
-fn check_gates(after: &[GateConfiguration], field: &str, problems: &mut Vec<Problem>) {
-    if after.iter().any(|gate| gate.gate_type == GateType::ScheduledStart) {
-        let text = "cannot have a gate of type ScheduledStart, which is for beforeGates";
-        problems.push(Problem::new(field, text));
+        let min_successes = tolerance(self.successes);
+        if members > 0 && min_successes > to_i32(members) {
+            let text = format!(
+                "is `{min_successes}`, but must be at most the number of members, {members}"
+            );
+            problems.push(Problem::new(format!("{field}.minSuccesses"), text));
+        }
+        Resolved {
+            max_concurrency: concurrency.map_or(self.default_concurrency, |n| n.unwrap_or(1)),
+            max_allowed_failures: tolerance(self.failures),
+            min_successes,
+        }
     }
 }
 
@@ -416,7 +408,9 @@ mod tests {
             serde_json::from_value(json!({ "stages": stages })).unwrap();
         let (mut problems, mut warnings) = (Vec::new(), Vec::new());
         let sequence = Sequence::parse(Some(&strategy), "s", &mut problems);
-        let stages = sequence.fix_members(&members(), "s", &mut problems, &mut warnings);
+        let members = members();
+        let members = members.iter().map(|(name, member)| (name.as_str(), member)).collect();
+        let stages = sequence.fix_members(&members, "s", &mut problems, &mut warnings);
         let groups = stages.iter().flat_map(|stage| {
             stage.groups.iter().map(|group| {
                 let members: Vec<_> = group.members.iter().map(|m| m.name.as_str()).collect();
@@ -471,19 +465,19 @@ mod tests {
             (json!([{"name": "x"}]), "s.stages[0] needs groups, a memberSelector, or both"),
             (
                 json!([{"name": "x", "groups": [{"name": "prod", "maxConcurrency": "3"}]}]),
-                "s.stages[0].groups[0].maxConcurrency must be at most the number of members in the group, 2",
+                "s.stages[0].groups[0].maxConcurrency is `3`, but must be at most the number of members in the group, 2",
             ),
             (
                 json!([{"name": "x", "maxConcurrency": "1", "groups": [{"name": "prod", "maxConcurrency": "2"}]}]),
-                "s.stages[0].groups[0].maxConcurrency must be at most the stage's, which is 1",
+                "s.stages[0].groups[0].maxConcurrency is `2`, but must be at most the stage's, which is 1",
             ),
             (
                 json!([{"name": "x", "maxConcurrency": "51", "groups": [{"name": "prod"}]}]),
-                "s.stages[0].maxConcurrency must be at most 50",
+                "s.stages[0].maxConcurrency is `51`, but must be a number of members from 1 to 50, or a percentage from 1% to 100%",
             ),
             (
                 json!([{"name": "x", "maxAllowedFailures": "x", "groups": [{"name": "prod"}]}]),
-                "s.stages[0].maxAllowedFailures is `x`, which is neither a number nor a percentage",
+                "s.stages[0].maxAllowedFailures is `x`, but must be a number of members, or a percentage from 0% to 100%",
             ),
             (
                 json!([{"name": "x", "memberSelector": {"byLabel": "a b"}}]),

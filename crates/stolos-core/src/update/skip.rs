@@ -6,6 +6,7 @@ use stolos_api::update::{
     WaitStatus,
 };
 
+use super::code;
 use super::states::{derive_skipped, enter, is_final};
 
 /// Applies what `spec.skip` lists. What is final or running stays as it is. Returns the targets that name nothing.
@@ -62,10 +63,16 @@ fn apply_one(stages: &mut [StageStatus], target: &SkipTarget, now: Timestamp) ->
 }
 
 fn skip_member(member: &mut MemberStatus, now: Timestamp) {
-    if !is_final(member.status.state) && member.status.state != State::Running {
+    let state = member.status.state;
+    if !is_final(state) && state != State::Running {
         enter(&mut member.status, State::Skipped, now);
         member.status.error = None;
         member.message = Some("skipped by request.".into());
+    }
+    // Also one that was left out for another reason is not asked for in the end.
+    let excused = matches!(member.reason.as_deref(), Some(code::AT_TARGET | code::MEMBER_LEFT));
+    if member.status.state == State::Skipped && !excused {
+        member.reason = Some(code::SKIPPED_BY_REQUEST.into());
     }
 }
 
@@ -87,6 +94,7 @@ fn skip_stage(stage: &mut StageStatus, now: Timestamp) {
 
 fn skip_gates(gates: &mut [StageGateStatus], now: Timestamp) {
     for gate in gates.iter_mut().filter(|gate| !is_final(gate.status.state)) {
+        gate.status.error = None;
         enter(&mut gate.status, State::Skipped, now);
     }
 }

@@ -63,39 +63,101 @@ pub(super) fn is_through(group: &GroupStatus) -> bool {
     all_skipped(group) || (all_final(group) && all_passed(&group.after_gates))
 }
 
-pub(super) fn count_failures(stage: &mut StageStatus) {
+/// Counts the members that failed and those that are at the goal.
+pub(super) fn count_outcomes(stage: &mut StageStatus) {
     for group in &mut stage.groups {
         group.failure_count = to_i32(count(&group.members, State::Failed));
+        group.success_count = to_i32(group.members.iter().filter(|m| is_success(m)).count());
     }
     stage.failure_count = stage.groups.iter().map(|group| group.failure_count).sum();
+    stage.success_count = stage.groups.iter().map(|group| group.success_count).sum();
+}
+
+/// Whether a member is where the run wants it.
+fn is_success(member: &MemberStatus) -> bool {
+    match member.status.state {
+        State::Completed => true,
+        State::Skipped => member.reason.as_deref() == Some(code::AT_TARGET),
+        State::NotStarted
+        | State::Running
+        | State::Pending
+        | State::Stopping
+        | State::Stopped
+        | State::Failed => false,
+    }
+}
+
+/// Whether nobody expects the member to reach the goal: somebody skipped it, or it left.
+fn is_excused(member: &MemberStatus) -> bool {
+    let reason = member.reason.as_deref();
+    member.status.state == State::Skipped
+        && matches!(reason, Some(code::SKIPPED_BY_REQUEST | code::MEMBER_LEFT))
+}
+
+/// Returns how many members have to be at the goal when fewer than that can still get there.
+fn missed_successes<'a>(
+    wanted: i32,
+    members: impl Iterator<Item = &'a MemberStatus>,
+) -> Option<usize> {
+    let wanted = usize::try_from(wanted).unwrap_or(0);
+    if wanted == 0 {
+        return None;
+    }
+    let (mut expected, mut possible) = (0, 0);
+    for member in members {
+        expected += usize::from(!is_excused(member));
+        possible += usize::from(is_success(member) || !is_final(member.status.state));
+    }
+    let needed = wanted.min(expected);
+    (possible < needed).then_some(needed)
+}
+
+fn failed_gate(gates: &[StageGateStatus]) -> Option<&StageGateStatus> {
+    gates.iter().find(|gate| gate.status.state == State::Failed)
 }
 
 fn group_failed(group: &GroupStatus) -> bool {
     group.failure_count > group.max_allowed_failures
+        || missed_successes(group.min_successes, group.members.iter()).is_some()
+        || failed_gate(&group.before_gates).or_else(|| failed_gate(&group.after_gates)).is_some()
 }
 
-/// Whether more members failed than the stage or one of its groups allows.
+/// Whether the stage or one of its groups has failed: too many failures, too few successes, or bad health at a gate.
 pub(super) fn stage_failed(stage: &StageStatus) -> bool {
-    stage.failure_count > stage.max_allowed_failures || stage.groups.iter().any(group_failed)
+    stage.failure_count > stage.max_allowed_failures
+        || missed_successes(stage.min_successes, members(stage)).is_some()
+        || failed_gate(&stage.before_gates).or_else(|| failed_gate(&stage.after_gates)).is_some()
+        || stage.groups.iter().any(group_failed)
 }
 
-/// Ends groups and the stage where nothing but skipped members is left. Before the start, an empty group may still get
-/// members.
+/// Ends groups and the stage where nothing but skipped members is left; gates that would hold nobody go with them. Before
+/// the start, an empty group may still get members.
 pub(super) fn derive_skipped(stage: &mut StageStatus, started: bool, now: Timestamp) {
     for group in &mut stage.groups {
         let nothing_left = all_skipped(group) && (started || !group.members.is_empty());
-        if nothing_left && !any_pending(&group.before_gates) {
+        if nothing_left && !group_failed(group) {
+            skip_pending(&mut group.before_gates, now);
+            skip_pending(&mut group.after_gates, now);
             enter(&mut group.status, State::Skipped, now);
         }
     }
     let all_skipped = stage.groups.iter().all(|group| group.status.state == State::Skipped);
-    if all_skipped && !any_pending(&stage.before_gates) {
+    if all_skipped && !stage_failed(stage) {
+        skip_pending(&mut stage.before_gates, now);
+        skip_pending(&mut stage.after_gates, now);
         enter(&mut stage.status, State::Skipped, now);
         if let Some(wait) = &mut stage.after_stage_wait_status
             && !is_final(wait.status.state)
         {
             enter(&mut wait.status, State::Skipped, now);
         }
+    }
+}
+
+fn skip_pending(gates: &mut [StageGateStatus], now: Timestamp) {
+    for gate in gates.iter_mut().filter(|gate| gate.status.state == State::Pending) {
+        gate.status.error = None;
+        enter(&mut gate.status, State::Skipped, now);
     }
 }
 
@@ -206,20 +268,41 @@ fn settle(status: &mut UpdateStatus, state: State, error: Option<ErrorDetail>, n
 
 fn group_failure(group: &GroupStatus) -> Option<ErrorDetail> {
     let GroupStatus { name, failure_count, max_allowed_failures, .. } = group;
-    group_failed(group).then(|| {
+    if failure_count > max_allowed_failures {
         let what =
             format!("group `{name}`: {failure_count} failed, {max_allowed_failures} allowed");
-        too_many_failures(&what, group.members.iter())
-    })
+        return Some(too_many_failures(&what, group.members.iter()));
+    }
+    if let Some(needed) = missed_successes(group.min_successes, group.members.iter()) {
+        return Some(too_few_successes(&format!("group `{name}`"), group.success_count, needed));
+    }
+    let gate = failed_gate(&group.before_gates).or_else(|| failed_gate(&group.after_gates));
+    gate.and_then(|gate| gate.status.error.clone())
 }
 
 fn stage_failure(stage: &StageStatus) -> Option<ErrorDetail> {
     let StageStatus { name, failure_count, max_allowed_failures, .. } = stage;
-    if failure_count <= max_allowed_failures {
-        return stage.groups.iter().find_map(group_failure);
+    if failure_count > max_allowed_failures {
+        let what =
+            format!("stage `{name}`: {failure_count} failed, {max_allowed_failures} allowed");
+        return Some(too_many_failures(&what, members(stage)));
     }
-    let what = format!("stage `{name}`: {failure_count} failed, {max_allowed_failures} allowed");
-    Some(too_many_failures(&what, members(stage)))
+    if let Some(needed) = missed_successes(stage.min_successes, members(stage)) {
+        return Some(too_few_successes(&format!("stage `{name}`"), stage.success_count, needed));
+    }
+    let gate = failed_gate(&stage.before_gates).or_else(|| failed_gate(&stage.after_gates));
+    gate.and_then(|gate| gate.status.error.clone())
+        .or_else(|| stage.groups.iter().find_map(group_failure))
+}
+
+fn too_few_successes(what: &str, successes: i32, needed: usize) -> ErrorDetail {
+    ErrorDetail {
+        code: code::SUCCESS_THRESHOLD_NOT_MET.into(),
+        message: format!(
+            "{what}: {successes} members are at the goal, {needed} are needed and cannot be reached"
+        ),
+        ..ErrorDetail::default()
+    }
 }
 
 fn too_many_failures<'a>(

@@ -20,6 +20,11 @@ impl Version {
         self.major == to.major && to.minor <= self.minor + 1
     }
 
+    /// Whether both are patches of one minor.
+    pub fn is_same_minor(self, other: Self) -> bool {
+        (self.major, self.minor) == (other.major, other.minor)
+    }
+
     /// How many minors `self` is ahead of `other`; 0 when it is not.
     pub fn minors_ahead_of(self, other: Self) -> u32 {
         self.minor.saturating_sub(other.minor)

@@ -186,7 +186,9 @@ impl Updates {
                 let key = Key::namespaced(&key.namespace, &object_name(fleet, &id));
                 let mut gate = Gate::clone(self.gates.get(&key)?);
                 let completed_time = (state != GateState::Pending).then_some(MicroTime(now));
-                gate.status = Some(GateStatus { state, completed_time });
+                // The checks of a gate are written by who looks at them.
+                let checks = gate.status.map(|status| status.checks).unwrap_or_default();
+                gate.status = Some(GateStatus { state, completed_time, checks });
                 Some(write(Write::ReplaceStatus(gate.into())))
             }
         }
@@ -247,6 +249,7 @@ fn observe_member(namespace: &str, member: &FleetMember, known: Option<&KnownClu
             |known| known.observation.cluster.clone(),
         ),
         windows: member.spec.maintenance_windows.clone().unwrap_or_default(),
+        preflight: Vec::new(),
     }
 }
 

@@ -242,6 +242,23 @@ async fn a_run_that_is_written_wrong_is_refused_with_the_field() {
             stage(json!({"groups": [{"name": "g"}, {"name": "g"}]})),
             "spec.strategy.stages[0].groups[1]: Duplicate value",
         ),
+        (
+            stage(json!({"minSuccesses": "101%"})),
+            "spec.strategy.stages[0].minSuccesses: Invalid value: \"string\": must be a number of members, or a percentage",
+        ),
+        (stage(json!({"beforeGates": [{"type": "HealthCheck"}]})), "healthCheck is required"),
+        (
+            stage(
+                json!({"beforeGates": [{"type": "HealthCheck", "healthCheck": {"checks": [{"name": "a"}]}}]}),
+            ),
+            "exactly one of cel and prometheus must be set",
+        ),
+        (
+            spec(json!({"memberPolicy": {"onStopped": "Ignore"}})),
+            "spec.memberPolicy.onStopped: Unsupported value: \"Ignore\"",
+        ),
+        (spec(json!({"preflight": ["NodesReady", "NodesReady"]})), "spec.preflight[1]: Duplicate"),
+        (spec(json!({"members": ["m1", "m1"]})), "spec.members[1]: Duplicate"),
         (spec(json!({"fleetName": "other"})), "metadata.name must be `<fleet>.<name>`"),
         (spec(json!({"state": "Start"})), "spec.state: Unsupported value: \"Start\""),
     ] {
@@ -278,4 +295,57 @@ async fn a_run_is_changed_only_in_ways_that_make_sense() {
     let other = json!({"managedClusterUpdate": {"upgrade": {"kubernetesVersion": "1.35.0"}}});
     refused(other, "spec.managedClusterUpdate: Forbidden").await;
     refused(json!({"strategyName": "other"}), "spec.strategyName: Forbidden").await;
+    refused(json!({"members": ["m1"]}), "spec.members: Forbidden").await;
+}
+
+#[tokio::test]
+async fn a_maintenance_window_that_is_written_wrong_is_refused_with_the_field() {
+    let fleet = Fleet::start(&[]).await;
+    let member = |extra: Value| {
+        let mut window = json!({
+            "schedule": {"daily": {"intervalDays": 1}}, "durationHours": 4, "startTime": "22:00",
+        });
+        for (key, value) in extra.as_object().unwrap() {
+            window[key] = value.clone();
+        }
+        json!({"spec": {
+            "fleetName": FLEET, "cluster": {"kubeconfigSecret": {"name": "x"}},
+            "maintenanceWindows": {"nodeImage": window},
+        }})
+    };
+    let path = "spec.maintenanceWindows.nodeImage";
+    for (extra, want) in [
+        (
+            json!({"schedule": {}}),
+            "exactly one of daily, weekly, absoluteMonthly and relativeMonthly must be set",
+        ),
+        (
+            json!({"schedule": {"daily": {"intervalDays": 1}, "weekly": {"intervalWeeks": 1, "dayOfWeek": "Friday"}}}),
+            "exactly one of daily, weekly, absoluteMonthly and relativeMonthly must be set",
+        ),
+        (
+            json!({"schedule": {"weekly": {"intervalWeeks": 1, "dayOfWeek": "Fri"}}}),
+            "dayOfWeek: Unsupported value: \"Fri\"",
+        ),
+        (
+            json!({"schedule": {"absoluteMonthly": {"intervalMonths": 1, "dayOfMonth": 32}}}),
+            "dayOfMonth",
+        ),
+        (json!({"durationHours": 25}), ".durationHours"),
+        (json!({"startTime": "9:00"}), "must be a time of day such as 08:30"),
+        (json!({"utcOffset": "CET"}), "must be an offset from UTC such as +02:00"),
+        (json!({"startDate": "2026/01/01"}), "must be a date such as 2026-03-31"),
+        (
+            json!({"notAllowedDates": [{"start": "2026-03-02", "end": "2026-03-01"}]}),
+            "end must not be before start",
+        ),
+    ] {
+        let body = member(extra);
+        let refused =
+            fleet.create_ours::<FleetMember>("FleetMember", "bad", body).await.unwrap_err();
+        let text = refused.to_string();
+        assert!(text.contains(path) && text.contains(want), "wanted: {want}\n   got: {text}");
+    }
+    let good = member(json!({"utcOffset": "-03:30", "startDate": "2026-03-01"}));
+    fleet.create_ours::<FleetMember>("FleetMember", "good", good).await.unwrap();
 }

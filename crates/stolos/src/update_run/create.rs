@@ -133,6 +133,9 @@ fn draft(args: &CreateArgs) -> UpdateRun {
         custom_node_image_versions: Vec::new(),
     };
     let spec = UpdateRunSpec {
+        members: Vec::new(),
+        member_policy: None,
+        preflight: Vec::new(),
         fleet_name: args.fleet.fleet.clone(),
         managed_cluster_update: ManagedClusterUpdate {
             upgrade: ManagedClusterUpgrade {

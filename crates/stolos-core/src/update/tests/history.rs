@@ -514,7 +514,7 @@ fn a_run_that_is_written_wrong_does_not_start_and_says_why() {
     assert_eq!(status.status.state, State::NotStarted);
     let error = status.status.error.unwrap();
     assert_eq!(error.target.as_deref(), Some("spec.strategy.stages[0].groups[0].maxConcurrency"));
-    insta::assert_snapshot!(error.message, @"spec.strategy.stages[0].groups[0].maxConcurrency must be at most the number of members in the group, 1");
+    insta::assert_snapshot!(error.message, @"spec.strategy.stages[0].groups[0].maxConcurrency is `9`, but must be at most the number of members in the group, 1");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Whole runs, played on a simulated clock.
 
+mod beyond;
 mod history;
 mod model;
 mod player;

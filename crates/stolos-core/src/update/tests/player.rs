@@ -11,7 +11,7 @@ use stolos_api::update::{
     UpdateRunSpec, UpdateRunStatus, UpdateRunStrategy,
 };
 
-use crate::update::cluster::{Cluster, Holder, Inspection, Member, Offer, Operation, Pool};
+use crate::update::cluster::{Cluster, Hold, Holder, Inspection, Member, Offer, Operation, Pool};
 use crate::update::states::members;
 use crate::update::{GateAction, Observed, Plan, Run, plan};
 
@@ -26,6 +26,10 @@ pub(super) enum Act {
     Leave(&'static str),
     Busy(&'static str),
     Free(&'static str),
+    /// Says that something else is done to the cluster, or not any more.
+    Hold(&'static str, bool),
+    /// Changes the world.
+    Change(fn(&mut Observed, Timestamp)),
 }
 
 pub(super) struct Player {
@@ -102,8 +106,8 @@ impl Player {
         self.history
     }
 
-    pub(super) fn plan(&self) -> Plan {
-        let run = Run {
+    pub(super) fn run(&self) -> Run<'_> {
+        Run {
             name: "run",
             uid: "uid",
             generation: Some(1),
@@ -111,21 +115,33 @@ impl Player {
             status: self.status.as_ref(),
             strategy: self.strategy.as_ref(),
             deleting: false,
-        };
-        plan(&run, &self.observed, self.now)
+        }
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        plan(&self.run(), &self.observed, self.now)
+    }
+
+    /// As [`Player::step_and`], with nothing to check afterwards.
+    pub(super) fn step(
+        &mut self,
+        check: impl FnMut(&Self, Option<&UpdateRunStatus>, &Plan),
+    ) -> bool {
+        self.step_and(check, |_| ())
     }
 
     /// Plans, carries the plan out and goes to the next moment at which something happens. Returns whether there is
-    /// one. `check` sees the world before and after.
-    pub(super) fn step(
+    /// one. `check` sees the world before the plan is carried out, `settled` after it.
+    pub(super) fn step_and(
         &mut self,
         mut check: impl FnMut(&Self, Option<&UpdateRunStatus>, &Plan),
+        settled: impl FnOnce(&Self),
     ) -> bool {
-        let before = self.status.take();
-        self.status.clone_from(&before);
         let plan = self.plan();
+        check(self, self.status.as_ref(), &plan);
+        let before = self.status.take();
         self.carry_out(&plan);
-        check(self, before.as_ref(), &plan);
+        settled(self);
         self.record(before.as_ref());
         let next_end = self.ends.values().map(|(at, _)| *at).min();
         let next_act = self.script.iter().map(|(second, _)| self.moment(*second)).min();
@@ -170,7 +186,8 @@ impl Player {
                 }
                 GateAction::SetState { id, state } => {
                     let gate = self.observed.gates.get_mut(id).unwrap();
-                    gate.status = Some(GateStatus { state: *state, completed_time: None });
+                    let checks = gate.status.take().map(|status| status.checks).unwrap_or_default();
+                    gate.status = Some(GateStatus { state: *state, completed_time: None, checks });
                 }
             }
         }
@@ -226,44 +243,67 @@ impl Player {
                 Act::Free(name) => {
                     self.observed.members.get_mut(name).unwrap().holder = None;
                 }
+                Act::Hold(name, hold) => {
+                    if let Some(Member { cluster: Inspection::Known(cluster), .. }) =
+                        self.observed.members.get_mut(name)
+                    {
+                        cluster.hold = hold.then(|| Hold::busy("somebody scales it"));
+                    }
+                }
+                Act::Change(change) => change(&mut self.observed, self.now),
             }
         }
     }
 
     fn record(&mut self, before: Option<&UpdateRunStatus>) {
-        let before = states(before);
-        let after = states(self.status.as_ref());
+        let (mut was, mut after) = (Vec::new(), Vec::new());
+        states(before, |_, state| was.push(state));
+        states(self.status.as_ref(), |_, state| after.push(state));
+        if was == after {
+            return;
+        }
         let second = self.now.duration_since(self.start).as_secs();
-        for (what, state) in &after {
-            let was = before.iter().find(|(other, _)| other == what).map(|(_, state)| *state);
-            if was.unwrap_or_default() != *state {
+        let mut index = 0;
+        states(self.status.as_ref(), |what, state| {
+            // Until the start there are no stages, or all that is in them is `NotStarted`.
+            if was.get(index).copied().unwrap_or_default() != state {
                 writeln!(self.history, "{second:>3} {what} {state:?}").unwrap();
             }
-        }
+            index += 1;
+        });
     }
 }
 
-/// Names everything in a run with its state: the run first, then stages, waits and gates, then members.
-fn states(status: Option<&UpdateRunStatus>) -> Vec<(String, State)> {
-    let Some(status) = status else { return Vec::new() };
-    let mut all = vec![("run".to_owned(), status.status.state)];
+/// Something in a run that has a state.
+struct Named<'a>(&'static str, &'a str);
+
+impl std::fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(kind, name) = self;
+        if name.is_empty() { f.write_str(kind) } else { write!(f, "{kind} {name}") }
+    }
+}
+
+/// Tells of everything in a run with its state: the run first, then stages, waits and gates, then members.
+fn states(status: Option<&UpdateRunStatus>, mut tell: impl FnMut(Named<'_>, State)) {
+    let Some(status) = status else { return };
+    tell(Named("run", ""), status.status.state);
     for stage in &status.stages {
-        all.push((format!("stage {}", stage.name), stage.status.state));
+        tell(Named("stage", &stage.name), stage.status.state);
         if let Some(wait) = &stage.after_stage_wait_status {
-            all.push((format!("wait {}", stage.name), wait.status.state));
+            tell(Named("wait", &stage.name), wait.status.state);
         }
         let groups = stage.groups.iter().flat_map(|g| g.before_gates.iter().chain(&g.after_gates));
         for gate in stage.before_gates.iter().chain(&stage.after_gates).chain(groups) {
-            let name = gate.display_name.as_deref().unwrap_or("?");
-            all.push((format!("gate {name}"), gate.status.state));
+            tell(Named("gate", gate.display_name.as_deref().unwrap_or("?")), gate.status.state);
         }
         for group in &stage.groups {
-            all.push((format!("group {}", group.name), group.status.state));
+            tell(Named("group", &group.name), group.status.state);
         }
-        let name = |member: &stolos_api::update::MemberStatus| format!("member {}", member.name);
-        all.extend(members(stage).map(|member| (name(member), member.status.state)));
+        for member in members(stage) {
+            tell(Named("member", &member.name), member.status.state);
+        }
     }
-    all
 }
 
 fn member(group: &str, name: &str) -> Member {
