@@ -15,6 +15,7 @@ mod calendar;
 pub mod cluster;
 pub mod code;
 mod events;
+mod forecast;
 mod gates;
 mod goal;
 mod health;
@@ -40,6 +41,8 @@ use stolos_api::update::{
     Gate, GateSpec, GateState, MemberTarget, UpdateRunSpec, UpdateRunStatus, UpdateRunStrategy,
 };
 
+pub use forecast::{Durations, Forecast, GateForecast, MemberForecast, StageForecast, forecast};
+pub use plan::{plan, plan_from};
 pub use problem::Problem;
 pub use retry::retry;
 
