@@ -5,19 +5,29 @@
 //! in `spec`; everything that happens is in `status`.
 #![expect(unreachable_pub, reason = "`KubeSchema` repeats each type inside a function")]
 
+mod catalogue;
 mod gate;
 mod health;
+mod profile;
 mod run;
 mod status;
 mod strategy;
 mod window;
 
+pub use catalogue::{CatalogueImage, CatalogueVersion, VersionCatalogue, VersionCatalogueSpec};
 pub use gate::{
     Gate, GateSpec, GateState, GateStatus, GateTarget, GateTiming, RequestedGateState,
     ScheduledStart,
 };
 pub use health::{
     CelProbe, Check, CheckState, CheckStatus, HealthCheck, OnHealthFailure, Probe, PrometheusProbe,
+};
+pub use profile::{
+    AUTO_UPGRADE_PROFILE_LABEL, AutoUpgradeProfile, AutoUpgradeProfileSpec,
+    AutoUpgradeProfileStatus, CONDITION_READY, CONDITION_UP_TO_DATE, Channel,
+    DEFAULT_HISTORY_LIMIT, DEFAULT_MAX_RETRIES, Generated, LEFT_OUT_ANNOTATION,
+    NAMED_BY_PROFILE_FINALIZER, ProfileNodeImageSelection, Published, Reconcile, Split,
+    TriggerStatus,
 };
 pub use run::{
     CustomNodeImageVersion, ManagedClusterUpdate, ManagedClusterUpgrade, MemberAction,
@@ -56,7 +66,13 @@ pub const MAX_GROUPS_PER_STAGE: usize = 50;
 
 /// Returns the definitions of the update wing's kinds.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![UpdateRun::crd(), UpdateStrategy::crd(), Gate::crd()]
+    vec![
+        UpdateRun::crd(),
+        UpdateStrategy::crd(),
+        Gate::crd(),
+        AutoUpgradeProfile::crd(),
+        VersionCatalogue::crd(),
+    ]
 }
 
 #[cfg(test)]
