@@ -4,6 +4,7 @@
 //! finds is a value. One module per wing.
 #![warn(missing_docs)]
 
+pub mod auto_upgrade;
 pub mod cluster;
 pub mod condition;
 pub mod placement;

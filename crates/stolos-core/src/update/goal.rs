@@ -59,6 +59,11 @@ impl Goal {
         Some(Self { upgrade: upgrade?, images: images? })
     }
 
+    /// Returns the same goal for versions alone: node images are left as they are.
+    pub(super) fn without_images(self) -> Self {
+        Self { images: Images::Custom(Vec::new()), ..self }
+    }
+
     /// Whether one choice of images holds for the whole run.
     pub(super) fn wants_consistent_images(&self) -> bool {
         self.images == Images::Consistent && !matches!(self.upgrade, Upgrade::ControlPlaneOnly(_))

@@ -22,6 +22,7 @@ mod health;
 pub mod id;
 pub mod image;
 pub mod invariants;
+pub(crate) mod outlook;
 mod plan;
 mod problem;
 mod reach;
