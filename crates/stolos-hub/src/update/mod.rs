@@ -18,9 +18,12 @@ mod clusters;
 mod controller;
 mod effect;
 mod members;
+mod profiles;
 mod runs;
 
 use controller::Updates;
+use effect::Fact;
+use profiles::Sighting;
 
 /// News of clusters that wait to be read. Each holds a whole observation, so this bounds memory; a full queue slows the
 /// watches down.
@@ -28,7 +31,7 @@ const NEWS_BOUND: usize = 256;
 
 pub use clusters::Connect;
 
-/// Runs the controller of update runs until the future is dropped.
+/// Runs the controllers of update runs and auto-upgrade profiles until the future is dropped.
 pub async fn run(client: Client, options: Options) {
     let connect: Connect =
         Arc::new(|secret| async move { stolos_upgrade::connect(&secret).await }.boxed());
@@ -38,8 +41,15 @@ pub async fn run(client: Client, options: Options) {
 /// Like [`run`], with another way to the clusters of members.
 pub async fn run_with(client: Client, connect: Connect, options: Options) {
     let (sender, receiver) = mpsc::channel(NEWS_BOUND);
-    let news = futures::stream::unfold(receiver, |mut receiver| async {
-        receiver.recv().await.map(|news| (news, receiver))
+    let (seen, sightings) = mpsc::channel(NEWS_BOUND);
+    let news = futures::stream::unfold((receiver, seen), |(mut receiver, seen)| async {
+        let news = receiver.recv().await?;
+        if let Fact::Cluster(news) = &news {
+            let cluster = news.observation.cluster.clone();
+            // Fails only when everything ends.
+            let _ended = seen.send(Sighting { member: news.member.clone(), cluster }).await;
+        }
+        Some((news, (receiver, seen)))
     });
     let watches = Watches::default()
         .add("UpdateRun", Api::<UpdateRun>::all(client.clone()))
@@ -47,7 +57,8 @@ pub async fn run_with(client: Client, connect: Connect, options: Options) {
         .add("Gate", Api::<Gate>::all(client.clone()))
         .add("FleetMember", Api::<FleetMember>::all(client.clone()))
         .add_stream(news);
+    let profiles = profiles::run(client.clone(), sightings, options.clone());
     let options = Options { name: "update-run", ..options };
     let control = stolos_controller::run(Updates::default(), client.clone(), watches, options);
-    tokio::join!(control, clusters::follow(client, connect, sender));
+    tokio::join!(control, clusters::follow(client, connect, sender), profiles);
 }

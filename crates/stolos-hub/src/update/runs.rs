@@ -233,6 +233,19 @@ fn is_leased_to_another(run: &UpdateRun, member: &FleetMember) -> bool {
 }
 
 fn observe_member(namespace: &str, member: &FleetMember, known: Option<&KnownCluster>) -> Member {
+    let cluster = known.map_or_else(
+        || Inspection::Unknown("the cluster has not been looked at yet".into()),
+        |known| known.observation.cluster.clone(),
+    );
+    observe_cluster(namespace, member, cluster)
+}
+
+/// Returns a member as engines read it.
+pub(super) fn observe_cluster(
+    namespace: &str,
+    member: &FleetMember,
+    cluster: Inspection,
+) -> Member {
     let status = member.status.as_ref();
     let mut labels = member.spec.labels.clone();
     labels.extend(status.map(|status| status.labels.clone()).unwrap_or_default());
@@ -244,10 +257,7 @@ fn observe_member(namespace: &str, member: &FleetMember, known: Option<&KnownClu
             update_run: lease.update_run.clone(),
             uid: lease.update_run_uid.clone(),
         }),
-        cluster: known.map_or_else(
-            || Inspection::Unknown("the cluster has not been looked at yet".into()),
-            |known| known.observation.cluster.clone(),
-        ),
+        cluster,
         windows: member.spec.maintenance_windows.clone().unwrap_or_default(),
         preflight: Vec::new(),
     }

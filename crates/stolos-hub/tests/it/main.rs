@@ -4,6 +4,7 @@
 
 mod admission;
 mod apply;
+mod auto_upgrade;
 mod fleet;
 mod members;
 mod migration;

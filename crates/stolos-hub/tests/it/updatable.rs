@@ -67,7 +67,7 @@ impl Fleet {
         fleet
     }
 
-    async fn join(&mut self, name: &str, group: &str) {
+    pub(crate) async fn join(&mut self, name: &str, group: &str) {
         let (server, client) = cluster(name).await;
         let (serving, kubeconfig) = serve(name, &server).await;
         tokio::spawn(stolos_sim::run(client.clone(), simulation(name)));
