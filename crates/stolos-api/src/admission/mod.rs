@@ -17,6 +17,7 @@ mod cluster;
 mod disruption;
 mod overrides;
 mod placements;
+mod strategies;
 
 /// Label on every policy and binding: what keeps them. Those that the hub no longer knows are removed by it.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "stolos-hub");
@@ -36,7 +37,8 @@ pub struct Policy {
 /// Returns the policies of the hub.
 pub fn policies() -> Vec<Policy> {
     let rules = [placements::rules(), overrides::rules(), cluster::rules(), disruption::rules()];
-    rules.into_iter().flatten().map(Rules::into_policy).collect()
+    let of_rules = rules.into_iter().flatten().map(Rules::into_policy);
+    of_rules.chain([strategies::policy()]).collect()
 }
 
 /// What is checked when objects of one kind are written.

@@ -14,19 +14,22 @@ use kube::api::Api;
 use stolos_api::cluster::MemberCluster;
 use stolos_api::cluster::fleet::{Fleet, FleetKind, FleetMember, FleetStatus, short_name};
 use stolos_api::cluster::names::{condition as type_, finalizer, member_user};
-use stolos_api::update::{UpdateRun, UpdateStrategy};
+use stolos_api::update::{
+    AutoUpgradeProfile, NAMED_BY_PROFILE_FINALIZER, UpdateRun, UpdateStrategy,
+};
 use stolos_controller::{Change, Controller, Key, Options, Plan, Table, Watches, Write};
 use stolos_core::cluster::fleet;
 use stolos_core::condition;
 
 stolos_controller::kinds! {
     "fleet-controller";
-    Fleet, FleetMember, MemberCluster, UpdateRun, UpdateStrategy,
+    AutoUpgradeProfile, Fleet, FleetMember, MemberCluster, UpdateRun, UpdateStrategy,
 }
 
 /// Runs the controller of Fleets and FleetMembers until the future is dropped.
 pub async fn run(client: Client, options: Options) {
     let watches = Watches::default()
+        .add("AutoUpgradeProfile", Api::<AutoUpgradeProfile>::all(client.clone()))
         .add("Fleet", Api::<Fleet>::all(client.clone()))
         .add("FleetMember", Api::<FleetMember>::all(client.clone()))
         .add("MemberCluster", Api::<MemberCluster>::all(client.clone()))
@@ -43,6 +46,7 @@ struct Fleets {
     clusters: Table<MemberCluster>,
     runs: Table<UpdateRun>,
     strategies: Table<UpdateStrategy>,
+    profiles: Table<AutoUpgradeProfile>,
 }
 
 /// What is planned for.
@@ -73,6 +77,9 @@ impl Fleets {
             strategies: Table::indexed_by(|strategy: &UpdateStrategy| {
                 Some(index(&strategy.metadata, &strategy.spec.fleet_name))
             }),
+            profiles: Table::indexed_by(|profile: &AutoUpgradeProfile| {
+                Some(index(&profile.metadata, &profile.spec.fleet_name))
+            }),
         }
     }
 
@@ -89,6 +96,9 @@ impl Fleets {
             Object::UpdateStrategy(strategy) => {
                 self.ending(&strategy.metadata, &strategy.spec.fleet_name)
             }
+            Object::AutoUpgradeProfile(profile) => {
+                self.ending(&profile.metadata, &profile.spec.fleet_name)
+            }
             Object::MemberCluster(cluster) => {
                 let name = cluster.metadata.name.as_deref().unwrap_or_default();
                 let members = self.members.indexed(&of_name(name));
@@ -97,7 +107,7 @@ impl Fleets {
         }
     }
 
-    /// Runs and strategies matter only to a fleet that is being deleted.
+    /// Runs, strategies and profiles matter only to a fleet that is being deleted.
     fn ending(&self, child: &ObjectMeta, fleet: &str) -> Vec<Item> {
         let key = Key::namespaced(child.namespace.as_deref().unwrap_or_default(), fleet);
         let ending = self.fleets.get(&key).is_some_and(|fleet| is_ending(fleet));
@@ -144,6 +154,7 @@ impl Controller for Fleets {
                     Object::MemberCluster(cluster) => self.clusters.insert(*cluster).is_ok(),
                     Object::UpdateRun(run) => self.runs.insert(*run).is_ok(),
                     Object::UpdateStrategy(strategy) => self.strategies.insert(*strategy).is_ok(),
+                    Object::AutoUpgradeProfile(profile) => self.profiles.insert(*profile).is_ok(),
                 };
                 if news { self.touched(&object) } else { Vec::new() }
             }
@@ -156,6 +167,9 @@ impl Controller for Fleets {
                     Object::UpdateStrategy(strategy) => {
                         drop(self.strategies.remove(&strategy.metadata))
                     }
+                    Object::AutoUpgradeProfile(profile) => {
+                        drop(self.profiles.remove(&profile.metadata))
+                    }
                 }
                 self.touched(&object)
             }
@@ -165,6 +179,7 @@ impl Controller for Fleets {
                     "FleetMember" => drop(self.members.retain(&keys)),
                     "UpdateRun" => drop(self.runs.retain(&keys)),
                     "UpdateStrategy" => drop(self.strategies.retain(&keys)),
+                    "AutoUpgradeProfile" => drop(self.profiles.retain(&keys)),
                     _ => drop(self.clusters.retain(&keys)),
                 }
                 let fleets = self.fleets.iter().map(|fleet| Item::Fleet(Key::of(&fleet.metadata)));
@@ -287,13 +302,18 @@ impl Fleets {
         let index = index_of(fleet);
         let mut children: Vec<(bool, Object)> = Vec::new();
         let is_deleting = |meta: &ObjectMeta| meta.deletion_timestamp.is_some();
+        // Profiles first: they hold strategies, and would make new runs.
+        children.extend(self.profiles.indexed(&index).map(|profile| {
+            (is_deleting(&profile.metadata), AutoUpgradeProfile::clone(profile).into())
+        }));
         children.extend(
             self.runs
                 .indexed(&index)
                 .map(|run| (is_deleting(&run.metadata), UpdateRun::clone(run).into())),
         );
         children.extend(self.strategies.indexed(&index).map(|strategy| {
-            (is_deleting(&strategy.metadata), UpdateStrategy::clone(strategy).into())
+            let waits = is_deleting(&strategy.metadata) || is_named_by_profile(&strategy.metadata);
+            (waits, UpdateStrategy::clone(strategy).into())
         }));
         children.extend(
             self.members
@@ -301,7 +321,7 @@ impl Fleets {
                 .map(|member| (is_deleting(&member.metadata), FleetMember::clone(member).into())),
         );
         if !children.is_empty() {
-            let remaining = children.into_iter().filter(|(deleting, _)| !deleting);
+            let remaining = children.into_iter().filter(|(waits, _)| !waits);
             return remaining.map(|(_, child)| Write::Delete(child)).collect();
         }
         let mut released = Fleet::clone(fleet);
@@ -323,6 +343,12 @@ fn is_ending(fleet: &Fleet) -> bool {
 fn is_held(fleet: &Fleet) -> bool {
     let finalizers = fleet.metadata.finalizers.as_deref().unwrap_or_default();
     finalizers.iter().any(|finalizer| finalizer == finalizer::FLEET)
+}
+
+/// A strategy that a profile names cannot be deleted; it changes when the profile is gone.
+fn is_named_by_profile(strategy: &ObjectMeta) -> bool {
+    let finalizers = strategy.finalizers.as_deref().unwrap_or_default();
+    finalizers.iter().any(|finalizer| finalizer == NAMED_BY_PROFILE_FINALIZER)
 }
 
 fn has_finalizer(member: &FleetMember) -> bool {
