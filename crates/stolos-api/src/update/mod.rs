@@ -12,6 +12,7 @@ mod profile;
 mod run;
 mod status;
 mod strategy;
+mod subscription;
 mod window;
 
 pub use catalogue::{CatalogueImage, CatalogueVersion, VersionCatalogue, VersionCatalogueSpec};
@@ -49,6 +50,11 @@ pub use window::{
     MaintenanceWindows, RelativeMonthlySchedule, WeekIndex, WeeklySchedule,
 };
 
+pub use subscription::{
+    DEFAULT_MAX_ATTEMPTS, DeliveryRetry, EventSubscription, EventSubscriptionSpec,
+    EventSubscriptionStatus, EventType, PREVIOUS_SIGNING_SECRET_KEY, SIGNING_SECRET_KEY, Told,
+};
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
@@ -72,6 +78,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         Gate::crd(),
         AutoUpgradeProfile::crd(),
         VersionCatalogue::crd(),
+        EventSubscription::crd(),
     ]
 }
 
