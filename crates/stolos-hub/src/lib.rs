@@ -7,6 +7,7 @@ pub mod admission;
 pub mod cluster;
 mod event;
 mod metrics;
+pub mod notify;
 pub mod placement;
 pub mod update;
 
@@ -37,5 +38,6 @@ pub async fn run(client: Client, config: Config, options: Options) {
         cluster::fleet::run(client.clone(), options.clone()),
         placement::run(client.clone(), placement, options.clone()),
         update::run(client.clone(), options.clone()),
+        notify::run(client.clone(), options.clone()),
     );
 }

@@ -15,7 +15,7 @@ use stolos_api::cluster::MemberCluster;
 use stolos_api::cluster::fleet::{Fleet, FleetKind, FleetMember, FleetStatus, short_name};
 use stolos_api::cluster::names::{condition as type_, finalizer, member_user};
 use stolos_api::update::{
-    AutoUpgradeProfile, NAMED_BY_PROFILE_FINALIZER, UpdateRun, UpdateStrategy,
+    AutoUpgradeProfile, EventSubscription, NAMED_BY_PROFILE_FINALIZER, UpdateRun, UpdateStrategy,
 };
 use stolos_controller::{Change, Controller, Key, Options, Plan, Table, Watches, Write};
 use stolos_core::cluster::fleet;
@@ -23,13 +23,14 @@ use stolos_core::condition;
 
 stolos_controller::kinds! {
     "fleet-controller";
-    AutoUpgradeProfile, Fleet, FleetMember, MemberCluster, UpdateRun, UpdateStrategy,
+    AutoUpgradeProfile, EventSubscription, Fleet, FleetMember, MemberCluster, UpdateRun, UpdateStrategy,
 }
 
 /// Runs the controller of Fleets and FleetMembers until the future is dropped.
 pub async fn run(client: Client, options: Options) {
     let watches = Watches::default()
         .add("AutoUpgradeProfile", Api::<AutoUpgradeProfile>::all(client.clone()))
+        .add("EventSubscription", Api::<EventSubscription>::all(client.clone()))
         .add("Fleet", Api::<Fleet>::all(client.clone()))
         .add("FleetMember", Api::<FleetMember>::all(client.clone()))
         .add("MemberCluster", Api::<MemberCluster>::all(client.clone()))
@@ -47,6 +48,7 @@ struct Fleets {
     runs: Table<UpdateRun>,
     strategies: Table<UpdateStrategy>,
     profiles: Table<AutoUpgradeProfile>,
+    subscriptions: Table<EventSubscription>,
 }
 
 /// What is planned for.
@@ -80,6 +82,9 @@ impl Fleets {
             profiles: Table::indexed_by(|profile: &AutoUpgradeProfile| {
                 Some(index(&profile.metadata, &profile.spec.fleet_name))
             }),
+            subscriptions: Table::indexed_by(|subscription: &EventSubscription| {
+                Some(index(&subscription.metadata, &subscription.spec.fleet_name))
+            }),
         }
     }
 
@@ -99,6 +104,9 @@ impl Fleets {
             Object::AutoUpgradeProfile(profile) => {
                 self.ending(&profile.metadata, &profile.spec.fleet_name)
             }
+            Object::EventSubscription(subscription) => {
+                self.ending(&subscription.metadata, &subscription.spec.fleet_name)
+            }
             Object::MemberCluster(cluster) => {
                 let name = cluster.metadata.name.as_deref().unwrap_or_default();
                 let members = self.members.indexed(&of_name(name));
@@ -107,7 +115,7 @@ impl Fleets {
         }
     }
 
-    /// Runs, strategies and profiles matter only to a fleet that is being deleted.
+    /// Runs, strategies, profiles and subscriptions matter only to a fleet that is being deleted.
     fn ending(&self, child: &ObjectMeta, fleet: &str) -> Vec<Item> {
         let key = Key::namespaced(child.namespace.as_deref().unwrap_or_default(), fleet);
         let ending = self.fleets.get(&key).is_some_and(|fleet| is_ending(fleet));
@@ -155,6 +163,9 @@ impl Controller for Fleets {
                     Object::UpdateRun(run) => self.runs.insert(*run).is_ok(),
                     Object::UpdateStrategy(strategy) => self.strategies.insert(*strategy).is_ok(),
                     Object::AutoUpgradeProfile(profile) => self.profiles.insert(*profile).is_ok(),
+                    Object::EventSubscription(subscription) => {
+                        self.subscriptions.insert(*subscription).is_ok()
+                    }
                 };
                 if news { self.touched(&object) } else { Vec::new() }
             }
@@ -170,6 +181,9 @@ impl Controller for Fleets {
                     Object::AutoUpgradeProfile(profile) => {
                         drop(self.profiles.remove(&profile.metadata))
                     }
+                    Object::EventSubscription(subscription) => {
+                        drop(self.subscriptions.remove(&subscription.metadata))
+                    }
                 }
                 self.touched(&object)
             }
@@ -180,6 +194,7 @@ impl Controller for Fleets {
                     "UpdateRun" => drop(self.runs.retain(&keys)),
                     "UpdateStrategy" => drop(self.strategies.retain(&keys)),
                     "AutoUpgradeProfile" => drop(self.profiles.retain(&keys)),
+                    "EventSubscription" => drop(self.subscriptions.retain(&keys)),
                     _ => drop(self.clusters.retain(&keys)),
                 }
                 let fleets = self.fleets.iter().map(|fleet| Item::Fleet(Key::of(&fleet.metadata)));
@@ -320,6 +335,13 @@ impl Fleets {
                 .indexed(&index)
                 .map(|member| (is_deleting(&member.metadata), FleetMember::clone(member).into())),
         );
+        if children.is_empty() {
+            // Last: receivers may still be told of runs and gates that go.
+            children.extend(self.subscriptions.indexed(&index).map(|subscription| {
+                let deleting = is_deleting(&subscription.metadata);
+                (deleting, EventSubscription::clone(subscription).into())
+            }));
+        }
         if !children.is_empty() {
             let remaining = children.into_iter().filter(|(waits, _)| !waits);
             return remaining.map(|(_, child)| Write::Delete(child)).collect();

@@ -9,6 +9,7 @@ mod fleet;
 mod members;
 mod migration;
 mod namespaced;
+mod notify;
 mod overrides;
 mod placement;
 mod promises;
