@@ -12,11 +12,13 @@ use stolos_api::cluster::fleet::ClusterReference;
 use stolos_api::update::MemberTarget;
 use stolos_core::update::cluster::{Inspection, Operation};
 
+mod aks;
 mod cluster_api;
 mod kubeconfig;
 mod simulated;
 mod unmanaged;
 
+pub use aks::{Aks, AksError, Credentials, CredentialsError, HostIdentity, Pace, Upgrades};
 pub use cluster_api::ClusterApi;
 pub use kubeconfig::Error as KubeconfigError;
 pub use kubeconfig::connect;
