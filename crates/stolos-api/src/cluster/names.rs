@@ -87,6 +87,8 @@ pub mod condition {
     pub const PROPERTY_PROVIDER_STARTED: &str = "ClusterPropertyProviderStarted";
     /// The properties were collected.
     pub const PROPERTY_COLLECTION_SUCCEEDED: &str = "ClusterPropertyCollectionSucceeded";
+    /// Costs were calculated (KubeFleet's provider for Azure).
+    pub const COST_COLLECTION_SUCCEEDED: &str = "AKSClusterCostPropertiesCollectionSucceeded";
     /// The namespaces of the member were collected.
     pub const NAMESPACE_COLLECTION_SUCCEEDED: &str = "NamespaceCollectionSucceeded";
 }
@@ -117,6 +119,10 @@ pub mod reason {
     pub const INTERNAL_MEMBER_CLUSTER_UNHEALTHY: &str = "InternalMemberClusterUnhealthy";
     /// The property provider started.
     pub const STARTED: &str = "Started";
+    /// The property provider did not start.
+    pub const FAILED_TO_START: &str = "FailedToStart";
+    /// No costs could be calculated.
+    pub const COSTS_CALCULATION_FAILED: &str = "CostsCalculationFailed";
     /// The properties were collected.
     pub const PROPERTIES_COLLECTED: &str = "PropertiesCollected";
     /// The properties could not be collected in time.

@@ -116,6 +116,15 @@ pub fn status(
     Reported { status, wake_at: health.wake_at }
 }
 
+/// Conditions that only agents say something of. Without a word of them nothing holds: a member that no longer tells its
+/// namespaces must not seem to have none.
+const SAID_BY_AGENTS: [&str; 4] = [
+    type_::PROPERTY_PROVIDER_STARTED,
+    type_::PROPERTY_COLLECTION_SUCCEEDED,
+    type_::COST_COLLECTION_SUCCEEDED,
+    type_::NAMESPACE_COLLECTION_SUCCEEDED,
+];
+
 /// Takes over what the agents of a member reported.
 fn mirror(
     status: &mut MemberClusterStatus,
@@ -130,6 +139,10 @@ fn mirror(
     status.resource_usage.clone_from(&reported.resource_usage);
     status.namespaces.clone_from(&reported.namespaces);
     status.properties.clone_from(&reported.properties);
+    let is_said = |type_: &str| condition::find(&reported.conditions, type_).is_some();
+    status
+        .conditions
+        .retain(|told| !SAID_BY_AGENTS.contains(&told.type_.as_str()) || is_said(&told.type_));
     for condition in restamped(&reported.conditions, generation) {
         condition::set(&mut status.conditions, condition);
     }
@@ -280,6 +293,31 @@ mod tests {
         let status = reported(&member, None, 6).status;
         assert_eq!(status.agent_status[0].conditions[0].observed_generation, Some(8));
         assert!(condition::is_true(&status.conditions, type_::JOINED, 8));
+    }
+
+    #[test]
+    fn what_the_agent_says_nothing_of_any_more_is_not_said_on() {
+        let mut member = MemberCluster::default();
+        let mut internal = internal(ClusterState::Join, Some("True"), 2);
+        let said = internal.status.get_or_insert_default();
+        for type_ in [type_::NAMESPACE_COLLECTION_SUCCEEDED, type_::PROPERTY_COLLECTION_SUCCEEDED] {
+            said.conditions.push(condition::new(type_, "True", "Any", "", 2, at(0)));
+        }
+        let others = condition::new("SaidByOthers", "True", "Any", "", 1, at(0));
+        member.status.get_or_insert_default().conditions.push(others);
+        member.status = Some(reported(&member, Some(&internal), 5).status);
+        let types = |member: &MemberCluster| -> Vec<String> {
+            let conditions = member.status.iter().flat_map(|status| &status.conditions);
+            conditions.map(|told| told.type_.clone()).collect()
+        };
+        assert!(types(&member).contains(&type_::NAMESPACE_COLLECTION_SUCCEEDED.to_owned()));
+
+        let said = internal.status.get_or_insert_default();
+        said.conditions.retain(|told| told.type_ != type_::NAMESPACE_COLLECTION_SUCCEEDED);
+        member.status = Some(reported(&member, Some(&internal), 6).status);
+        assert!(!types(&member).contains(&type_::NAMESPACE_COLLECTION_SUCCEEDED.to_owned()));
+        assert!(types(&member).contains(&type_::PROPERTY_COLLECTION_SUCCEEDED.to_owned()));
+        assert!(types(&member).contains(&"SaidByOthers".to_owned()));
     }
 
     #[test]
