@@ -111,6 +111,9 @@ pub trait Controller: Send + 'static {
     /// Plans an item from the world.
     fn plan(&self, item: &Self::Item, now: Timestamp) -> Plan<Self::Effect>;
 
+    /// Hears that a round of an item begins, for figures.
+    fn hear_of_begin(&self, _item: &Self::Item) {}
+
     /// Hears how a round of an item went, for figures.
     fn hear_of(&self, _round: &Round<'_, Self::Item>) {}
 }

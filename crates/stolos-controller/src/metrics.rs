@@ -78,6 +78,11 @@ impl Registry {
         self.change(family, labels, |number| *number += 1.0);
     }
 
+    /// Moves a gauge.
+    pub fn add(&self, family: &Family, labels: Labels, by: f64) {
+        self.change(family, labels, |number| *number += by);
+    }
+
     /// Sets a gauge.
     pub fn set(&self, family: &Family, labels: Labels, value: f64) {
         self.change(family, labels, |number| *number = value);

@@ -63,6 +63,7 @@ pub async fn run<C: Controller>(
             while queue.n_running() < options.concurrency {
                 let Some(item) = queue.next() else { break };
                 let at = Instant::now();
+                controller.hear_of_begin(&item);
                 let plan = controller.plan(&item, (options.clock)());
                 let begun = Begun { at, wake_at: plan.wake_at };
                 if let Some(at) = plan.wake_at {

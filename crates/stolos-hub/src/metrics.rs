@@ -18,6 +18,8 @@ const CYCLES: Family = Family::histogram(
     "Time to schedule a placement and to write its bindings",
     &[10.0, 50.0, 100.0, 500.0, 1000.0, 5000.0, 10000.0, 50000.0],
 );
+const SCHEDULING: Family =
+    Family::gauge("scheduling_active_workers", "Scheduling cycles that are under way");
 const RECONCILES: Family = Family::counter(
     "fleet_workload_reconcile_total",
     "Rounds of a controller, by what came of them",
@@ -51,6 +53,7 @@ impl Default for Metrics {
         let registry = Registry::new(&[
             PLACEMENTS,
             CYCLES,
+            SCHEDULING,
             RECONCILES,
             ERRORS,
             TIMES,
@@ -59,6 +62,8 @@ impl Default for Metrics {
             JOINS,
             LEAVES,
         ]);
+        // Whoever looks before the first cycle finds that there is none.
+        registry.set(&SCHEDULING, Vec::new(), 0.0);
         Self { registry, placements: Mutex::default() }
     }
 }
@@ -106,13 +111,19 @@ impl Metrics {
         }
     }
 
-    /// Notes a scheduling cycle. Ours need no second one, unless they are planned on outdated state.
+    /// Notes that a scheduling cycle begins.
+    pub(crate) fn scheduling(&self) {
+        self.registry.add(&SCHEDULING, Vec::new(), 1.0);
+    }
+
+    /// Notes a scheduling cycle that began. Ours need no second one, unless they are planned on outdated state.
     pub(crate) fn scheduled(&self, result: RoundResult, took: Duration) {
         let labels = vec![
             ("is_failed", (result == RoundResult::Failed).to_string()),
             ("needs_requeue", (result == RoundResult::Outdated).to_string()),
         ];
         self.registry.observe(&CYCLES, labels, took.as_secs_f64() * 1000.0);
+        self.registry.add(&SCHEDULING, Vec::new(), -1.0);
     }
 
     /// Notes a round of a controller.
@@ -203,6 +214,8 @@ mod tests {
         metrics.round("placement", &round(RoundResult::Success, Some(Timestamp::UNIX_EPOCH)));
         metrics.round("placement", &round(RoundResult::Outdated, None));
         metrics.round("placement", &round(RoundResult::Failed, None));
+        metrics.scheduling();
+        metrics.scheduling();
         metrics.scheduled(RoundResult::Success, Duration::from_millis(20));
         let text = metrics.render();
         for line in [
@@ -214,6 +227,7 @@ mod tests {
             "fleet_workload_reconcile_time_seconds_count{controller=\"placement\"} 4",
             "fleet_workload_active_workers{controller=\"placement\"} 3",
             "fleet_workload_max_concurrent_reconciles{controller=\"placement\"} 8",
+            "scheduling_active_workers 1",
             "scheduling_cycle_duration_milliseconds_bucket{is_failed=\"false\",needs_requeue=\"false\",le=\"50\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

@@ -505,6 +505,12 @@ impl Controller for World {
         Plan { steps: steps.into_iter().map(act).collect(), wake_at }
     }
 
+    fn hear_of_begin(&self, item: &Item) {
+        if matches!(item, Item::Schedule(_)) {
+            self.config.metrics.scheduling();
+        }
+    }
+
     fn hear_of(&self, round: &Round<'_, Item>) {
         let metrics = &self.config.metrics;
         metrics.round("placement", round);
