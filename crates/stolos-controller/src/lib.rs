@@ -19,11 +19,13 @@ use jiff::Timestamp;
 pub mod leader;
 pub mod metrics;
 mod queue;
+mod ready;
 mod runner;
 mod table;
 mod watch;
 mod write;
 
+pub use ready::Readiness;
 pub use runner::{Options, run};
 pub use table::{Key, Table, Tracked};
 pub use watch::{Change, Watches};

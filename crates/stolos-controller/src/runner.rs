@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use crate::queue::Queue;
 use crate::watch::{Change, Watches};
 use crate::write::WriteError;
-use crate::{Clock, Controller, Effect, Round, RoundResult};
+use crate::{Clock, Controller, Effect, Readiness, Round, RoundResult};
 
 /// How a controller runs.
 #[derive(Clone)]
@@ -23,6 +23,8 @@ pub struct Options {
     pub concurrency: usize,
     /// Clock for plans and timers.
     pub clock: Clock,
+    /// Where it says which first lists it still waits for.
+    pub readiness: Readiness,
 }
 
 /// What the writes of one item came to.
@@ -58,8 +60,13 @@ pub async fn run<C: Controller>(
     let mut watches = watches;
     let mut queue: Queue<C::Item> = Queue::new(C::can_wait);
     let mut running = FuturesUnordered::new();
+    let mut was_synced = false;
     loop {
-        if watches.synced() {
+        if !was_synced {
+            options.readiness.waits_for(options.name, watches.unsynced());
+            was_synced = watches.synced();
+        }
+        if was_synced {
             while queue.n_running() < options.concurrency {
                 let Some(item) = queue.next() else { break };
                 let at = Instant::now();

@@ -110,6 +110,11 @@ impl<O: Send + 'static> Watches<O> {
         self.unsynced.is_empty()
     }
 
+    /// Names the kinds of which no complete list has been seen.
+    pub(crate) fn unsynced(&self) -> Vec<&'static str> {
+        self.unsynced.iter().map(|id| self.kinds[*id]).collect()
+    }
+
     pub(crate) fn signals(&mut self) -> &mut (impl Stream<Item = Signal<O>> + Unpin + use<O>) {
         &mut self.streams
     }

@@ -25,6 +25,10 @@ pub struct Config {
 /// Installs the admission policies, then runs every controller of the hub until the future is dropped.
 pub async fn run(client: Client, config: Config, options: Options) {
     let Config { cluster, placement } = config;
+    // They take over once the policies are in place.
+    for controller in ["member-cluster", "fleet", "placement", "update-run"] {
+        options.readiness.waits_for(controller, ["the admission policies"]);
+    }
     admission::install(&client).await;
     let profiles = async {
         if cluster.cluster_profiles {

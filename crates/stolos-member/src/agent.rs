@@ -26,8 +26,12 @@ const NOTES: usize = 1024;
 /// Runs the agent until the future is dropped.
 pub async fn run(config: Config) {
     let namespace = member_namespace(&config.name);
-    let options =
-        Options { name: "member-agent", concurrency: CONCURRENCY, clock: config.clock.clone() };
+    let options = Options {
+        name: "member-agent",
+        concurrency: CONCURRENCY,
+        clock: config.clock.clone(),
+        readiness: config.readiness.clone(),
+    };
     let hub = config.hub.clone();
     let (notes, mut placed) = mpsc::channel(NOTES);
     let placed = futures::stream::poll_fn(move |context| {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use stolos_api::placement::Work;
-use stolos_controller::Clock;
+use stolos_controller::{Clock, Readiness};
 
 mod agent;
 pub mod cluster;
@@ -37,6 +37,8 @@ pub struct Config {
     pub collect_namespaces: bool,
     /// What the agent counts.
     pub metrics: Arc<Metrics>,
+    /// Where it says which first lists it still waits for.
+    pub readiness: Readiness,
 }
 
 /// Default of [`Config::deletion_wait`].

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use stolos_controller::leader::Times;
 
 use crate::hub_options::HubOptions;
 use crate::member::MemberCommand;
@@ -253,12 +255,32 @@ pub(crate) struct LeaderArgs {
     /// Namespace of the lease
     #[arg(long, value_name = "NAMESPACE", default_value = "fleet-system")]
     pub(crate) leader_election_namespace: String,
+    /// How long the lease holds without being renewed
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub(crate) leader_lease_duration: Duration,
+    /// A leader that could not renew the lease for so long stops; less than the lease holds
+    #[arg(long, value_name = "DURATION", default_value = "45s", value_parser = duration)]
+    pub(crate) leader_renew_deadline: Duration,
+    /// Time between renewals, and between tries to take the lease; less than the deadline
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub(crate) leader_retry_period: Duration,
 }
 
 impl LeaderArgs {
     /// Tells whether a lease is wanted.
     pub(crate) fn is_wanted(&self) -> bool {
         self.leader_elect && !self.no_leader_election
+    }
+
+    /// Returns the times of the lease.
+    ///
+    /// # Errors
+    /// When they do not fit together.
+    pub(crate) fn times(&self) -> anyhow::Result<Times> {
+        let times =
+            (self.leader_lease_duration, self.leader_renew_deadline, self.leader_retry_period);
+        Times::new(times.0, times.1, times.2)
+            .context("--leader-lease-duration, --leader-renew-deadline and --leader-retry-period")
     }
 }
 

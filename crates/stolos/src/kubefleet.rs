@@ -25,7 +25,6 @@ const fn value(name: &'static str, why: &'static str) -> Ignored {
 }
 
 const LOGS: &str = "STOLOS_LOG and --verbose say what is logged";
-const LEASE: &str = "the times of the lease are fixed";
 const RATES: &str = "requests are not limited here; the API server says when it is too much";
 const WORKERS: &str = "there are no pools of workers";
 const ALWAYS: &str = "it is always on";
@@ -52,9 +51,6 @@ const COMMON: &[Ignored] = &[
     switch("skip_log_headers", LOGS),
     value("stderrthreshold", LOGS),
     value("vmodule", LOGS),
-    value("leader-lease-duration", LEASE),
-    value("leader-renew-deadline", LEASE),
-    value("leader-retry-period", LEASE),
     value("hub-api-qps", RATES),
     value("hub-api-burst", RATES),
     switch("enable-pprof", PROFILER),
@@ -281,6 +277,7 @@ mod tests {
             --resource-changes-collection-duration=15s --v=5 -add_dir_header --log_file_max_size 10";
         let (cli, ignored) = parsed(line, None).unwrap();
         let Command::Hub(args) = cli.command else { panic!("another command") };
+        assert_eq!(args.leader.times().unwrap(), stolos_controller::leader::Times::default());
         assert_eq!(args.observe.metrics_bind_address.unwrap().port(), 8080);
         assert_eq!(args.observe.health_probe_bind_address.unwrap().port(), 8081);
         assert!(args.leader.is_wanted());
@@ -322,6 +319,8 @@ mod tests {
         assert_eq!(args.name.as_deref(), Some("east"));
         assert!(args.tls_insecure && !args.use_ca_auth);
         assert!(args.enable_namespace_collection_in_property_provider);
+        let wanted = ["lease-duration=15s", "renew-deadline=10s", "retry-period=2s"];
+        assert!(wanted.iter().all(|flag| line.contains(flag)) && args.leader.times().is_ok());
     }
 
     #[test]
@@ -335,6 +334,14 @@ mod tests {
             panic!("another command")
         };
         assert!(args.command.is_some() && args.name.is_none());
+    }
+
+    #[test]
+    fn times_of_a_lease_that_do_not_fit_are_refused() {
+        let (cli, _) = parsed("stolos hub --leader-lease-duration=30s", None).unwrap();
+        let Command::Hub(args) = cli.command else { panic!("another command") };
+        let error = format!("{:#}", args.leader.times().unwrap_err());
+        assert!(error.contains("--leader-renew-deadline") && error.contains("45s"), "{error}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use stolos_controller::Readiness;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -38,26 +39,28 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
 /// When nothing can listen on the address.
 pub(crate) async fn serve(
     address: SocketAddr,
+    readiness: Readiness,
     metrics: impl Fn() -> String + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("failed to listen on {address}"))?;
-    answer(listener, metrics).await
+    answer(listener, readiness, metrics).await
 }
 
 async fn answer(
     listener: TcpListener,
+    readiness: Readiness,
     metrics: impl Fn() -> String + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
     let (metrics, room) = (Arc::new(metrics), Arc::new(Semaphore::new(CONNECTIONS)));
     loop {
         let permit = room.clone().acquire_owned().await.context("nothing closes the semaphore")?;
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let metrics = metrics.clone();
+        let (readiness, metrics) = (readiness.clone(), metrics.clone());
         tokio::spawn(async move {
             let answer = service_fn(move |request: Request<Incoming>| {
-                let response = respond(request.uri().path(), &*metrics);
+                let response = respond(request.uri().path(), &readiness, &*metrics);
                 async move { Ok::<_, Infallible>(response) }
             });
             let mut server = http1::Builder::new();
@@ -69,9 +72,13 @@ async fn answer(
     }
 }
 
-fn respond(path: &str, metrics: &dyn Fn() -> String) -> Response<String> {
+fn respond(path: &str, readiness: &Readiness, metrics: &dyn Fn() -> String) -> Response<String> {
     let (status, body) = match path {
-        "/healthz" | "/readyz" => (StatusCode::OK, "ok".to_owned()),
+        "/healthz" => (StatusCode::OK, "ok".to_owned()),
+        "/readyz" => match readiness.missing() {
+            missing if missing.is_empty() => (StatusCode::OK, "ok".to_owned()),
+            missing => (StatusCode::SERVICE_UNAVAILABLE, missing.join("\n") + "\n"),
+        },
         "/metrics" => (StatusCode::OK, metrics()),
         _ => {
             (StatusCode::NOT_FOUND, "not found; there is /healthz, /readyz and /metrics".to_owned())
@@ -101,7 +108,7 @@ mod tests {
     async fn a_scrape_gets_the_metrics() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let server = tokio::spawn(answer(listener, || "m 1\n".to_owned()));
+        let server = tokio::spawn(answer(listener, Readiness::default(), || "m 1\n".to_owned()));
         let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("it reads");
         let mut text = String::new();
@@ -111,10 +118,25 @@ mod tests {
     }
 
     #[test]
+    fn who_is_not_ready_says_what_is_missing_and_is_alive_all_the_same() {
+        let readiness = Readiness::default();
+        readiness.waits_for("placement", ["Work", "MemberCluster"]);
+        let respond = |path| respond(path, &readiness, &String::new);
+        let response = respond("/readyz");
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.body(), "placement waits for Work, MemberCluster\n");
+        assert_eq!(respond("/healthz").status(), StatusCode::OK);
+        readiness.has("placement");
+        assert_eq!(respond("/readyz").body(), "ok");
+    }
+
+    #[test]
     fn unknown_paths_are_not_found() {
         let metrics = || "m 1\n".to_owned();
-        assert_eq!(respond("/metrics", &metrics).body(), "m 1\n");
-        assert_eq!(respond("/healthz", &metrics).status(), StatusCode::OK);
-        assert_eq!(respond("/other", &metrics).status(), StatusCode::NOT_FOUND);
+        let respond = |path| respond(path, &Readiness::default(), &metrics);
+        assert_eq!(respond("/metrics").body(), "m 1\n");
+        assert_eq!(respond("/healthz").status(), StatusCode::OK);
+        assert_eq!(respond("/readyz").status(), StatusCode::OK);
+        assert_eq!(respond("/other").status(), StatusCode::NOT_FOUND);
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use kube::Client;
-use stolos_controller::leader::{self, Lease};
-use stolos_controller::{Clock, Options};
+use stolos_controller::leader::{self, Lease, Times};
+use stolos_controller::{Clock, Options, Readiness};
 
 use crate::cli::{HubArgs, LeaderArgs, MemberArgs, ObserveArgs, SimulateArgs};
 use crate::connect;
@@ -28,14 +28,21 @@ fn clock() -> Clock {
 pub(crate) async fn hub(args: HubArgs) -> anyhow::Result<Exit> {
     let client =
         connect::role(args.hub.hub_kubeconfig.as_deref(), args.hub.hub_context.as_deref()).await?;
-    let options = Options { name: "hub", concurrency: CONCURRENCY, clock: clock() };
+    let times = args.leader.times()?;
+    let readiness = Readiness::default();
+    let options = Options {
+        name: "hub",
+        concurrency: CONCURRENCY,
+        clock: clock(),
+        readiness: readiness.clone(),
+    };
     let metrics: Arc<stolos_hub::Metrics> = Arc::default();
     let config = args.options.config(&metrics);
     // Boxed: all controllers of the hub are one large future.
     let work = Box::pin(stolos_hub::run(client.clone(), config, options));
     tokio::select! {
-        ended = lead(client, "stolos-hub", &args.leader, work) => ended,
-        failed = observed(&args.observe, move || metrics.render()) => failed.map(|()| Exit::Success),
+        ended = lead(lease(client, "stolos-hub", &args.leader, times, &readiness), work) => ended,
+        failed = observed(&args.observe, &readiness, move || metrics.render()) => failed.map(|()| Exit::Success),
     }
 }
 
@@ -53,6 +60,8 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
     };
     let member =
         connect::role(args.member_kubeconfig.as_deref(), args.member_context.as_deref()).await?;
+    let times = args.leader.times()?;
+    let readiness = Readiness::default();
     let config = stolos_member::Config {
         name,
         hub,
@@ -61,18 +70,23 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
         deletion_wait: Duration::from_secs(60 * args.deletion_wait_time),
         collect_namespaces: args.enable_namespace_collection_in_property_provider,
         metrics: Arc::default(),
+        readiness: readiness.clone(),
     };
     let metrics = config.metrics.clone();
     // The lease is on the member: its agent has no right to leases on the hub.
     tokio::select! {
-        ended = lead(member, "stolos-member", &args.leader, stolos_member::run(config)) => ended,
-        failed = observed(&args.observe, move || metrics.render()) => failed.map(|()| Exit::Success),
+        ended = lead(
+            lease(member, "stolos-member", &args.leader, times, &readiness),
+            stolos_member::run(config),
+        ) => ended,
+        failed = observed(&args.observe, &readiness, move || metrics.render()) => failed.map(|()| Exit::Success),
     }
 }
 
 /// Serves figures and health at every address that is given, until the future is dropped.
 async fn observed(
     args: &ObserveArgs,
+    readiness: &Readiness,
     metrics: impl Fn() -> String + Clone + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
     let addresses: BTreeSet<SocketAddr> =
@@ -80,7 +94,9 @@ async fn observed(
     if addresses.is_empty() {
         return std::future::pending().await;
     }
-    let servers = addresses.into_iter().map(|address| observe::serve(address, metrics.clone()));
+    let servers = addresses
+        .into_iter()
+        .map(|address| observe::serve(address, readiness.clone(), metrics.clone()));
     futures::future::try_join_all(servers).await.map(drop)
 }
 
@@ -111,19 +127,26 @@ pub(crate) async fn simulate(args: SimulateArgs) -> anyhow::Result<Exit> {
     }
 }
 
-/// Works while holding the lease, until the process is told to stop. Losing the lease ends the work at once.
-async fn lead(
+/// Returns the lease of a role, if it is to hold one.
+fn lease(
     client: Client,
     name: &str,
     args: &LeaderArgs,
-    work: impl Future<Output = ()>,
-) -> anyhow::Result<Exit> {
+    times: Times,
+    readiness: &Readiness,
+) -> Option<Lease> {
+    let namespace = &args.leader_election_namespace;
+    args.is_wanted()
+        .then(|| Lease::new(client, namespace, name, times, clock()).telling(readiness.clone()))
+}
+
+/// Works while holding the lease, until the process is told to stop. Losing the lease ends the work at once.
+async fn lead(lease: Option<Lease>, work: impl Future<Output = ()>) -> anyhow::Result<Exit> {
     let work = async {
-        if !args.is_wanted() {
+        let Some(lease) = lease else {
             work.await;
             return Ok(Exit::Success);
-        }
-        let lease = Lease::new(client, &args.leader_election_namespace, name, clock());
+        };
         leader::hold(&lease, work).await.map(|()| Exit::Success).context("lost the lease")
     };
     tokio::select! {

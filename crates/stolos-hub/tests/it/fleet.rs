@@ -110,8 +110,12 @@ impl Fleet {
     /// Starts the hub's controllers.
     pub(crate) fn start_hub(&mut self) {
         let client = Client::new(self.hub.server.as_user(UserInfo::internal("hub")), "default");
-        let options =
-            stolos_controller::Options { name: "hub", concurrency: 8, clock: self.clock() };
+        let options = stolos_controller::Options {
+            name: "hub",
+            concurrency: 8,
+            clock: self.clock(),
+            readiness: stolos_controller::Readiness::default(),
+        };
         self.hub_controllers.spawn(stolos_hub::run(client, stolos_hub::Config::default(), options));
     }
 
@@ -158,6 +162,7 @@ impl Fleet {
             deletion_wait: stolos_member::DELETION_WAIT,
             collect_namespaces: self.collect_namespaces,
             metrics: Arc::default(),
+            readiness: stolos_controller::Readiness::default(),
         }));
     }
 

@@ -139,6 +139,7 @@ impl Fleet {
             name: "test",
             concurrency: 8,
             clock: Arc::new(Timestamp::now),
+            readiness: stolos_controller::Readiness::default(),
         };
         tokio::spawn(stolos_hub::update::run(self.hub.clone(), options))
     }

@@ -110,8 +110,12 @@ impl Fleet {
 
     pub(crate) fn start_hub(&mut self) {
         let client = self.way("hub", &self.hub, UserInfo::internal("hub"), true);
-        let options =
-            stolos_controller::Options { name: "hub", concurrency: 8, clock: self.clock() };
+        let options = stolos_controller::Options {
+            name: "hub",
+            concurrency: 8,
+            clock: self.clock(),
+            readiness: stolos_controller::Readiness::default(),
+        };
         let members = stolos_hub::cluster::run(
             client.clone(),
             stolos_hub::cluster::Config::default(),
@@ -143,6 +147,7 @@ impl Fleet {
             deletion_wait: stolos_member::DELETION_WAIT,
             collect_namespaces: false,
             metrics: Arc::default(),
+            readiness: stolos_controller::Readiness::default(),
         });
         self.agents.entry(name).or_default().spawn(agent);
     }

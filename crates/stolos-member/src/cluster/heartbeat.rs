@@ -241,6 +241,7 @@ mod tests {
             deletion_wait: crate::DELETION_WAIT,
             collect_namespaces: false,
             metrics: Arc::default(),
+            readiness: stolos_controller::Readiness::default(),
         });
         let internal: InternalMemberCluster = serde_json::from_value(json!({
             "metadata": {"name": "m", "namespace": "fleet-member-m"}, "spec": {"state": "Join"},

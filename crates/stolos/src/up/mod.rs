@@ -101,7 +101,12 @@ impl Fleet {
     }
 
     fn start_controllers(&mut self, args: &UpArgs, clock: &Clock) {
-        let options = Options { name: "hub", concurrency: CONCURRENCY, clock: clock.clone() };
+        let options = Options {
+            name: "hub",
+            concurrency: CONCURRENCY,
+            clock: clock.clone(),
+            readiness: stolos_controller::Readiness::default(),
+        };
         let hub = self.hub.as_user("system:stolos:hub");
         self.tasks.spawn(stolos_hub::run(hub, stolos_hub::Config::default(), options));
         for (index, member) in self.members.iter().enumerate() {
@@ -128,6 +133,7 @@ impl Fleet {
                 deletion_wait: stolos_member::DELETION_WAIT,
                 collect_namespaces: false,
                 metrics: Arc::default(),
+                readiness: stolos_controller::Readiness::default(),
             };
             let hub = self.hub.client();
             self.tasks.spawn(async move {

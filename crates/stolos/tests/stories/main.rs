@@ -23,6 +23,7 @@ mod namespaces;
 mod overrides;
 mod placement;
 mod placement_cli;
+mod probes;
 mod rollouts;
 mod scheduling;
 mod selecting;
