@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use stolos_api::placement::Work;
 use stolos_controller::{Clock, Readiness};
+use stolos_core::cluster::provider::Provider;
 
 mod agent;
 pub mod cluster;
@@ -39,6 +40,8 @@ pub struct Config {
     pub metrics: Arc<Metrics>,
     /// Where it says which first lists it still waits for.
     pub readiness: Readiness,
+    /// Whose properties are told besides those of every cluster.
+    pub provider: Provider,
 }
 
 /// Default of [`Config::deletion_wait`].

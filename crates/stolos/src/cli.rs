@@ -181,6 +181,15 @@ pub(crate) struct MemberArgs {
     /// Tells the hub which namespaces the member has, so that ResourcePlacements can pass over members without theirs
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) enable_namespace_collection_in_property_provider: bool,
+    /// Whose properties the member tells besides those of every cluster: `azure`, which says of costs that they are not known, or `none`
+    #[arg(long, value_name = "NAME", default_value = "none")]
+    pub(crate) property_provider: String,
+    /// With --property-provider=azure: whether the member says something of costs
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) use_cost_properties_in_azure_provider: bool,
+    /// With --property-provider=azure: whether the member tells its available resources
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) use_available_res_properties_in_azure_provider: bool,
     #[command(flatten)]
     pub(crate) leader: LeaderArgs,
     /// Minutes that a withdrawn Work waits for objects that others own too

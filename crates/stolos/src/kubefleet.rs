@@ -94,11 +94,8 @@ const MEMBER: &[Ignored] = &[
     value("hub-pprof-port", PROFILER),
     value("member-api-qps", RATES),
     value("member-api-burst", RATES),
-    value("property-provider", "every agent reports what its cluster tells"),
     value("region", PRICES),
     value("cloud-config", "it is only logged in KubeFleet too"),
-    switch("use-cost-properties-in-azure-provider", PRICES),
-    switch("use-available-res-properties-in-azure-provider", ALWAYS),
     switch("enable-work-applier-priority-queue", RETRIES),
     value("work-applier-priority-linear-equation-coeff-a", RETRIES),
     value("work-applier-priority-linear-equation-coeff-b", RETRIES),
@@ -319,6 +316,8 @@ mod tests {
         assert_eq!(args.name.as_deref(), Some("east"));
         assert!(args.tls_insecure && !args.use_ca_auth);
         assert!(args.enable_namespace_collection_in_property_provider);
+        assert_eq!(args.property_provider, "azure");
+        assert!(args.use_cost_properties_in_azure_provider);
         let wanted = ["lease-duration=15s", "renew-deadline=10s", "retry-period=2s"];
         assert!(wanted.iter().all(|flag| line.contains(flag)) && args.leader.times().is_ok());
     }

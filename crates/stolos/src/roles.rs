@@ -10,6 +10,8 @@ use anyhow::Context;
 use kube::Client;
 use stolos_controller::leader::{self, Lease, Times};
 use stolos_controller::{Clock, Options, Readiness};
+use stolos_core::cluster::provider::Provider;
+use tracing::warn;
 
 use crate::cli::{HubArgs, LeaderArgs, MemberArgs, ObserveArgs, SimulateArgs};
 use crate::connect;
@@ -60,6 +62,14 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
     };
     let member =
         connect::role(args.member_kubeconfig.as_deref(), args.member_context.as_deref()).await?;
+    let provider = Provider::named(
+        &args.property_provider,
+        args.use_cost_properties_in_azure_provider,
+        args.use_available_res_properties_in_azure_provider,
+    );
+    if let Some(problem) = provider.problem() {
+        warn!(provider = %args.property_provider, "{problem}");
+    }
     let times = args.leader.times()?;
     let readiness = Readiness::default();
     let config = stolos_member::Config {
@@ -71,6 +81,7 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
         collect_namespaces: args.enable_namespace_collection_in_property_provider,
         metrics: Arc::default(),
         readiness: readiness.clone(),
+        provider,
     };
     let metrics = config.metrics.clone();
     // The lease is on the member: its agent has no right to leases on the hub.

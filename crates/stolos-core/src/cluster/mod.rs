@@ -5,3 +5,4 @@ mod health;
 pub mod membership;
 pub mod profile;
 pub mod properties;
+pub mod provider;

@@ -163,6 +163,7 @@ impl Fleet {
             collect_namespaces: self.collect_namespaces,
             metrics: Arc::default(),
             readiness: stolos_controller::Readiness::default(),
+            provider: stolos_core::cluster::provider::Provider::default(),
         }));
     }
 

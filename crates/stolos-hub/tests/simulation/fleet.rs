@@ -148,6 +148,7 @@ impl Fleet {
             collect_namespaces: false,
             metrics: Arc::default(),
             readiness: stolos_controller::Readiness::default(),
+            provider: stolos_core::cluster::provider::Provider::default(),
         });
         self.agents.entry(name).or_default().spawn(agent);
     }

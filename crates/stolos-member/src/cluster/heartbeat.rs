@@ -8,6 +8,7 @@ use kube::api::{Api, ListParams, PostParams};
 use stolos_api::cluster::names::{agent, condition as type_, reason};
 use stolos_api::cluster::{AgentStatus, InternalMemberCluster, InternalMemberClusterStatus};
 use stolos_core::cluster::properties;
+use stolos_core::cluster::provider::Provider;
 use stolos_core::condition;
 
 use crate::Context;
@@ -57,7 +58,7 @@ pub(crate) async fn report(
     };
     write(context, internal, |status, generation| {
         match collected {
-            Some(Ok(cluster)) => tell(status, cluster, generation, now),
+            Some(Ok(cluster)) => tell(status, cluster, &context.provider, generation, now),
             Some(Err(Trouble { reason, message })) => {
                 let type_ = type_::PROPERTY_COLLECTION_SUCCEEDED;
                 let failed = condition::new(type_, "False", reason, &message, generation, now);
@@ -80,27 +81,36 @@ pub(crate) async fn report(
 fn tell(
     status: &mut InternalMemberClusterStatus,
     cluster: Cluster,
+    provider: &Provider,
     generation: i64,
     now: Timestamp,
 ) {
     status.properties = properties::properties(&cluster.nodes, cluster.version.as_deref(), now);
-    status.resource_usage = Some(properties::usage(&cluster.nodes, &cluster.pods, now));
-    let mut told = vec![
-        (type_::PROPERTY_PROVIDER_STARTED, "True", reason::STARTED),
-        (type_::PROPERTY_COLLECTION_SUCCEEDED, "True", reason::PROPERTIES_COLLECTED),
-    ];
+    let mut usage = properties::usage(&cluster.nodes, &cluster.pods, now);
+    provider.narrow(&mut usage);
+    status.resource_usage = Some(usage);
+    let (type_, why) = (type_::PROPERTY_COLLECTION_SUCCEEDED, reason::PROPERTIES_COLLECTED);
+    let mut told = vec![(type_, "True", why, String::new())];
+    let of_provider = provider.told();
+    if of_provider.iter().all(|told| told.type_ != type_::COST_COLLECTION_SUCCEEDED) {
+        status.conditions.retain(|told| told.type_ != type_::COST_COLLECTION_SUCCEEDED);
+    }
+    told.extend(of_provider.into_iter().map(|told| {
+        let holds = if told.holds { "True" } else { "False" };
+        (told.type_, holds, told.reason, told.message)
+    }));
     if let Some(namespaces) = cluster.namespaces {
         let (listed, is_complete) = properties::namespaces(&namespaces);
         let (holds, why) =
             if is_complete { ("True", reason::SUCCEEDED) } else { ("False", reason::DEGRADED) };
-        told.push((type_::NAMESPACE_COLLECTION_SUCCEEDED, holds, why));
+        told.push((type_::NAMESPACE_COLLECTION_SUCCEEDED, holds, why, String::new()));
         status.namespaces = Some(listed);
     } else {
         status.namespaces = None;
         status.conditions.retain(|told| told.type_ != type_::NAMESPACE_COLLECTION_SUCCEEDED);
     }
-    for (type_, holds, why) in told {
-        let told = condition::new(type_, holds, why, "", generation, now);
+    for (type_, holds, why, message) in told {
+        let told = condition::new(type_, holds, why, &message, generation, now);
         condition::set(&mut status.conditions, told);
     }
 }
@@ -242,6 +252,7 @@ mod tests {
             collect_namespaces: false,
             metrics: Arc::default(),
             readiness: stolos_controller::Readiness::default(),
+            provider: Provider::default(),
         });
         let internal: InternalMemberCluster = serde_json::from_value(json!({
             "metadata": {"name": "m", "namespace": "fleet-member-m"}, "spec": {"state": "Join"},

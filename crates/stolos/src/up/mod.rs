@@ -134,6 +134,7 @@ impl Fleet {
                 collect_namespaces: false,
                 metrics: Arc::default(),
                 readiness: stolos_controller::Readiness::default(),
+                provider: stolos_core::cluster::provider::Provider::default(),
             };
             let hub = self.hub.client();
             self.tasks.spawn(async move {

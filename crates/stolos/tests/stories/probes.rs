@@ -35,6 +35,7 @@ fn story(backend: Backend) {
     let options = [
         "--health-probe-bind-address",
         &probe,
+        "--property-provider=azure",
         "--leader-lease-duration=15s",
         "--leader-renew-deadline=10s",
         "--leader-retry-period=2s",
@@ -49,6 +50,34 @@ fn story(backend: Backend) {
     fleet.announce("member-1");
     fleet.wait_until_joined("member-1");
     answers(agent_at, "/readyz", 200, "ok");
+
+    // What its provider cannot tell is said on the member.
+    let member = ["memberclusters.v1beta1.cluster.kubernetes-fleet.io", "member-1"];
+    hub.wait_for("the provider is told of", &member, |found| {
+        let all = found["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let is = |type_: &str, status: &str, reason: &str| {
+            all.iter().any(|c| c["type"] == type_ && c["status"] == status && c["reason"] == reason)
+        };
+        is("ClusterPropertyProviderStarted", "True", "Started")
+            && is("AKSClusterCostPropertiesCollectionSucceeded", "False", "CostsCalculationFailed")
+    });
+    fleet.kill("member-1");
+    fleet.start_agent_with("member-1", &["--property-provider=gcp"]);
+    let told = hub
+        .wait_for("the provider is refused", &member, |found| provider(found)["status"] == "False");
+    assert_eq!(provider(&told)["reason"], "FailedToStart");
+    let message = provider(&told)["message"].as_str().expect("a message");
+    assert!(message.contains("there is no property provider `gcp`"), "{message}");
+    assert_eq!(told["status"]["properties"]["kubernetes-fleet.io/node-count"]["value"], "2");
+    let types = told["status"]["conditions"].as_array().expect("a list").iter();
+    let mut types = types.map(|c| c["type"].as_str().unwrap_or_default());
+    assert!(types.all(|type_| !type_.starts_with("AKS")), "{told}");
+}
+
+fn provider(member: &Value) -> &Value {
+    let conditions = member["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.find(|c| c["type"] == "ClusterPropertyProviderStarted").unwrap_or(&Value::Null)
 }
 
 /// Returns an address of this machine where nobody listens.
