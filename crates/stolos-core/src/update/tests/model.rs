@@ -28,6 +28,8 @@ struct Member {
     opens: Option<i64>,
     held: bool,
     left: bool,
+    /// The second at which it failed and was put back in line at once: nobody has seen it fail.
+    unseen: Option<i64>,
 }
 
 impl Member {
@@ -171,15 +173,6 @@ pub(super) fn expected(world: &World) -> BTreeSet<String> {
             break;
         }
     }
-    // What fails and goes on within one step is seen without the failure.
-    let told = model.told.clone();
-    for what in told.iter().filter_map(|line| line.strip_suffix(" Failed")) {
-        let began = told.contains(&format!("{what} Running"));
-        if began || told.contains(&format!("{what} Skipped")) {
-            model.told.remove(&format!("{what} Failed"));
-            model.told.remove(&format!("{what} Running"));
-        }
-    }
     model.told
 }
 
@@ -200,6 +193,7 @@ impl Model {
                             opens: member.opens,
                             held: false,
                             left: false,
+                            unseen: None,
                         })
                         .collect();
                     Group {
@@ -288,7 +282,7 @@ impl Model {
     }
 
     fn settle(&mut self, now: i64) {
-        self.restart_failed();
+        self.restart_failed(now);
         self.skip(now);
         self.leave(now);
         for stage in &mut self.stages {
@@ -304,7 +298,7 @@ impl Model {
         self.tell_run(now);
     }
 
-    fn restart_failed(&mut self) {
+    fn restart_failed(&mut self, now: i64) {
         if self.stopped || !self.restart {
             return;
         }
@@ -314,6 +308,9 @@ impl Model {
             }
             for member in stage.members().filter(|member| member.is == Is::Failed) {
                 member.is = Is::Waiting;
+                if self.told.remove(&format!("{now} member {} Failed", member.name)) {
+                    member.unseen = Some(now);
+                }
             }
         }
         self.restart = false;
@@ -413,7 +410,9 @@ fn begin_members(stage: &mut Stage, now: i64, told: &mut BTreeSet<String>) {
                 Some(next) => {
                     let member = &mut group.members[next];
                     member.is = Is::Running { until: now + member.seconds };
-                    told.insert(format!("{now} member {} Running", member.name));
+                    if member.unseen != Some(now) {
+                        told.insert(format!("{now} member {} Running", member.name));
+                    }
                 }
                 None => *open = false,
             }
