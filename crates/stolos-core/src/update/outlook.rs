@@ -29,7 +29,7 @@ pub(crate) fn standing(update: &ManagedClusterUpdate, cluster: &Cluster) -> Opti
     };
     let at_rest = Cluster { power: Power::Running, hold: None, ..cluster.clone() };
     Some(match goal.assess(&at_rest, &[]) {
-        Verdict::Skip(_) => Standing::AtTarget,
+        Verdict::Skip { .. } => Standing::AtTarget,
         Verdict::Wait { .. } | Verdict::Start { .. } => Standing::Behind,
         Verdict::Fail { message, .. } => Standing::Impossible(message),
     })
@@ -43,7 +43,8 @@ pub(crate) fn covered(
     const FIELD: &str = "spec.strategy";
     let mut problems = Vec::new();
     let sequence = Sequence::parse(strategy, FIELD, &mut problems);
-    let stages = sequence.fix_members(members, FIELD, &mut problems, &mut Vec::new());
+    let members = members.iter().map(|(name, member)| (name.as_str(), member)).collect();
+    let stages = sequence.fix_members(&members, FIELD, &mut problems, &mut Vec::new());
     if !problems.is_empty() {
         return Err(problems);
     }
