@@ -62,8 +62,8 @@ impl World {
         let known = &NAMES[..self.members.len()];
         script.extend(known.iter().map(|name| (99, Act::Hold(name, false))));
         let late = self.members.iter().any(|member| member.opens == Some(OPENS_LATE));
-        let again = if late { OPENS_LATE + 1..OPENS_LATE + 400 } else { 0..0 };
-        for second in (100..400).step_by(20).chain(again.step_by(20)) {
+        let again = if late { OPENS_LATE + 1..OPENS_LATE + 600 } else { 0..0 };
+        for second in (100..700).step_by(20).chain(again.step_by(20)) {
             script.extend([Act::Run, Act::Approve, Act::Restart].map(|act| (second, act)));
         }
         script
