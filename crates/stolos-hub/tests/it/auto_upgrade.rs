@@ -1,9 +1,11 @@
 //! Auto-upgrade profiles, end to end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::runtime::wait::await_condition;
 use serde_json::{Value, json};
 use stolos_api::update::{
     AUTO_UPGRADE_PROFILE_LABEL, AutoUpgradeProfile, NAMED_BY_PROFILE_FINALIZER, RunState, State,
@@ -245,6 +247,36 @@ async fn control_planes_go_first_and_nodes_wait_at_a_gate() {
     fleet.patch::<stolos_api::update::Gate>(&id, approve).await.unwrap();
     fleet.until("rapid", is_at("1.34.1")).await;
     assert!(fleet.nodes().await.iter().all(|node| node.contains(" v1.34.1 ")));
+}
+
+#[tokio::test]
+async fn a_fleet_that_is_deleted_takes_profiles_and_the_strategies_they_name_along() {
+    let fleet = Fleet::start(&[]).await;
+    stolos_hub::admission::install(&fleet.hub).await;
+    fleet.control();
+    let options = stolos_controller::Options {
+        name: "test",
+        concurrency: 8,
+        clock: Arc::new(jiff::Timestamp::now),
+    };
+    tokio::spawn(stolos_hub::cluster::fleet::run(fleet.hub.clone(), options));
+    let object: stolos_api::cluster::fleet::Fleet =
+        serde_json::from_value(json!({"metadata": {"name": FLEET}, "spec": {}})).unwrap();
+    let fleets = fleet.api::<stolos_api::cluster::fleet::Fleet>();
+    fleets.create(&PostParams::default(), &object).await.unwrap();
+    fleet.strategy("weekly", json!([{"name": "only", "groups": [{"name": "all"}]}])).await;
+    fleet.profile("rapid", json!({"channel": "Rapid", "strategyName": "weekly"})).await;
+    fleet.until("weekly", |strategy: &UpdateStrategy| !strategy.finalizers().is_empty()).await;
+    let held = |fleet: Option<&stolos_api::cluster::fleet::Fleet>| {
+        fleet.is_some_and(|fleet| !fleet.finalizers().is_empty())
+    };
+    await_condition(fleets.clone(), FLEET, held).await.unwrap();
+    fleets.delete(FLEET, &DeleteParams::default()).await.unwrap();
+    let gone = |fleet: Option<&stolos_api::cluster::fleet::Fleet>| fleet.is_none();
+    let gone = await_condition(fleets, FLEET, gone);
+    tokio::time::timeout(Duration::from_secs(60), gone).await.unwrap().unwrap();
+    let strategies = fleet.api::<UpdateStrategy>().list(&ListParams::default()).await.unwrap();
+    assert_eq!(strategies.items.len(), 0);
 }
 
 #[tokio::test]
