@@ -1,6 +1,5 @@
 //! Auto-upgrade profiles, end to end.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use kube::ResourceExt;
@@ -12,7 +11,7 @@ use stolos_api::update::{
     TriggerStatus, UpdateRun, UpdateStrategy, VersionCatalogue,
 };
 
-use crate::updatable::{FLEET, Fleet};
+use crate::updatable::{FLEET, Fleet, options};
 
 impl Fleet {
     async fn profile(&self, name: &str, spec: Value) {
@@ -254,12 +253,7 @@ async fn a_fleet_that_is_deleted_takes_profiles_and_the_strategies_they_name_alo
     let fleet = Fleet::start(&[]).await;
     stolos_hub::admission::install(&fleet.hub).await;
     fleet.control();
-    let options = stolos_controller::Options {
-        name: "test",
-        concurrency: 8,
-        clock: Arc::new(jiff::Timestamp::now),
-    };
-    tokio::spawn(stolos_hub::cluster::fleet::run(fleet.hub.clone(), options));
+    tokio::spawn(stolos_hub::cluster::fleet::run(fleet.hub.clone(), options()));
     let object: stolos_api::cluster::fleet::Fleet =
         serde_json::from_value(json!({"metadata": {"name": FLEET}, "spec": {}})).unwrap();
     let fleets = fleet.api::<stolos_api::cluster::fleet::Fleet>();

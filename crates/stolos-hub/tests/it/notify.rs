@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::updatable::{FLEET, Fleet, NAMESPACE};
+use crate::updatable::{FLEET, Fleet, NAMESPACE, options};
 
 /// A wait that only a broken build reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -113,12 +113,7 @@ impl Receiver {
 
 impl Fleet {
     fn notify(&self) -> JoinHandle<()> {
-        let options = stolos_controller::Options {
-            name: "test",
-            concurrency: 8,
-            clock: Arc::new(jiff::Timestamp::now),
-        };
-        tokio::spawn(stolos_hub::notify::run(self.hub.clone(), options))
+        tokio::spawn(stolos_hub::notify::run(self.hub.clone(), options()))
     }
 
     async fn subscribe(&self, name: &str, url: &str, extra: Value) {

@@ -135,13 +135,7 @@ impl Fleet {
 
     /// Starts the controller of update runs; aborting the task is what `kill -9` does to it.
     pub(crate) fn control(&self) -> JoinHandle<()> {
-        let options = stolos_controller::Options {
-            name: "test",
-            concurrency: 8,
-            clock: Arc::new(Timestamp::now),
-            readiness: stolos_controller::Readiness::default(),
-        };
-        tokio::spawn(stolos_hub::update::run(self.hub.clone(), options))
+        tokio::spawn(stolos_hub::update::run(self.hub.clone(), options()))
     }
 
     /// Creates a run that starts at once.
@@ -202,6 +196,16 @@ impl Fleet {
             }
         }
         all
+    }
+}
+
+/// How controllers run in these tests.
+pub(crate) fn options() -> stolos_controller::Options {
+    stolos_controller::Options {
+        name: "test",
+        concurrency: 8,
+        clock: Arc::new(Timestamp::now),
+        readiness: stolos_controller::Readiness::default(),
     }
 }
 
