@@ -77,6 +77,17 @@ pub enum StartError {
 pub enum Access {
     /// Through the kubeconfig in this secret of the member's namespace, as a simulated cluster.
     SimulatedBySecret(String),
+    /// As a `Cluster` of Cluster API.
+    ClusterApi {
+        /// Namespace of the `Cluster`; the member's own when absent.
+        namespace: Option<String>,
+        /// Name of the `Cluster`.
+        name: String,
+        /// Secret of the member's namespace with the kubeconfig of the management cluster; the hub itself when absent.
+        kubeconfig_secret: Option<String>,
+    },
+    /// As a managed cluster of Azure with this resource id, with the credentials that the fleet names.
+    Azure(String),
     /// Nobody upgrades such a cluster, for this reason.
     Nobody(String),
 }
@@ -91,12 +102,12 @@ impl Access {
             ClusterReference::KubeconfigSecret(_) => Self::Nobody(
                 "a cluster that is only known by a kubeconfig cannot be upgraded".into(),
             ),
-            ClusterReference::ClusterApi(_) => Self::Nobody(
-                "this version of Stolos does not upgrade clusters of Cluster API".into(),
-            ),
-            ClusterReference::ArmId(_) => {
-                Self::Nobody("this version of Stolos does not upgrade clusters of Azure".into())
-            }
+            ClusterReference::ClusterApi(cluster) => Self::ClusterApi {
+                namespace: cluster.namespace.clone(),
+                name: cluster.name.clone(),
+                kubeconfig_secret: cluster.kubeconfig_secret.as_ref().map(|it| it.name.clone()),
+            },
+            ClusterReference::ArmId(id) => Self::Azure(id.clone()),
         }
     }
 }

@@ -72,6 +72,24 @@ pub struct FleetSpec {
     /// Allows adding a hub to a fleet that was created without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_hub_upgrade: Option<bool>,
+    /// How clusters of Azure are reached. Without it, members with an ARM id are not upgraded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub azure: Option<AzureAccess>,
+}
+
+/// How the clusters of a fleet that Azure's resource manager knows are reached.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AzureAccess {
+    /// Secret in the fleet's namespace with `tenantId`, `clientId` and one of `clientSecret`, `clientCertificate` (PEM with
+    /// certificate and RSA key) and `federatedTokenFile` (the file that the hub's AZURE_FEDERATED_TOKEN_FILE names), and
+    /// optionally `resourceManagerUrl` and `authorityUrl`.
+    pub credentials_secret: SecretReference,
+    /// Seconds between two looks at a cluster that is not being upgraded, 60 unless set. Azure cannot be watched; what
+    /// changes there by other hands is seen within this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 3600))]
+    pub poll_interval_seconds: Option<i32>,
 }
 
 /// The hub cluster of a fleet.
@@ -175,8 +193,12 @@ impl ClusterReference {
     pub fn id(&self, namespace: &str) -> String {
         match self {
             Self::ArmId(id) => id.clone(),
-            Self::ClusterApi(ClusterApiReference { namespace: other, name }) => {
-                format!("cluster-api://{}/{name}", other.as_deref().unwrap_or(namespace))
+            Self::ClusterApi(ClusterApiReference { namespace: other, name, kubeconfig_secret }) => {
+                let id = format!("cluster-api://{}/{name}", other.as_deref().unwrap_or(namespace));
+                match kubeconfig_secret {
+                    None => id,
+                    Some(SecretReference { name }) => format!("{id}?via={namespace}/{name}"),
+                }
             }
             Self::KubeconfigSecret(SecretReference { name }) => {
                 format!("kubeconfig://{namespace}/{name}")
@@ -223,14 +245,20 @@ struct ClusterReferenceFields {
 
 /// Names a `Cluster` of Cluster API.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ClusterApiReference {
-    /// Namespace of the `Cluster`; the member's own when absent.
+    /// Namespace of the `Cluster`; the member's own when absent. On the hub itself, a `Cluster` of another namespace has to
+    /// name the member's in its annotation `fleet.stolos.dev/members-from`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
     /// Name of the `Cluster`.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+    /// Secret in the member's namespace with the kubeconfig of the management cluster under the key `kubeconfig`; the hub
+    /// itself when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubeconfig_secret: Option<SecretReference>,
 }
 
 /// Names a secret in the member's namespace.

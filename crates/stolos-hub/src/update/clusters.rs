@@ -10,10 +10,13 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
-use stolos_api::cluster::fleet::{ClusterReference, FleetMember};
+use stolos_api::cluster::fleet::{AzureAccess, ClusterReference, Fleet, FleetMember};
 use stolos_controller::Key;
 use stolos_core::update::cluster::Inspection;
-use stolos_upgrade::{Access, KubeconfigError, Observation, SharedProvider, Simulated, Unmanaged};
+use stolos_upgrade::{
+    Access, Aks, ClusterApi, Credentials, HostIdentity, KubeconfigError, Observation, Pace,
+    SharedProvider, Simulated, Unmanaged, Upgrades,
+};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::debug;
@@ -85,7 +88,8 @@ impl Followers {
             news: self.news.clone(),
             provider: None,
         };
-        let task = self.tasks.spawn(follower.run(Access::of(reference)));
+        let fleet = member.spec.fleet_name.clone();
+        let task = self.tasks.spawn(follower.run(Access::of(reference), fleet));
         self.by_member.insert(key, (reference.clone(), task));
     }
 
@@ -115,21 +119,99 @@ struct Follower {
 /// Nobody listens any more.
 struct Closed;
 
+/// What a secret gives access to.
+enum Behind {
+    Simulated,
+    ClusterApi { namespace: String, name: String },
+    Azure { id: String, pace: Pace, upgrades: Upgrades },
+}
+
+impl Behind {
+    async fn provider(&self, secret: &Secret, connect: &Connect) -> Result<SharedProvider, String> {
+        let client = async || connect(secret.clone()).await.map_err(|error| error.to_string());
+        Ok(match self {
+            Self::Simulated => Arc::new(Simulated::new(client().await?)),
+            Self::ClusterApi { namespace, name } => {
+                Arc::new(ClusterApi::new(client().await?, namespace, name))
+            }
+            Self::Azure { id, pace, upgrades } => {
+                let credentials = Credentials::read(secret, &HostIdentity::from_env());
+                let credentials = credentials.map_err(|error| error.to_string())?;
+                let aks = Aks::new(id, credentials, *pace, upgrades.clone());
+                Arc::new(aks.map_err(|error| error.to_string())?)
+            }
+        })
+    }
+}
+
 impl Follower {
-    async fn run(self, access: Access) {
+    async fn run(mut self, access: Access, fleet: String) {
         let _closed: Result<(), Closed> = match access {
-            Access::SimulatedBySecret(name) => self.follow_secret(&name).await,
+            Access::SimulatedBySecret(secret) => {
+                self.follow_secret(&secret, &Behind::Simulated).await
+            }
+            Access::ClusterApi { namespace, name, kubeconfig_secret } => {
+                let namespace = namespace.unwrap_or_else(|| self.member.namespace.clone());
+                match kubeconfig_secret {
+                    Some(secret) => {
+                        self.follow_secret(&secret, &Behind::ClusterApi { namespace, name }).await
+                    }
+                    None => self.follow_on_hub(&namespace, &name).await,
+                }
+            }
+            Access::Azure(id) => self.follow_azure(id, &fleet).await,
             Access::Nobody(reason) => self.follow_unmanaged(reason).await,
         };
     }
 
-    async fn follow_unmanaged(mut self, reason: String) -> Result<(), Closed> {
+    async fn follow_unmanaged(&mut self, reason: String) -> Result<(), Closed> {
         self.provider = Some(Arc::new(Unmanaged::new(reason.clone())));
         self.tell_unknown(reason).await
     }
 
-    /// Follows the cluster to which the kubeconfig of a secret leads, and another one when the secret changes.
-    async fn follow_secret(mut self, name: &str) -> Result<(), Closed> {
+    async fn follow_on_hub(&mut self, namespace: &str, name: &str) -> Result<(), Closed> {
+        let asker = &self.member.namespace;
+        let provider = ClusterApi::on_hub(self.client.clone(), namespace, name, asker);
+        let provider: SharedProvider = Arc::new(provider);
+        let mut seen = provider.follow();
+        self.provider = Some(provider);
+        while let Some(observation) = seen.next().await {
+            self.tell(observation).await?;
+        }
+        Ok(())
+    }
+
+    /// Follows a cluster of Azure with the credentials that its fleet names, and with others when it names others.
+    async fn follow_azure(&mut self, id: String, fleet: &str) -> Result<(), Closed> {
+        let api = Api::<Fleet>::namespaced(self.client.clone(), &self.member.namespace);
+        let mut fleets = watcher::watch_object(api, fleet).default_backoff().boxed();
+        let upgrades = Upgrades::default();
+        let mut access = next_access(&mut fleets, None).await;
+        loop {
+            let Some(azure) = &access else {
+                self.provider = None;
+                let reason =
+                    format!("fleet `{fleet}` names no credentials for Azure in spec.azure");
+                self.tell_unknown(reason).await?;
+                access = next_access(&mut fleets, Some(&None)).await;
+                continue;
+            };
+            let seconds = azure.poll_interval_seconds.and_then(|it| u64::try_from(it).ok());
+            let interval = seconds.map(Duration::from_secs);
+            let pace = Pace::default();
+            let pace = Pace { interval: interval.unwrap_or(pace.interval), ..pace };
+            let behind = Behind::Azure { id: id.clone(), pace, upgrades: upgrades.clone() };
+            access = tokio::select! {
+                followed = self.follow_secret(&azure.credentials_secret.name, &behind) => {
+                    return followed;
+                }
+                other = next_access(&mut fleets, Some(&access)) => other,
+            };
+        }
+    }
+
+    /// Follows the cluster to which a secret leads, and another one when the secret changes.
+    async fn follow_secret(&mut self, name: &str, behind: &Behind) -> Result<(), Closed> {
         let api = Api::<Secret>::namespaced(self.client.clone(), &self.member.namespace);
         let mut secrets = watcher::watch_object(api, name).default_backoff().boxed();
         let mut seen: BoxStream<'static, Observation> = stream::pending().boxed();
@@ -144,7 +226,7 @@ impl Follower {
                     Ok(Some(secret)) => {
                         data.clone_from(&secret.data);
                         silent = true;
-                        seen = self.connect(&secret).await?;
+                        seen = self.connect(&secret, behind).await?;
                     }
                     Ok(None) => {
                         data = None;
@@ -170,17 +252,17 @@ impl Follower {
     async fn connect(
         &mut self,
         secret: &Secret,
+        behind: &Behind,
     ) -> Result<BoxStream<'static, Observation>, Closed> {
-        match (self.connect)(secret.clone()).await {
-            Ok(client) => {
-                let provider: SharedProvider = Arc::new(Simulated::new(client));
+        match behind.provider(secret, &self.connect).await {
+            Ok(provider) => {
                 let seen = provider.follow();
                 self.provider = Some(provider);
                 Ok(seen)
             }
             Err(error) => {
                 self.provider = None;
-                self.tell_unknown(error.to_string()).await?;
+                self.tell_unknown(error).await?;
                 Ok(stream::pending().boxed())
             }
         }
@@ -195,5 +277,24 @@ impl Follower {
         let member = self.member.clone();
         let news = ClusterNews { member, provider: self.provider.clone(), observation };
         self.news.send(Fact::Cluster(Box::new(news))).await.map_err(|_| Closed)
+    }
+}
+
+/// Waits until a fleet names other credentials than before. Nothing is lost when the future is dropped.
+async fn next_access(
+    fleets: &mut BoxStream<'static, watcher::Result<Option<Fleet>>>,
+    before: Option<&Option<AzureAccess>>,
+) -> Option<AzureAccess> {
+    loop {
+        match fleets.next().await {
+            Some(Ok(fleet)) => {
+                let access = fleet.and_then(|fleet| fleet.spec.azure);
+                if before != Some(&access) {
+                    return access;
+                }
+            }
+            Some(Err(error)) => debug!(%error, "watch of a fleet failed; it starts over"),
+            None => std::future::pending().await,
+        }
     }
 }

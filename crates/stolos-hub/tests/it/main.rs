@@ -14,6 +14,7 @@ mod overrides;
 mod placement;
 mod promises;
 mod propagation;
+mod providers;
 mod status_copy;
 mod updatable;
 mod update;

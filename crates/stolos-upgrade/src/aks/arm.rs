@@ -62,7 +62,11 @@ impl Arm {
         let mut wait = FIRST_RETRY;
         for _ in 0..MAX_RETRIES {
             let answer = self.once(Method::GET, &self.url(path), None, Body::None).await;
-            let Some(asked) = retry_after(&answer) else { return Ok(answer?.accepted()?.body) };
+            let answer = answer?;
+            if !is_worth_repeating(answer.status) {
+                return Ok(answer.accepted()?.body);
+            }
+            let asked = answer.retry_after(Timestamp::now());
             tokio::time::sleep(self.paced(asked.unwrap_or(wait))).await;
             wait *= 2;
         }
@@ -144,12 +148,9 @@ impl Arm {
     }
 }
 
-/// Returns whether a read is worth repeating, and the wait that the server asks for.
-fn retry_after(answer: &Result<Answer, Error>) -> Option<Option<Duration>> {
-    let Ok(answer) = answer else { return None };
-    let status = answer.status;
-    let again = status == StatusCode::TOO_MANY_REQUESTS
+/// Whether a read that was answered like this may be answered otherwise soon.
+fn is_worth_repeating(status: StatusCode) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS
         || status == StatusCode::UNAUTHORIZED
-        || status.is_server_error();
-    again.then(|| answer.retry_after(Timestamp::now()))
+        || status.is_server_error()
 }

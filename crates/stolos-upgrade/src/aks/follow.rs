@@ -99,7 +99,6 @@ impl Follower {
         };
         match self.aks.arm.poll(url).await {
             Ok(Outcome::Running { wait }) => self.wait = wait,
-            Ok(Outcome::Succeeded) => self.long = None,
             Ok(Outcome::Failed { code, message }) => {
                 self.long = None;
                 if let Some(upgrade) = self.aks.upgrades.running() {
@@ -107,7 +106,9 @@ impl Follower {
                 }
             }
             // Azure forgets operations after a while; the state of the cluster tells.
-            Err(Error::Refused { status: StatusCode::NOT_FOUND, .. }) => self.long = None,
+            Ok(Outcome::Succeeded) | Err(Error::Refused { status: StatusCode::NOT_FOUND, .. }) => {
+                self.long = None
+            }
             Err(error) => return Err(error),
         }
         Ok(())
@@ -151,21 +152,25 @@ impl Follower {
         let Some(seen) = &self.seen else { return Ok(()) };
         let step = progress::next(seen, &upgrade.target);
         let set = |operation| self.aks.upgrades.set(&upgrade.id, operation);
-        match &step {
-            Step::Wait(message) => return Ok(set(Operation::Running(Some(message.clone())))),
-            Step::Done => return Ok(set(Operation::Done(Some(step.message())))),
+        let outcome = match &step {
+            Step::Wait(message) => Some(Operation::Running(Some(message.clone()))),
+            Step::Done => Some(Operation::Done(Some(step.message()))),
             Step::Failed { code, message } => {
-                let (code, message) = ((*code).to_owned(), message.clone());
-                return Ok(set(Operation::Failed { code, message }));
+                Some(Operation::Failed { code: (*code).to_owned(), message: message.clone() })
             }
-            Step::PutCluster { .. } | Step::PutPool { .. } | Step::UpgradeImage { .. } => {}
+            Step::PutCluster { .. } | Step::PutPool { .. } | Step::UpgradeImage { .. } => None,
+        };
+        if let Some(outcome) = outcome {
+            set(outcome);
+            return Ok(());
         }
         if let Some(part) = step.key()
             && self.aks.upgrades.count(&upgrade.id, part) > MAX_WRITES
         {
             let message =
                 format!("{}: asked for {MAX_WRITES} times without effect", step.message());
-            return Ok(set(Operation::Failed { code: "NoEffect".into(), message }));
+            set(Operation::Failed { code: "NoEffect".into(), message });
+            return Ok(());
         }
         match self.write(&step).await {
             Ok(long) => {

@@ -56,12 +56,11 @@ impl Answer {
     /// Returns when the server wants to be asked again.
     pub(super) fn retry_after(&self, now: Timestamp) -> Option<Duration> {
         let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?;
-        let wait = match text.parse::<u64>() {
-            Ok(seconds) => Duration::from_secs(seconds),
-            Err(_) => {
-                let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-                Duration::try_from(at.duration_since(now)).unwrap_or_default()
-            }
+        let wait = if let Ok(seconds) = text.parse::<u64>() {
+            Duration::from_secs(seconds)
+        } else {
+            let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+            Duration::try_from(at.duration_since(now)).unwrap_or_default()
         };
         Some(wait.min(LONGEST_RETRY_AFTER))
     }
@@ -168,10 +167,14 @@ fn encoded(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            encoded.extend(['%', hex_digit(byte >> 4), hex_digit(byte & 15)]);
         }
         encoded
     })
+}
+
+fn hex_digit(number: u8) -> char {
+    char::from(b"0123456789ABCDEF"[usize::from(number & 15)])
 }
 
 /// Whether secrets may be sent to a URL: over TLS, or to this machine.

@@ -93,7 +93,7 @@ pub(super) async fn install_crds(
 /// Creates the fleet and its members. What users changed since the last start stays, but for the addresses of members.
 pub(super) async fn create_fleet(hub: &Client, members: &[Cluster]) -> anyhow::Result<()> {
     let mut fleet =
-        Fleet::new(FLEET, FleetSpec { hub: Some(Hub::default()), allow_hub_upgrade: None });
+        Fleet::new(FLEET, FleetSpec { hub: Some(Hub::default()), ..FleetSpec::default() });
     fleet.metadata.namespace = Some(NAMESPACE.to_owned());
     create(&Api::namespaced(hub.clone(), NAMESPACE), &fleet).await?;
     for (index, member) in members.iter().enumerate() {
