@@ -21,6 +21,7 @@ mod meta;
 mod nodes;
 mod replica_set;
 mod runner;
+mod script;
 mod service;
 mod stateful_set;
 mod upgrade;
@@ -44,9 +45,8 @@ pub const UPGRADES_ANNOTATION: &str = "sim.stolos.dev/upgrades";
 /// Label of a node that names its image, as AKS does.
 pub const NODE_IMAGE_LABEL: &str = "kubernetes.azure.com/node-image-version";
 
-/// Name of the ConfigMap in `kube-system` with the facts of a simulated cluster: `controlPlaneVersion`, `region`,
-/// `kubernetesVersions` and `nodeImages` (what it is offered, separated by commas), and `failUpgrades` (a message) to
-/// make upgrades fail.
+/// Name of the ConfigMap in `kube-system` with the facts of a simulated cluster: `controlPlaneVersion`, `region`, and what
+/// its [script] says.
 pub const CLUSTER_CONFIG_MAP: &str = "simulated-cluster";
 
 /// Who controls Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs, Services and EndpointSlices.

@@ -11,6 +11,8 @@
 //! | `message` | simulation | what is going on |
 //! | `node`, `nodeStartedAt` | simulation | the node being upgraded, and since when |
 //!
+//! The ConfigMap `simulated-cluster` holds the script of what goes wrong; [`script`](crate::script) reads it.
+//!
 //! Upgrades run one after another in the order of their creation, and inside one the nodes do, by name. Everything is
 //! kept in the cluster, so that a restart goes on where it stopped and upgrades no node twice.
 
@@ -23,6 +25,7 @@ use serde_json::{Value, json};
 
 use crate::action::Action;
 use crate::meta::{Key, annotation, is_deleting, label, time};
+use crate::script::{Script, Verdict};
 use crate::world::World;
 use crate::{CLUSTER_CONFIG_MAP, NODE_IMAGE_LABEL, UPGRADE_LABEL, UPGRADES_ANNOTATION};
 
@@ -38,12 +41,33 @@ pub(crate) struct Step {
 
 /// Decides the next step of the cluster's upgrades.
 pub(crate) fn decide(world: &World, node_time: Duration, now: Timestamp) -> Step {
-    let Some(request) = current(world) else { return Step::default() };
     let facts = Key { namespace: "kube-system".to_owned(), name: CLUSTER_CONFIG_MAP.to_owned() };
     let Some(facts) = world.config_maps.get(&facts) else { return Step::default() };
-    if let Some(message) = value(facts, "failUpgrades") {
-        return Step::act(set(request, &json!({ "state": "Failed", "message": message })));
+    let script = Script::read(facts);
+    if let Some(gone) = script.expired(now) {
+        return Step::act(set(facts, &gone));
     }
+    let mut step = go_on(world, facts, &script, node_time, now);
+    step.wake_at = step.wake_at.into_iter().chain(script.next_end(now)).min();
+    step
+}
+
+fn go_on(
+    world: &World,
+    facts: &Arc<ConfigMap>,
+    script: &Script,
+    node_time: Duration,
+    now: Timestamp,
+) -> Step {
+    let Some(request) = current(world) else { return Step::default() };
+    match script.verdict(attempt(world, request), now) {
+        Verdict::GoOn => {}
+        Verdict::Wait(until) => return Step { actions: Vec::new(), wake_at: Some(until) },
+        Verdict::Fail(message) => {
+            return Step::act(set(request, &json!({ "state": "Failed", "message": message })));
+        }
+    }
+    let node_time = script.node_time(request, node_time);
     let version = value(request, "kubernetesVersion");
     let control_plane = value(facts, "controlPlaneVersion").unwrap_or_default();
     if let Some(version) = version.filter(|version| !reached(control_plane, version)) {
@@ -87,6 +111,16 @@ fn current(world: &World) -> Option<&Arc<ConfigMap>> {
         .min_by_key(|map| {
             (map.metadata.creation_timestamp.as_ref().map(|at| at.0), map.metadata.name.clone())
         })
+}
+
+/// Returns which upgrade of the cluster a request is, counted from 1 in the order of their creation.
+fn attempt(world: &World, request: &ConfigMap) -> usize {
+    let age = |map: &ConfigMap| {
+        (map.metadata.creation_timestamp.as_ref().map(|at| at.0), map.metadata.name.clone())
+    };
+    let all = world.config_maps.in_namespace("kube-system");
+    let requests = all.filter(|map| label(&map.metadata, UPGRADE_LABEL).is_some());
+    requests.filter(|map| age(map) <= age(request)).count()
 }
 
 fn outdated<'a>(world: &'a World, request: &ConfigMap) -> Option<&'a Arc<Node>> {

@@ -39,6 +39,9 @@ pub(super) fn inspect(
     nodes: &[&Node],
     operations: &BTreeMap<String, Operation>,
 ) -> Result<Cluster, String> {
+    if let Some(until) = facts.get("apiErrorsUntil") {
+        return Err(format!("the cluster does not answer until {until}, as its script says"));
+    }
     let mut pools: BTreeMap<&str, Pool> = BTreeMap::new();
     for node in nodes {
         let name = label(node, POOL_LABEL).unwrap_or(UNNAMED_POOL);
@@ -60,15 +63,19 @@ pub(super) fn inspect(
         )?,
     };
     let busy = operations.iter().find(|(_, operation)| matches!(operation, Operation::Running(_)));
+    let own = busy.map(|(id, _)| format!("upgrade {id} of the cluster is under way"));
+    let scripted = facts.get("busyUntil");
+    let scripted = scripted.map(|until| format!("busy until {until}, as its script says"));
+    let unavailable: Vec<&str> = items(facts.get("unavailable")).collect();
     let node_region = || nodes.iter().find_map(|node| label(node, "topology.kubernetes.io/region"));
     let stopped = facts.get("power").is_some_and(|power| power == "stopped");
     Ok(Cluster {
         region: facts.get("region").map(String::as_str).or_else(node_region).map(str::to_owned),
         pools: pools.into_values().collect(),
         power: if stopped { Power::Stopped } else { Power::Running },
-        hold: busy.map(|(id, _)| Hold::busy(format!("upgrade {id} of the cluster is under way"))),
-        versions: offer(facts.get("kubernetesVersions"))?,
-        images: offer(facts.get("nodeImages"))?,
+        hold: own.or(scripted).map(Hold::busy),
+        versions: offer(facts.get("kubernetesVersions"), &unavailable)?,
+        images: offer(facts.get("nodeImages"), &unavailable)?,
         ..Cluster::running(control_plane)
     })
 }
@@ -92,12 +99,19 @@ fn oldest(one: Option<NodeImage>, other: Option<NodeImage>) -> Option<NodeImage>
     }
 }
 
-fn offer<T: FromStr>(list: Option<&String>) -> Result<Offer<T>, String>
+fn items(list: Option<&String>) -> impl Iterator<Item = &str> {
+    let items = list.map_or("", String::as_str).split(',').map(str::trim);
+    items.filter(|item| !item.is_empty())
+}
+
+fn offer<T: FromStr>(list: Option<&String>, unavailable: &[&str]) -> Result<Offer<T>, String>
 where
     T::Err: Display,
 {
-    let Some(list) = list else { return Ok(Offer::Anything) };
-    let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
-    let items = items.map(|item| item.parse().map_err(|error: T::Err| error.to_string()));
-    items.collect::<Result<_, _>>().map(Offer::These)
+    if list.is_none() {
+        return Ok(Offer::Anything);
+    }
+    let offered = items(list).filter(|item| !unavailable.contains(item));
+    let offered = offered.map(|item| item.parse().map_err(|error: T::Err| error.to_string()));
+    offered.collect::<Result<_, _>>().map(Offer::These)
 }

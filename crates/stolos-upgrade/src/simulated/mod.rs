@@ -31,9 +31,8 @@ const UPGRADE_LABEL: &str = "sim.stolos.dev/upgrade";
 /// Their names: this and the operation id.
 const UPGRADE_PREFIX: &str = "upgrade-";
 
-/// ConfigMap with the facts of a simulated cluster. `controlPlaneVersion` and `region` are always there;
-/// `kubernetesVersions` and `nodeImages`, separated by commas, say what the cluster is offered, and `power` set to
-/// `stopped` that it is switched off.
+/// ConfigMap with the facts of a simulated cluster and the script of what goes wrong in it; `stolos_sim` describes it.
+/// What has an end is there until the simulation takes it away, so no clock is needed here.
 const FACTS: &str = "simulated-cluster";
 
 /// A simulated cluster.

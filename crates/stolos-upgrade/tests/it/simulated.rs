@@ -11,10 +11,10 @@ use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 use stolos_api::update::{MemberTarget, UpgradeType};
-use stolos_core::update::cluster::Operation;
+use stolos_core::update::cluster::{Inspection, Operation};
 use stolos_upgrade::{Observation, Provider, Simulated};
 
-use crate::support::{api_server, known, until};
+use crate::support::{api_server, known, state_of, until};
 
 async fn cluster() -> Client {
     let (_server, client) = api_server().await;
@@ -150,4 +150,35 @@ async fn the_facts_say_what_a_cluster_is_offered() {
     let offered =
         until(&mut seen, |o| known(o).is_some_and(|c| c.versions.listed().len() == 2)).await;
     assert_eq!(known(&offered).unwrap().power, stolos_core::update::cluster::Power::Stopped);
+}
+
+#[tokio::test]
+async fn a_script_lets_attempts_fail_and_holds_until_its_times_have_come() {
+    let client = cluster().await;
+    let provider = Simulated::new(client.clone());
+    let mut seen = provider.follow();
+    until(&mut seen, |o| known(o).is_some()).await;
+    let facts = Api::<ConfigMap>::namespaced(client.clone(), "kube-system");
+    let name = stolos_sim::CLUSTER_CONFIG_MAP;
+    let soon = Timestamp::now() + Duration::from_millis(300);
+    let script = json!({"data": {
+        "failAttempts": "1", "apiErrorsUntil": soon.to_string(), "busyUntil": soon.to_string(),
+        "kubernetesVersions": "1.33.0,1.34.1", "unavailable": "1.34.1", "unavailableUntil": soon.to_string(),
+    }});
+    facts.patch(name, &PatchParams::default(), &Patch::Merge(script)).await.unwrap();
+    until(
+        &mut seen,
+        |o| matches!(&o.cluster, Inspection::Unknown(why) if why.contains("does not answer")),
+    )
+    .await;
+    let back = until(&mut seen, |o| known(o).is_some_and(|c| c.hold.is_none())).await;
+    assert_eq!(known(&back).unwrap().versions.listed().len(), 2, "everything has come to its time");
+    assert!(Timestamp::now() >= soon);
+
+    provider.start("first", &full("1.34.1", "Ubuntu-2204-202611.01.0")).await.unwrap();
+    until(&mut seen, |o| state_of(o, "first").starts_with("failed")).await;
+    assert!(upgrade_counts(&client).await.values().all(|count| count == "0"));
+    provider.start("second", &full("1.34.1", "Ubuntu-2204-202611.01.0")).await.unwrap();
+    until(&mut seen, |o| state_of(o, "second") == "done").await;
+    assert!(upgrade_counts(&client).await.values().all(|count| count == "1"));
 }
