@@ -225,8 +225,10 @@ impl Follower {
                     Ok(Some(secret)) if data.is_some() && secret.data == data => {}
                     Ok(Some(secret)) => {
                         data.clone_from(&secret.data);
-                        silent = true;
                         seen = self.connect(&secret, behind).await?;
+                        // A secret that leads nowhere has been told about.
+                        silent = self.provider.is_some();
+                        patience.as_mut().reset(tokio::time::Instant::now() + FIRST_ANSWER);
                     }
                     Ok(None) => {
                         data = None;
