@@ -82,7 +82,10 @@ fn even() -> Durations {
 }
 
 fn staggered(size: usize) -> Durations {
-    let seconds = |index: usize| SignedDuration::from_secs(1_200 + (index as i64 * 7_919) % 1_201);
+    let seconds = |index: usize| {
+        let index = i64::try_from(index).unwrap_or_default();
+        SignedDuration::from_secs(1_200 + (index * 7_919) % 1_201)
+    };
     let members = (0..size).map(|index| (format!("member-{index:05}"), seconds(index)));
     Durations { members: members.collect(), ..even() }
 }

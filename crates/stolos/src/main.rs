@@ -63,7 +63,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Member(MemberArgs { command: Some(command), .. }) => {
             member::run(command, global.output).await
         }
-        Command::Member(args) => roles::member(args).await,
+        Command::Member(args) => Box::pin(roles::member(args)).await,
         Command::Simulate(args) => roles::simulate(args).await,
         Command::UpdateRun(command) => update_run::run(command, global.output).await,
         Command::Placement(command) => placement::run(command, global.output).await,

@@ -19,7 +19,7 @@ use super::{MANAGER, Object};
 #[derive(Debug)]
 pub(super) enum Seen {
     Object(Object),
-    Work(PartialObjectMeta<Work>),
+    Work(Box<PartialObjectMeta<Work>>),
     /// What the hub has of this member was read by itself.
     Read(String),
 }
@@ -71,7 +71,7 @@ async fn free(
     let name = name.as_deref().unwrap_or_default();
     let freed =
         works.patch_metadata(name, &PatchParams::apply(MANAGER), &Patch::Merge(patch)).await?;
-    Ok(vec![Change::Applied(Seen::Work(freed))])
+    Ok(vec![Change::Applied(freed.into())])
 }
 
 async fn read(client: &Client, member: &str) -> Result<Vec<Change<Seen>>, kube::Error> {
@@ -101,6 +101,6 @@ seen_from!(Event, InternalMemberCluster, MemberCluster, Namespace, Role, RoleBin
 
 impl From<PartialObjectMeta<Work>> for Seen {
     fn from(work: PartialObjectMeta<Work>) -> Self {
-        Self::Work(work)
+        Self::Work(Box::new(work))
     }
 }

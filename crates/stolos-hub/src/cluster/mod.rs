@@ -154,7 +154,7 @@ impl Controller for Members {
             }
             Change::Applied(Seen::Work(work)) => {
                 let member = work.metadata.namespace.as_deref().and_then(owner_of);
-                let news = self.works.insert(work).is_ok();
+                let news = self.works.insert(*work).is_ok();
                 // Works matter only to a member that leaves, or left in a hurry.
                 member
                     .filter(|member| {

@@ -9,6 +9,7 @@ use stolos_api::update::{AutoUpgradeProfile, UpdateRun, UpdateStrategy, VersionC
 use stolos_controller::{Change, Controller, Key, Plan, Table};
 use stolos_core::update::cluster::Inspection;
 
+use super::Sighting;
 use super::effect::{Effect, Fact, Object};
 use crate::update::controller::fleet_of;
 
@@ -65,7 +66,8 @@ impl Controller for Profiles {
                 let concerned = self.members.get(&seen.member).map_or_else(Vec::new, |member| {
                     self.profiles_of(&index(&member.metadata, &member.spec.fleet_name))
                 });
-                self.clusters.insert(seen.member, seen.cluster);
+                let Sighting { member, cluster } = *seen;
+                self.clusters.insert(member, cluster);
                 concerned
             }
             Change::Applied(Fact::Object(object)) => {

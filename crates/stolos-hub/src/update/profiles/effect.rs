@@ -18,7 +18,7 @@ pub(super) enum Fact {
     /// An object on the hub.
     Object(Object),
     /// The state of a member's cluster.
-    Cluster(Sighting),
+    Cluster(Box<Sighting>),
 }
 
 macro_rules! facts {

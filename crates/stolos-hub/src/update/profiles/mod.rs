@@ -28,7 +28,7 @@ pub(super) struct Sighting {
 /// Runs the controller of auto-upgrade profiles until the future is dropped. `sightings` tell how clusters are.
 pub(super) async fn run(client: Client, sightings: mpsc::Receiver<Sighting>, options: Options) {
     let seen = futures::stream::unfold(sightings, |mut sightings| async {
-        sightings.recv().await.map(|seen| (effect::Fact::Cluster(seen), sightings))
+        sightings.recv().await.map(|seen| (effect::Fact::Cluster(Box::new(seen)), sightings))
     });
     let watches = Watches::default()
         .add("AutoUpgradeProfile", Api::<AutoUpgradeProfile>::all(client.clone()))

@@ -107,6 +107,7 @@ impl Fleet {
             name: "hub",
             concurrency: 8,
             clock: clock_of(&self.clock),
+            readiness: stolos_controller::Readiness::default(),
         };
         self.controllers.spawn(stolos_hub::update::run_with(client, connect, options));
     }

@@ -183,9 +183,10 @@ impl Story<'_> {
             8 => self.approve().await,
             9 => {
                 let (member, stopped) = (self.any_member(), self.rng.random_bool(0.3));
-                let facts = match stopped {
-                    true => json!({"power": "stopped"}),
-                    false => json!({"failUpgrades": "no luck"}),
+                let facts = if stopped {
+                    json!({"power": "stopped"})
+                } else {
+                    json!({"failUpgrades": "no luck"})
                 };
                 self.fleet.tell(member, facts).await;
             }
