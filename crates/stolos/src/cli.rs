@@ -8,9 +8,12 @@ use anyhow::Context;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use stolos_controller::leader::Times;
 
+use crate::fleet::FleetCommand;
+use crate::gate::GateCommand;
 use crate::hub_options::HubOptions;
 use crate::member::MemberCommand;
 use crate::placement::{ExplainCommand, PlacementCommand, PlanCommand};
+use crate::strategy::StrategyCommand;
 use crate::update_run::UpdateRunCommand;
 
 /// Fleet manager for Kubernetes clusters.
@@ -83,13 +86,22 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Runs the hub's controllers against a hub cluster
     Hub(HubArgs),
-    /// Lists, shows, labels and taints members; without a command, runs the agent of one member
-    Member(MemberArgs),
+    /// Joins, lists, shows, changes and removes members; without a command, runs the agent of one member
+    Member(Box<MemberArgs>),
     /// Plays scheduler and kubelets on an API server that has none
     Simulate(SimulateArgs),
+    /// Creates, lists, shows, changes and deletes fleets
+    #[command(subcommand)]
+    Fleet(FleetCommand),
     /// Creates, starts, stops and shows update runs
     #[command(subcommand, name = "updaterun", visible_alias = "ur")]
     UpdateRun(UpdateRunCommand),
+    /// Creates, lists, shows, changes and deletes the sequences that update runs follow
+    #[command(subcommand)]
+    Strategy(StrategyCommand),
+    /// Lists and shows what update runs wait for, and lets them pass
+    #[command(subcommand)]
+    Gate(GateCommand),
     /// Lists, shows and follows placements, and takes their objects back to an earlier state
     #[command(subcommand, visible_alias = "pl")]
     Placement(PlacementCommand),
@@ -313,7 +325,7 @@ mod tests {
 
     fn member(args: &[&str]) -> Result<MemberArgs, clap::Error> {
         match Cli::try_parse_from([&["stolos", "member"], args].concat())?.command {
-            Command::Member(args) => Ok(args),
+            Command::Member(args) => Ok(*args),
             _ => unreachable!("another command was parsed"),
         }
     }

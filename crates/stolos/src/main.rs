@@ -4,13 +4,17 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod arguments;
 mod cli;
 mod connect;
 mod crds;
 mod demo;
 mod exit;
+mod fleet;
 mod follow;
+mod gate;
 mod hub_options;
+mod input;
 mod kubefleet;
 mod member;
 mod observe;
@@ -18,10 +22,13 @@ mod output;
 mod placement;
 mod reference;
 mod roles;
+mod stages;
+mod strategy;
+mod tree;
 mod up;
 mod update_run;
 
-use cli::{Cli, Command, MemberArgs};
+use cli::{Cli, Command};
 use exit::Exit;
 
 fn main() -> ExitCode {
@@ -60,11 +67,14 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Up(args) => up::run(args, global.output).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Hub(args) => roles::hub(args).await,
-        Command::Member(MemberArgs { command: Some(command), .. }) => {
-            member::run(command, global.output).await
-        }
-        Command::Member(args) => Box::pin(roles::member(args)).await,
+        Command::Member(mut args) => match args.command.take() {
+            Some(command) => member::run(command, global.output).await,
+            None => Box::pin(roles::member(*args)).await,
+        },
         Command::Simulate(args) => roles::simulate(args).await,
+        Command::Fleet(command) => fleet::run(command, global.output).await,
+        Command::Strategy(command) => strategy::run(command, global.output).await,
+        Command::Gate(command) => gate::run(command, global.output).await,
         Command::UpdateRun(command) => update_run::run(command, global.output).await,
         Command::Placement(command) => placement::run(command, global.output).await,
         Command::Plan(command) => placement::plan(command, global.output).await,

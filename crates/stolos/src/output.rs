@@ -4,7 +4,9 @@ use std::io::{IsTerminal, Write};
 
 use anyhow::Context;
 use jiff::Timestamp;
+use kube::Resource;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::cli::Output;
 
@@ -38,8 +40,70 @@ pub(crate) fn structured(value: &impl Serialize, output: Output) -> anyhow::Resu
     Ok(true)
 }
 
+/// Returns an object as people read it: who set which field is left out, as kubectl does.
+pub(crate) fn readable<K: Resource + Clone>(object: &K) -> K {
+    let mut object = object.clone();
+    object.meta_mut().managed_fields = None;
+    object
+}
+
+/// Prints what became of an object: a line for people, its name, or the object itself.
+pub(crate) fn outcome<K: Resource + Clone + Serialize>(
+    name: &str,
+    object: &K,
+    text: &str,
+    output: Output,
+) -> anyhow::Result<()> {
+    if output == Output::Name {
+        line(name)
+    } else if structured(&readable(object), output)? {
+        Ok(())
+    } else {
+        line(text)
+    }
+}
+
+/// Prints objects as a list for programs, or by their names; returns false for the formats that are made by hand.
+pub(crate) fn list<K: Resource + Clone + Serialize>(
+    objects: &[K],
+    name: impl Fn(&K) -> String,
+    output: Output,
+) -> anyhow::Result<bool> {
+    match output {
+        Output::Json | Output::Yaml => {
+            let items: Vec<K> = objects.iter().map(readable).collect();
+            structured(&json!({ "apiVersion": "v1", "kind": "List", "items": items }), output)
+        }
+        Output::Name => {
+            for object in objects {
+                line(&name(object))?;
+            }
+            Ok(true)
+        }
+        Output::Table | Output::Wide => Ok(false),
+    }
+}
+
+/// Returns how long ago something was, or a dash.
+pub(crate) fn since(time: Option<Timestamp>, now: Timestamp) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| age(time, now))
+}
+
 /// Prints rows under headings, in columns as wide as needed.
 pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
+    rows_of(headings, rows).iter().try_for_each(|row| line(row))
+}
+
+/// As [`table`], with lines that are cut where a screen of `width` columns ends.
+pub(crate) fn narrow_table(
+    headings: &[&str],
+    rows: &[Vec<String>],
+    width: usize,
+) -> anyhow::Result<()> {
+    rows_of(headings, rows).iter().try_for_each(|row| line(&cut(row, width)))
+}
+
+fn rows_of(headings: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([headings[column].len()]).max().unwrap_or(0)
@@ -49,11 +113,9 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> anyhow::Result<(
         let padded = cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         padded.collect::<Vec<_>>().join("   ").trim_end().to_owned()
     };
-    line(&row_text(&mut headings.iter().copied()))?;
-    for row in rows {
-        line(&row_text(&mut row.iter().map(String::as_str)))?;
-    }
-    Ok(())
+    let heading = row_text(&mut headings.iter().copied());
+    let rows = rows.iter().map(|row| row_text(&mut row.iter().map(String::as_str)));
+    std::iter::once(heading).chain(rows).collect()
 }
 
 /// Returns a number of things: `1 cluster`, `2 clusters`.

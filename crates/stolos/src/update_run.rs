@@ -5,20 +5,18 @@
 
 use clap::{Args, Subcommand};
 
+use crate::arguments;
 use crate::cli::{FleetArgs, Output};
 use crate::exit::Exit;
 
-mod arguments;
 mod create;
 mod delete;
 mod frame;
-mod hub;
 mod list;
 mod progress;
 mod reporter;
 mod request;
 mod show;
-mod stages;
 mod steer;
 mod text;
 mod watch;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use clap::Args;
 use kube::api::PostParams;
 use stolos_api::cluster::{MemberCluster, Taint, TaintEffect};
-use stolos_api::validation::{is_label_value, is_qualified_name};
 
 use super::hub::{self, Hub};
+use crate::arguments::{Change, checked_key, checked_value, label_change};
 use crate::cli::{HubClientArgs, Output};
 use crate::connect::explain;
 use crate::exit::{Exit, Hinted};
@@ -44,23 +44,6 @@ pub(crate) struct TaintArgs {
     hub: HubClientArgs,
 }
 
-/// A change of something with a key.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Change<T> {
-    Set(String, T),
-    Remove(String),
-}
-
-fn label_change(text: &str) -> Result<Change<String>, String> {
-    if let Some(key) = text.strip_suffix('-').filter(|key| !key.contains('=')) {
-        return Ok(Change::Remove(checked_key(key)?));
-    }
-    let Some((key, value)) = text.split_once('=') else {
-        return Err(format!("`{text}` is neither `key=value` nor `key-`"));
-    };
-    Ok(Change::Set(checked_key(key)?, checked_value(value)?))
-}
-
 fn taint_change(text: &str) -> Result<Change<Taint>, String> {
     let (taint, removes) = match text.strip_suffix('-') {
         Some(taint) => (taint, true),
@@ -84,17 +67,6 @@ fn taint_change(text: &str) -> Result<Change<Taint>, String> {
             "`{text}` lacks the effect, as in `{text}:NoSchedule`; `{text}-` takes it away"
         )),
     }
-}
-
-fn checked_key(key: &str) -> Result<String, String> {
-    let wrong = || format!("`{key}` is not a key such as `region` or `example.com/region`");
-    is_qualified_name(key).then(|| key.to_owned()).ok_or_else(wrong)
-}
-
-fn checked_value(value: &str) -> Result<String, String> {
-    let wrong =
-        || format!("`{value}` is not a value: at most 63 letters, digits, `-`, `_` and `.`");
-    is_label_value(value).then(|| value.to_owned()).ok_or_else(wrong)
 }
 
 pub(super) async fn label(args: LabelArgs, output: Output) -> anyhow::Result<Exit> {

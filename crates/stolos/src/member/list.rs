@@ -1,21 +1,31 @@
 //! `stolos member list`.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 use stolos_api::cluster::MemberCluster;
+use stolos_api::cluster::fleet::FleetMember;
 use stolos_api::cluster::names::agent;
+use stolos_core::update::selector::Selector;
 
+use super::OfFleet;
 use super::hub::{self, Hub};
 use crate::cli::{HubClientArgs, Output};
-use crate::exit::Exit;
+use crate::exit::{Exit, Hinted};
+use crate::fleet::hub::Fleet;
+use crate::fleet::text;
 use crate::output;
+use crate::tree::SCREEN;
 
 #[derive(Args)]
 pub(crate) struct ListArgs {
     /// Label selector, as in `region=europe,tier!=test`
     #[arg(short = 'l', long, default_value = "", hide_default_value = true)]
     selector: String,
+    #[command(flatten)]
+    fleet: OfFleet,
     #[command(flatten)]
     hub: HubClientArgs,
 }
@@ -25,6 +35,9 @@ const COLUMNS: [&str; 8] =
 const MORE_COLUMNS: [&str; 3] = ["AGE", "LABELS", "WHY NOT READY"];
 
 pub(super) async fn run(args: ListArgs, output: Output) -> anyhow::Result<Exit> {
+    if let Some(fleet) = args.fleet.arguments(&args.hub) {
+        return of_fleet(&Fleet::connect(&fleet).await?, &args.selector, output).await;
+    }
     let hub = Hub::connect(&args.hub).await?;
     let members = hub.list(&args.selector).await?;
     match output {
@@ -56,6 +69,43 @@ pub(super) async fn run(args: ListArgs, output: Output) -> anyhow::Result<Exit> 
         }
     }
     Ok(Exit::Success)
+}
+
+/// Lists the members of one fleet, which needs no hub.
+async fn of_fleet(fleet: &Fleet, selector: &str, output: Output) -> anyhow::Result<Exit> {
+    // Without a selector there is nothing to meet.
+    let requirements = Some(selector).filter(|selector| !selector.trim().is_empty());
+    let selector = requirements.map(str::parse::<Selector>).transpose().map_err(|error| {
+        Hinted::error(format!("--selector: {error}"), "several stand with commas between them")
+    })?;
+    let mut members: Vec<FleetMember> = fleet.list().await?;
+    members.retain(|member| selector.as_ref().is_none_or(|wanted| wanted.matches(&labels(member))));
+    if output::list(&members, |member| fleet.short_name(member).to_owned(), output)? {
+        return Ok(Exit::Success);
+    }
+    if members.is_empty() {
+        fleet.require().await?;
+        output::note(&format!("{fleet} has no such members"));
+        return Ok(Exit::Success);
+    }
+    let now = Timestamp::now();
+    let row = |member: &FleetMember| text::member_row(fleet.short_name(member), member, now);
+    let rows: Vec<_> = members.iter().map(row).collect();
+    if output == Output::Wide {
+        let columns = [&text::MEMBER_COLUMNS[..], &text::MORE_MEMBER_COLUMNS[..]].concat();
+        output::table(&columns, &rows)?;
+    } else {
+        let n_columns = text::MEMBER_COLUMNS.len();
+        let rows: Vec<_> = rows.iter().map(|row| row[..n_columns].to_vec()).collect();
+        output::narrow_table(&text::MEMBER_COLUMNS, &rows, SCREEN)?;
+    }
+    Ok(Exit::Success)
+}
+
+/// Returns the labels that selectors of update strategies see: the member's own and the automatic ones.
+fn labels(member: &FleetMember) -> BTreeMap<String, String> {
+    let observed = member.status.as_ref().map(|status| status.labels.clone()).unwrap_or_default();
+    member.spec.labels.clone().into_iter().chain(observed).collect()
 }
 
 fn row(member: &MemberCluster, n_placed: usize, wide: bool, now: Timestamp) -> Vec<String> {

@@ -2,18 +2,24 @@
 
 use jiff::Timestamp;
 use stolos_api::cluster::MemberCluster;
+use stolos_api::cluster::fleet::FleetMember;
 use stolos_api::cluster::names::agent;
 
 use super::MemberName;
 use super::hub::{self, Hub};
 use crate::cli::Output;
 use crate::exit::Exit;
+use crate::fleet::hub::Fleet;
+use crate::fleet::text;
 use crate::output;
 
 /// Columns of a terminal.
 const WIDTH: usize = 100;
 
 pub(super) async fn run(args: MemberName, output: Output) -> anyhow::Result<Exit> {
+    if let Some(fleet) = args.fleet.arguments(&args.hub) {
+        return of_fleet(&Fleet::connect(&fleet).await?, &args.name, output).await;
+    }
     let hub = Hub::connect(&args.hub).await?;
     let member = hub.member(&args.name).await?;
     if output == Output::Name {
@@ -30,6 +36,40 @@ pub(super) async fn run(args: MemberName, output: Output) -> anyhow::Result<Exit
         }
     }
     Ok(Exit::Success)
+}
+
+/// Shows what a fleet knows of its member.
+async fn of_fleet(fleet: &Fleet, name: &str, output: Output) -> anyhow::Result<Exit> {
+    let member: FleetMember = fleet.get(name).await?;
+    let page = fleet_screen(name, &member, Timestamp::now()).join("\n");
+    output::outcome(name, &member, &page, output)?;
+    Ok(Exit::Success)
+}
+
+fn fleet_screen(name: &str, member: &FleetMember, now: Timestamp) -> Vec<String> {
+    let status = member.status.clone().unwrap_or_default();
+    let state = text::member_state(member).name();
+    let why = text::why_not_joined(member).map(|why| format!(": {why}")).unwrap_or_default();
+    let mut lines = vec![
+        ("member", name.to_owned()),
+        ("state", format!("{state}{why}")),
+        ("cluster", text::cluster(member)),
+        ("group", member.spec.group.clone().unwrap_or_else(|| "none".to_owned())),
+    ];
+    lines.extend(status.kubernetes_version.map(|version| ("version", version)));
+    lines.extend(status.location.map(|location| ("location", location)));
+    lines.extend(status.update_lease.map(|lease| {
+        let since = output::age(lease.acquired_time.0, now);
+        ("updating", format!("by update run {}, for {since}", lease.update_run))
+    }));
+    let automatic = status.labels.iter().filter(|(key, _)| !member.spec.labels.contains_key(*key));
+    for (heading, (key, value)) in std::iter::once("labels")
+        .chain(std::iter::repeat(""))
+        .zip(member.spec.labels.iter().chain(automatic))
+    {
+        lines.push((heading, format!("{key}={value}")));
+    }
+    lines.iter().map(|(key, value)| format!("{key:<10} {value}")).collect()
 }
 
 fn screen(member: &MemberCluster, placed: &[String], now: Timestamp) -> Vec<String> {
@@ -66,4 +106,24 @@ fn screen(member: &MemberCluster, placed: &[String], now: Timestamp) -> Vec<Stri
     section("Conditions", status.conditions.iter().map(condition).collect());
     section("Placements", placed.to_vec());
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::text::tests::member;
+
+    #[test]
+    fn a_member_of_a_fleet_says_why_it_is_not_joined() {
+        let taken = "the cluster is member `local.a` already; a cluster is in at most one fleet";
+        let shop = member("shop", "False", "ClusterAlreadyJoinedAnotherFleet", taken);
+        insta::assert_snapshot!(fleet_screen("shop", &shop, Timestamp::UNIX_EPOCH).join("\n"), @"
+        member     shop
+        state      Refused: the cluster is member `local.a` already; a cluster is in at most one fleet
+        cluster    cluster-api://default/shop
+        group      shops
+        version    1.34.1
+        labels     tier=gold
+        ");
+    }
 }

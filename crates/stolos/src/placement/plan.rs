@@ -1,6 +1,5 @@
 //! `stolos plan placement`: what a placement would do, without doing it.
 
-use std::io::Read;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -32,7 +31,7 @@ use super::hub::{Hub, kind_of, name_of};
 use super::text;
 use crate::cli::{HubClientArgs, Output};
 use crate::exit::{Exit, Hinted};
-use crate::output;
+use crate::{input, output};
 
 /// Columns of a terminal.
 const WIDTH: usize = 100;
@@ -67,7 +66,7 @@ pub(super) async fn run(args: PlanArgs, output: Output) -> anyhow::Result<Exit> 
     let mut file = File::default();
     for path in &args.filename {
         let doing = || format!("failed to read `{}`", path.display());
-        file.read(&text_of(path)?, &args.namespace).with_context(doing)?;
+        file.read(&input::text_of(path)?, &args.namespace).with_context(doing)?;
     }
     if file.placements.is_empty() {
         let paths: Vec<_> = args.filename.iter().map(|path| path.display().to_string()).collect();
@@ -100,15 +99,6 @@ pub(super) async fn run(args: PlanArgs, output: Output) -> anyhow::Result<Exit> 
         (_, several) => _ = output::structured(&several, output)?,
     }
     Ok(Exit::Success)
-}
-
-fn text_of(path: &std::path::Path) -> anyhow::Result<String> {
-    if path.as_os_str() == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("failed to read standard input")?;
-        return Ok(text);
-    }
-    std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))
 }
 
 impl File {

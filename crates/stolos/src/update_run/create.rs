@@ -3,19 +3,19 @@
 use std::collections::BTreeSet;
 
 use clap::{Args, ValueEnum};
-use kube::api::PostParams;
 use stolos_api::cluster::fleet::{FleetMember, object_name};
 use stolos_api::update::{
     ManagedClusterUpdate, ManagedClusterUpgrade, NodeImageSelection, NodeImageSelectionType,
-    RunState, UpdateRun, UpdateRunSpec, UpgradeType,
+    RunState, UpdateRun, UpdateRunSpec, UpdateStrategy, UpgradeType,
 };
 
-use super::hub::{self, Fleet};
-use super::stages::{self, Stages};
-use super::{arguments, text, watch};
+use super::{text, watch};
+use crate::arguments;
 use crate::cli::{FleetArgs, Output};
-use crate::exit::{Exit, Hinted};
+use crate::exit::Exit;
+use crate::fleet::hub::Fleet;
 use crate::output;
+use crate::stages::{self, Stages};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -83,34 +83,16 @@ pub(super) async fn run(args: CreateArgs, output: Output) -> anyhow::Result<Exit
     let fleet = Fleet::connect(&args.fleet).await?;
     fleet.require().await?;
     if let Some(strategy) = &args.strategy {
-        fleet.require_strategy(strategy).await?;
+        fleet.get::<UpdateStrategy>(strategy).await?;
     }
     if let Some(stages) = &args.stages {
-        for group in without_members(stages, &fleet.members().await?) {
+        for group in without_members(stages, &fleet.list().await?) {
             output::note(&format!(
                 "warning: no member is in group `{group}`, so the run leaves it out"
             ));
         }
     }
-    let run = match fleet
-        .runs()
-        .create(
-            &PostParams { field_manager: Some(hub::MANAGER.to_owned()), ..PostParams::default() },
-            &draft(&args),
-        )
-        .await
-    {
-        Ok(run) => run,
-        Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            return Err(Hinted::error(
-                format!("update run `{name}` exists already in {fleet}"),
-                format!("`stolos updaterun show {name}` shows it; choose another name"),
-            ));
-        }
-        Err(error) => {
-            return Err(hub::explain(&format!("failed to create update run `{name}`"), error));
-        }
-    };
+    let run = fleet.create(name, &draft(&args)).await?;
     if args.wait {
         output::note(&format!("update run `{name}` created and started"));
         return Ok(watch::follow(&fleet, run, output).await?.exit());

@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
-use kube::api::{DeleteParams, Preconditions};
-use kube::runtime::wait::{await_condition, conditions};
 use stolos_api::update::{RunState, State, UpdateRun};
 
-use super::hub::{self, Fleet};
-use super::{arguments, text};
+use super::text;
+use crate::arguments;
 use crate::cli::{FleetArgs, Output};
 use crate::exit::{Exit, Hinted};
+use crate::fleet::hub::Fleet;
 use crate::output;
 
 /// How long the hub may take to let a run go. It only gives back what the run holds.
@@ -41,42 +39,15 @@ pub(super) async fn run(args: DeleteArgs, output: Output) -> anyhow::Result<Exit
 
 /// Deletes a run and returns it as it was.
 async fn delete(fleet: &Fleet, name: &str) -> anyhow::Result<UpdateRun> {
-    let run = fleet.run(name).await?;
+    let run = fleet.get::<UpdateRun>(name).await?;
     if is_under_way(&run) {
         return Err(Hinted::error(
             format!("update run `{name}` is {}", text::name_of(text::state(&run))),
             format!("`stolos updaterun stop {name} --wait` first"),
         ));
     }
-    let uid = run.metadata.uid.clone().unwrap_or_default();
-    let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: None }),
-        ..DeleteParams::default()
-    };
-    let object = fleet.object_name(name);
-    match fleet.runs().delete(&object, &params).await {
-        Ok(_) => {}
-        // Somebody else was faster.
-        Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(run),
-        Err(error) => {
-            return Err(hub::explain(&format!("failed to delete update run `{name}`"), error));
-        }
-    }
-    let gone = await_condition(fleet.runs(), &object, conditions::is_deleted(&uid));
-    match tokio::time::timeout(GONE_WITHIN, gone).await {
-        Ok(gone) => {
-            gone.with_context(|| format!("failed to see whether update run `{name}` is gone"))?
-        }
-        Err(_) => {
-            return Err(Hinted::error(
-                format!(
-                    "update run `{name}` is marked for deletion but not gone after {} s",
-                    GONE_WITHIN.as_secs()
-                ),
-                "is `stolos hub` or `stolos up` running? it gives back what the run holds",
-            ));
-        }
-    };
+    let hint = "is `stolos hub` or `stolos up` running? it gives back what the run holds";
+    fleet.delete(&run, GONE_WITHIN, hint).await?;
     Ok(run)
 }
 

@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use serde_json::json;
 use stolos_api::update::{UpdateRun, UpgradeType};
 
-use super::hub::Fleet;
 use super::text;
 use crate::cli::{FleetArgs, Output};
 use crate::exit::Exit;
+use crate::fleet::hub::Fleet;
 use crate::output;
 
 #[derive(Args)]
@@ -22,7 +22,7 @@ const MORE_COLUMNS: [&str; 3] = ["SEQUENCE", "STARTED", "MESSAGE"];
 
 pub(super) async fn run(args: ListArgs, output: Output) -> anyhow::Result<Exit> {
     let fleet = Fleet::connect(&args.fleet).await?;
-    let runs: Vec<UpdateRun> = fleet.list("update runs").await?;
+    let runs: Vec<UpdateRun> = fleet.list().await?;
     match output {
         Output::Json | Output::Yaml => {
             let runs: Vec<UpdateRun> = runs.iter().map(text::readable).collect();

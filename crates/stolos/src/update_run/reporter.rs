@@ -6,7 +6,7 @@ use serde_json::json;
 use std::time::Duration;
 use stolos_api::update::UpdateRun;
 
-use super::frame::{self, Row};
+use super::frame::{self, Openings, Row, Scene};
 use super::progress::Change;
 use super::text;
 use crate::cli::Output;
@@ -15,10 +15,23 @@ use crate::output;
 /// How often a terminal shows that time goes on.
 const TICK: Duration = Duration::from_millis(200);
 
+/// How often remaining times are counted anew; they are shown in seconds at best.
+const REFRESH: Duration = Duration::from_secs(1);
+
 /// Shows how a run goes on.
 pub(super) trait Reporter {
     /// Takes what happened, and how the run stands after it.
-    fn report(&mut self, run: &UpdateRun, changes: &[Change]) -> anyhow::Result<()>;
+    fn report(
+        &mut self,
+        run: &UpdateRun,
+        openings: &Openings,
+        changes: &[Change],
+    ) -> anyhow::Result<()>;
+
+    /// How often the same run is to be shown again, because times go on.
+    fn refresh(&self) -> Option<Duration> {
+        None
+    }
 
     /// Takes a remark about the watching itself.
     fn note(&mut self, text: &str);
@@ -45,7 +58,7 @@ struct Json {
 }
 
 impl Reporter for Json {
-    fn report(&mut self, _: &UpdateRun, changes: &[Change]) -> anyhow::Result<()> {
+    fn report(&mut self, _: &UpdateRun, _: &Openings, changes: &[Change]) -> anyhow::Result<()> {
         for change in changes {
             let mut line = json!(change);
             line["updateRun"] = json!(self.name);
@@ -68,7 +81,7 @@ struct Lines {
 }
 
 impl Reporter for Lines {
-    fn report(&mut self, _: &UpdateRun, changes: &[Change]) -> anyhow::Result<()> {
+    fn report(&mut self, _: &UpdateRun, _: &Openings, changes: &[Change]) -> anyhow::Result<()> {
         let now = Zoned::now();
         for line in changes.iter().filter_map(|change| change.line(&self.name)) {
             output::note(&format!("{}  {line}", now.strftime("%H:%M:%S")));
@@ -91,8 +104,13 @@ struct Bars {
 }
 
 impl Reporter for Bars {
-    fn report(&mut self, run: &UpdateRun, _: &[Change]) -> anyhow::Result<()> {
-        let frame = frame::frame(&self.name, run);
+    fn refresh(&self) -> Option<Duration> {
+        Some(REFRESH)
+    }
+
+    fn report(&mut self, run: &UpdateRun, openings: &Openings, _: &[Change]) -> anyhow::Result<()> {
+        let scene = Scene { name: &self.name, run, openings, now: Timestamp::now() };
+        let frame = frame::frame(&scene);
         while self.rows.len() > frame.len() {
             if let Some(row) = self.rows.pop() {
                 self.bars.remove(&row);
@@ -119,6 +137,8 @@ impl Reporter for Bars {
     }
 
     fn close(&mut self) {
+        // A bar that is dropped unfinished is drawn once more.
+        self.rows.drain(..).for_each(|row| row.finish_and_clear());
         let _ = self.bars.clear();
     }
 }

@@ -6,26 +6,19 @@ use stolos_api::update::{
 };
 
 use super::RunArgs;
-use super::hub::Fleet;
 use super::text::{self, Tally};
 use crate::cli::Output;
 use crate::exit::Exit;
+use crate::fleet::hub::Fleet;
 use crate::output;
-
-/// Columns of a screen that the table keeps to.
-const SCREEN: usize = 100;
+use crate::tree::{self, Node, SCREEN};
 
 /// Members of a group that are all shown; of a bigger one, only those where something happens.
 const MOST_MEMBERS: usize = 20;
 
-/// What a message needs at least to be worth showing.
-const SHORTEST_MESSAGE: usize = 12;
-
-const GAP: &str = "   ";
-
 pub(super) async fn run(args: RunArgs, output: Output) -> anyhow::Result<Exit> {
     let fleet = Fleet::connect(&args.fleet).await?;
-    let run = fleet.run(&args.name).await?;
+    let run: UpdateRun = fleet.get(&args.name).await?;
     print(&fleet, &run, output)?;
     Ok(Exit::Success)
 }
@@ -61,11 +54,11 @@ fn page(name: &str, run: &UpdateRun, layout: Layout, now: Timestamp) -> String {
     }
     let view = View { layout, now };
     let nodes: Vec<Node> = stages.iter().map(|stage| view.stage(stage)).collect();
-    let mut rows = vec![view.headings()];
-    for node in nodes {
-        node.flatten("", "", &mut rows);
-    }
-    format!("{head}\n\n{}", columns(&rows, layout))
+    let width = match layout {
+        Layout::Screen => SCREEN,
+        Layout::Wide => usize::MAX,
+    };
+    format!("{head}\n\n{}", tree::draw(view.headings(), nodes, width))
 }
 
 /// What holds for the whole run.
@@ -92,30 +85,6 @@ fn head(name: &str, run: &UpdateRun, now: Timestamp) -> String {
         lines.extend(status.status.error.as_ref().map(|error| ("error", error.message.clone())));
     }
     lines.iter().map(|(key, value)| format!("{key:<10} {value}")).collect::<Vec<_>>().join("\n")
-}
-
-/// A line of the tree with what is below it.
-struct Node {
-    cells: Vec<String>,
-    children: Vec<Node>,
-}
-
-impl Node {
-    fn leaf(cells: Vec<String>) -> Self {
-        Self { cells, children: Vec::new() }
-    }
-
-    /// `first` goes before the name, `rest` before the names below it.
-    fn flatten(mut self, first: &str, rest: &str, rows: &mut Vec<Vec<String>>) {
-        self.cells[0].insert_str(0, first);
-        rows.push(self.cells);
-        let last = self.children.len().saturating_sub(1);
-        for (index, child) in self.children.into_iter().enumerate() {
-            let (branch, trunk) =
-                if index == last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-            child.flatten(&format!("{rest}{branch}"), &format!("{rest}{trunk}"), rows);
-        }
-    }
 }
 
 struct View {
@@ -164,7 +133,9 @@ impl View {
         children.extend(stage.after_gates.iter().map(|gate| self.gate(gate, "after")));
         if let Some(wait) = &stage.after_stage_wait_status {
             let name = format!("wait {}", text::span(i64::from(wait.wait_duration_in_seconds)));
-            children.push(Node::leaf(self.cells(name, &wait.status, String::new(), String::new())));
+            let left = text::wait_left(wait, self.now);
+            let left = left.map(|left| format!("{} left", text::span(left))).unwrap_or_default();
+            children.push(Node::leaf(self.cells(name, &wait.status, String::new(), left)));
         }
         Node {
             cells: self.cells(stage.name.clone(), &stage.status, String::new(), tally),
@@ -232,7 +203,7 @@ impl View {
     fn gate(&self, gate: &StageGateStatus, timing: &str) -> Node {
         let name = format!("gate {timing}: {}", text::gate_name(gate));
         let pending = gate.gate_id.as_ref().filter(|_| gate.status.state == State::Pending);
-        let message = pending.map(|id| format!("waits for gate {id} to be completed"));
+        let message = pending.map(|id| format!("`stolos gate approve {id}` opens it"));
         Node::leaf(self.cells(name, &gate.status, String::new(), message.unwrap_or_default()))
     }
 }
@@ -242,28 +213,6 @@ fn is_interesting(member: &MemberStatus) -> bool {
         State::Running | State::Pending | State::Stopping | State::Failed => true,
         State::NotStarted | State::Skipped | State::Stopped | State::Completed => false,
     }
-}
-
-/// Aligns rows. The last column is cut where the screen ends.
-fn columns(rows: &[Vec<String>], layout: Layout) -> String {
-    let n_columns = rows.first().map_or(0, Vec::len);
-    let width =
-        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..n_columns.saturating_sub(1)).map(width).collect();
-    let before: usize = widths.iter().map(|width| width + GAP.len()).sum();
-    let room = SCREEN.saturating_sub(before).max(SHORTEST_MESSAGE);
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths);
-        let cells: Vec<String> =
-            cells.map(|(cell, width)| format!("{cell:<width$}{GAP}")).collect();
-        let message = row.last().map(String::as_str).unwrap_or_default();
-        let message = match layout {
-            Layout::Screen => text::cut(message, room),
-            Layout::Wide => message.to_owned(),
-        };
-        format!("{}{message}", cells.concat()).trim_end().to_owned()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

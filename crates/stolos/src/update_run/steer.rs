@@ -8,11 +8,12 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::wait::await_condition;
 use stolos_api::update::{SkipTarget, SkipTargetType, UpdateRun};
 
-use super::hub::{self, Fleet};
 use super::request::{self, Change, Refusal};
-use super::{RunArgs, SteerArgs, arguments, text, watch};
+use super::{RunArgs, SteerArgs, text, watch};
+use crate::arguments;
 use crate::cli::Output;
 use crate::exit::{Exit, Hinted};
+use crate::fleet::hub::{self, Fleet};
 use crate::output;
 
 /// Attempts to write before giving up. The hub writes the status of a running run often, and each of its writes may
@@ -91,7 +92,7 @@ pub(super) async fn skip(args: SkipArgs, output: Output) -> anyhow::Result<Exit>
     let targets = args.targets();
     let fleet = Fleet::connect(&args.run.fleet).await?;
     let doing = format!("failed to skip parts of update run `{name}`");
-    fleet.run(name).await?;
+    fleet.get::<UpdateRun>(name).await?;
     wait_for_stages(&fleet, name).await.with_context(|| doing.clone())?;
     let (run, change) =
         carry_out(&fleet, name, &doing, |run| request::skip(run, name, &targets)).await?;
@@ -103,7 +104,7 @@ pub(super) async fn skip(args: SkipArgs, output: Output) -> anyhow::Result<Exit>
 async fn wait_for_stages(fleet: &Fleet, name: &str) -> anyhow::Result<()> {
     let is_decided = |run: Option<&UpdateRun>| run.is_none_or(request::is_decided);
     let object = fleet.object_name(name);
-    let decided = await_condition(fleet.runs(), &object, is_decided);
+    let decided = await_condition(fleet.api::<UpdateRun>(), &object, is_decided);
     match tokio::time::timeout(DECIDED_WITHIN, decided).await {
         Ok(decided) => decided.map(|_| ()).map_err(anyhow::Error::from),
         Err(_) => Ok(()),
@@ -117,10 +118,10 @@ async fn carry_out(
     doing: &str,
     decide: impl Fn(&UpdateRun) -> Result<Change, Refusal>,
 ) -> anyhow::Result<(UpdateRun, Change)> {
-    let api = fleet.runs();
+    let api = fleet.api::<UpdateRun>();
     let mut attempt = 1;
     loop {
-        let run = fleet.run(name).await?;
+        let run: UpdateRun = fleet.get(name).await?;
         let change =
             decide(&run).map_err(|refusal| Hinted::error(refusal.message, refusal.hint))?;
         if change.is_empty() {

@@ -1,11 +1,12 @@
 //! Words for what a run wants and how it stands, used by every view of it.
 
+use jiff::Timestamp;
 use stolos_api::update::{
     MemberStatus, MemberTarget, NodeImageSelectionType, RunState, StageGateStatus, StageStatus,
-    State, UpdateRun, UpdateRunStatus, UpgradeType,
+    State, UpdateRun, UpdateRunStatus, UpgradeType, WaitStatus,
 };
 
-pub(super) use crate::output::{age, cut, span};
+pub(super) use crate::output::{age, span};
 
 /// Returns what a run brings members to.
 pub(super) fn goal(run: &UpdateRun) -> String {
@@ -90,6 +91,14 @@ pub(super) fn message(member: &MemberStatus) -> &str {
     member.message.as_deref().or(error).unwrap_or_default()
 }
 
+/// Returns the seconds that are left of a wait; nothing for one that has not begun or is over.
+pub(super) fn wait_left(wait: &WaitStatus, now: Timestamp) -> Option<i64> {
+    let started =
+        wait.status.start_time.as_ref().filter(|_| wait.status.state == State::Running)?;
+    let passed = now.duration_since(started.0).as_secs().max(0);
+    Some((i64::from(wait.wait_duration_in_seconds) - passed).max(0))
+}
+
 /// Returns the name of a state as it stands in the API.
 pub(super) fn name_of(state: State) -> &'static str {
     match state {
@@ -145,6 +154,20 @@ impl std::fmt::Display for Tally {
 /// Returns the members of a stage.
 pub(super) fn members(stage: &StageStatus) -> impl Iterator<Item = &MemberStatus> {
     stage.groups.iter().flat_map(|group| &group.members)
+}
+
+/// Returns the names of the gates that a run waits for.
+pub(super) fn pending_gates(run: &UpdateRun) -> impl Iterator<Item = &str> {
+    let stages = status(run).map(|status| status.stages.as_slice()).unwrap_or_default();
+    let gates = stages.iter().flat_map(|stage| {
+        let groups = stage.groups.iter();
+        let of_groups =
+            groups.flat_map(|group| group.before_gates.iter().chain(&group.after_gates));
+        stage.before_gates.iter().chain(&stage.after_gates).chain(of_groups)
+    });
+    gates
+        .filter(|gate| gate.status.state == State::Pending)
+        .filter_map(|gate| gate.gate_id.as_deref())
 }
 
 /// Returns what a gate is called.

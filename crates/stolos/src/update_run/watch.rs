@@ -4,13 +4,14 @@ use anyhow::{Context, bail};
 use futures::StreamExt;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
-use stolos_api::update::{RunState, State, UpdateRun};
+use stolos_api::update::{Gate, RunState, State, UpdateRun};
 
-use super::hub::Fleet;
+use super::frame::Openings;
 use super::reporter::{self, Reporter};
 use super::{RunArgs, progress, request, show, text};
 use crate::cli::Output;
 use crate::exit::Exit;
+use crate::fleet::hub::Fleet;
 use crate::follow::Follower;
 
 /// How a run has ended.
@@ -34,7 +35,7 @@ impl End {
 
 pub(super) async fn run(args: RunArgs, output: Output) -> anyhow::Result<Exit> {
     let fleet = Fleet::connect(&args.fleet).await?;
-    let run = fleet.run(&args.name).await?;
+    let run = fleet.get(&args.name).await?;
     Ok(follow(&fleet, run, output).await?.exit())
 }
 
@@ -63,8 +64,12 @@ async fn until_end(
     reporter: &mut (dyn Reporter + Send),
 ) -> anyhow::Result<(UpdateRun, End)> {
     let name = fleet.short_name(&run).to_owned();
-    reporter.report(&run, &progress::changes(None, &run))?;
-    let looks = watch_object(fleet.runs(), &fleet.object_name(&name)).default_backoff().boxed();
+    let refresh = reporter.refresh();
+    let mut openings = Openings::new();
+    learn_openings(fleet, &run, &mut openings).await;
+    reporter.report(&run, &openings, &progress::changes(None, &run))?;
+    let looks =
+        watch_object(fleet.api::<UpdateRun>(), &fleet.object_name(&name)).default_backoff().boxed();
     let mut follower = Follower::new(format!("update run `{name}`"), &run, looks, None);
     let mut latest = run;
     loop {
@@ -74,10 +79,35 @@ async fn until_end(
         if let Some(why) = request::refused_by_hub(&latest) {
             bail!("update run `{name}` cannot start: {why}");
         }
-        let next = follower.next(|text| reporter.note(text)).await?;
+        // Following may be broken off at any time and goes on where it was.
+        let next = follower.next(|text| reporter.note(text));
+        let next = match refresh {
+            None => next.await?,
+            Some(refresh) => {
+                let Ok(next) = tokio::time::timeout(refresh, next).await else {
+                    reporter.report(&latest, &openings, &[])?;
+                    continue;
+                };
+                next?
+            }
+        };
         let next = next.context("watching has no deadline")?;
-        reporter.report(&next, &progress::changes(Some(&latest), &next))?;
+        learn_openings(fleet, &next, &mut openings).await;
+        reporter.report(&next, &openings, &progress::changes(Some(&latest), &next))?;
         latest = next;
+    }
+}
+
+/// Looks up when the gates that a run waits for open by themselves, each once. A gate that cannot be seen counts as one
+/// that somebody has to open.
+async fn learn_openings(fleet: &Fleet, run: &UpdateRun, openings: &mut Openings) {
+    for id in text::pending_gates(run) {
+        if openings.contains_key(id) {
+            continue;
+        }
+        let gate = fleet.api::<Gate>().get_opt(&fleet.object_name(id)).await.ok().flatten();
+        let start = gate.and_then(|gate| gate.spec.scheduled_start);
+        openings.insert(id.to_owned(), start.map(|start| start.absolute_start_time.0));
     }
 }
 

@@ -3,28 +3,54 @@
 use std::time::Duration;
 
 use stolos_api::cluster::fleet::MAX_NAME_LENGTH;
+use stolos_api::validation::{is_label_value, is_qualified_name};
 use stolos_core::update::version::WantedVersion;
 
 /// Most members of a stage that are updated at a time (update-run docs).
 const MAX_CONCURRENCY: u32 = 50;
 
+/// Longest name of a fleet: that of a DNS label.
+const MAX_FLEET_NAME: usize = 63;
+
+/// Takes the name of a fleet.
+pub(crate) fn fleet_name(text: &str) -> Result<String, String> {
+    is_name(text, MAX_FLEET_NAME)
+        .then(|| text.to_owned())
+        .ok_or_else(|| no_name(text, MAX_FLEET_NAME))
+}
+
 /// Takes the name of something within a fleet.
-pub(super) fn name(text: &str) -> Result<String, String> {
+pub(crate) fn name(text: &str) -> Result<String, String> {
+    is_name(text, MAX_NAME_LENGTH)
+        .then(|| text.to_owned())
+        .ok_or_else(|| no_name(text, MAX_NAME_LENGTH))
+}
+
+fn is_name(text: &str, most: usize) -> bool {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let right = text.chars().all(|c| is_word(c) || c == '-')
+    text.chars().all(|c| is_word(c) || c == '-')
         && text.starts_with(is_word)
         && text.ends_with(is_word)
-        && text.len() <= MAX_NAME_LENGTH;
-    right.then(|| text.to_owned()).ok_or_else(|| {
-        format!(
-            "`{text}` is not a name: 1 to {MAX_NAME_LENGTH} lower-case letters, digits and dashes, \
-             with a letter or digit at both ends"
-        )
-    })
+        && text.len() <= most
+}
+
+fn no_name(text: &str, most: usize) -> String {
+    format!(
+        "`{text}` is not a name: 1 to {most} lower-case letters, digits and dashes, \
+         with a letter or digit at both ends"
+    )
+}
+
+/// Takes a label, `key=value`.
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
+    match label_change(text)? {
+        Change::Set(key, value) => Ok((key, value)),
+        Change::Remove(_) => Err(format!("`{text}` is not a label such as `region=europe`")),
+    }
 }
 
 /// Takes `1.33.2`, or `1.33` for the newest patch of that minor version.
-pub(super) fn kubernetes_version(text: &str) -> Result<String, String> {
+pub(crate) fn kubernetes_version(text: &str) -> Result<String, String> {
     match text.parse::<WantedVersion>() {
         Ok(version) => Ok(version.to_string()),
         Err(_) => {
@@ -34,7 +60,7 @@ pub(super) fn kubernetes_version(text: &str) -> Result<String, String> {
 }
 
 /// Takes a number of members or a percentage.
-pub(super) fn concurrency(text: &str) -> Result<String, String> {
+pub(crate) fn concurrency(text: &str) -> Result<String, String> {
     let (digits, most) = match text.strip_suffix('%') {
         Some(percent) => (percent, 100),
         None => (text, MAX_CONCURRENCY),
@@ -49,7 +75,7 @@ pub(super) fn concurrency(text: &str) -> Result<String, String> {
 }
 
 /// Takes a duration of whole seconds.
-pub(super) fn wait_seconds(text: &str) -> Result<i32, String> {
+pub(crate) fn wait_seconds(text: &str) -> Result<i32, String> {
     let wrong = || format!("`{text}` is not a duration of whole seconds such as 30s, 10m or 1h30m");
     let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     let duration = Duration::try_from(signed).map_err(|_| wrong())?;
@@ -57,6 +83,37 @@ pub(super) fn wait_seconds(text: &str) -> Result<i32, String> {
         return Err(wrong());
     }
     i32::try_from(duration.as_secs()).map_err(|_| wrong())
+}
+
+/// A change of something with a key.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Change<T> {
+    Set(String, T),
+    Remove(String),
+}
+
+/// Takes `key=value` or `key-`.
+pub(crate) fn label_change(text: &str) -> Result<Change<String>, String> {
+    if let Some(key) = text.strip_suffix('-').filter(|key| !key.contains('=')) {
+        return Ok(Change::Remove(checked_key(key)?));
+    }
+    let Some((key, value)) = text.split_once('=') else {
+        return Err(format!("`{text}` is neither `key=value` nor `key-`"));
+    };
+    Ok(Change::Set(checked_key(key)?, checked_value(value)?))
+}
+
+/// Takes the key of a label or taint.
+pub(crate) fn checked_key(key: &str) -> Result<String, String> {
+    let wrong = || format!("`{key}` is not a key such as `region` or `example.com/region`");
+    is_qualified_name(key).then(|| key.to_owned()).ok_or_else(wrong)
+}
+
+/// Takes the value of a label or taint.
+pub(crate) fn checked_value(value: &str) -> Result<String, String> {
+    let wrong =
+        || format!("`{value}` is not a value: at most 63 letters, digits, `-`, `_` and `.`");
+    is_label_value(value).then(|| value.to_owned()).ok_or_else(wrong)
 }
 
 #[cfg(test)]

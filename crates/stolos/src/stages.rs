@@ -9,7 +9,7 @@ use stolos_api::update::{
     MAX_GROUPS_PER_STAGE, MAX_STAGES, UpdateGroup, UpdateRunStrategy, UpdateStage,
 };
 
-use super::arguments;
+use crate::arguments;
 
 /// Stages as they stand on the command line.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +18,7 @@ pub(crate) struct Stages(Vec<UpdateStage>);
 impl Stages {
     /// Returns the strategy. With a limit, a stage updates so many members at a time, whatever groups they are in;
     /// without, each group updates one after another.
-    pub(super) fn strategy(&self, max_concurrency: Option<&str>) -> UpdateRunStrategy {
+    pub(crate) fn strategy(&self, max_concurrency: Option<&str>) -> UpdateRunStrategy {
         let mut stages = self.0.clone();
         if let Some(limit) = max_concurrency {
             for stage in &mut stages {
@@ -32,13 +32,13 @@ impl Stages {
     }
 
     /// Returns the names of all groups.
-    pub(super) fn groups(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &str> {
         self.0.iter().flat_map(|stage| &stage.groups).map(|group| group.name.as_str())
     }
 }
 
 /// Reads stages, or says what is wrong with them.
-pub(super) fn parse(text: &str) -> Result<Stages, String> {
+pub(crate) fn parse(text: &str) -> Result<Stages, String> {
     let stages = text
         .split(';')
         .zip(1..)
