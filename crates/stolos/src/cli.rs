@@ -108,6 +108,9 @@ pub(crate) enum Command {
     /// Shows what would happen, without doing it
     #[command(subcommand)]
     Plan(PlanCommand),
+    /// Shows what will happen in a fleet, and when
+    #[command(after_help = crate::update_run::calendar::EXAMPLES)]
+    Calendar(crate::update_run::calendar::CalendarArgs),
     /// Tells why something has not happened yet
     #[command(subcommand)]
     Explain(ExplainCommand),

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use crate::cli::{HubClientArgs, Output};
 use crate::exit::Exit;
+use crate::update_run;
 
 mod catalogue;
 mod explain;
@@ -59,6 +60,9 @@ pub(crate) enum PlanCommand {
         after_help = "Examples:\n  stolos plan placement -f shop.yaml\n  stolos plan placement -f shop.yaml -f overrides.yaml\n  stolos plan placement -f shop.yaml -o json | jq .clusters\n  kubectl get crp shop -o yaml | stolos plan placement -f -\n\nThe files may also hold overrides and objects that are not on the hub yet."
     )]
     Placement(PlanArgs),
+    /// Shows when a run would update which member, what it would wait for, and when it would end
+    #[command(name = "updaterun", visible_alias = "ur", after_help = update_run::plan::EXAMPLES)]
+    UpdateRun(update_run::plan::PlanArgs),
 }
 
 #[derive(Subcommand)]
@@ -95,8 +99,10 @@ pub(crate) async fn run(command: PlacementCommand, output: Output) -> anyhow::Re
 
 /// Runs `stolos plan`.
 pub(crate) async fn plan(command: PlanCommand, output: Output) -> anyhow::Result<Exit> {
-    let PlanCommand::Placement(args) = command;
-    plan::run(args, output).await
+    match command {
+        PlanCommand::Placement(args) => plan::run(args, output).await,
+        PlanCommand::UpdateRun(args) => update_run::plan::run(args, output).await,
+    }
 }
 
 /// Runs `stolos explain`.

@@ -9,13 +9,17 @@ use crate::arguments;
 use crate::cli::{FleetArgs, Output};
 use crate::exit::Exit;
 
+pub(crate) mod calendar;
 mod create;
 mod delete;
 mod frame;
 mod list;
+mod observe;
+pub(crate) mod plan;
 mod progress;
 mod reporter;
 mod request;
+mod retry;
 mod show;
 mod steer;
 mod text;
@@ -44,6 +48,9 @@ pub(crate) enum UpdateRunCommand {
         after_help = "Examples:\n  stolos updaterun skip june --member member-2\n  stolos updaterun skip june --group europe --after-stage-wait canary"
     )]
     Skip(steer::SkipArgs),
+    /// Creates a run for the members that another run did not bring to its goal, with the same images
+    #[command(after_help = retry::EXAMPLES)]
+    Retry(retry::RetryArgs),
     /// Shows a run with its stages, groups and members
     #[command(
         after_help = "Examples:\n  stolos updaterun show june\n  stolos updaterun show june -o wide\n  stolos updaterun show june -o json"
@@ -94,6 +101,7 @@ pub(crate) async fn run(command: UpdateRunCommand, output: Output) -> anyhow::Re
         UpdateRunCommand::Start(args) => steer::start(args, output).await,
         UpdateRunCommand::Stop(args) => steer::stop(args, output).await,
         UpdateRunCommand::Skip(args) => steer::skip(args, output).await,
+        UpdateRunCommand::Retry(args) => retry::run(args, output).await,
         UpdateRunCommand::Show(args) => show::run(args, output).await,
         UpdateRunCommand::Watch(args) => watch::run(args, output).await,
         UpdateRunCommand::List(args) => list::run(args, output).await,
