@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use stolos_controller::leader::Times;
 
+use crate::auto_upgrade::AutoUpgradeCommand;
 use crate::fleet::FleetCommand;
 use crate::gate::GateCommand;
 use crate::hub_options::HubOptions;
@@ -99,6 +100,9 @@ pub(crate) enum Command {
     /// Creates, lists, shows, changes and deletes the sequences that update runs follow
     #[command(subcommand)]
     Strategy(StrategyCommand),
+    /// Creates, lists, shows, changes and deletes profiles that make update runs by themselves
+    #[command(subcommand, name = "autoupgrade", visible_alias = "au")]
+    AutoUpgrade(AutoUpgradeCommand),
     /// Lists and shows what update runs wait for, and lets them pass
     #[command(subcommand)]
     Gate(GateCommand),

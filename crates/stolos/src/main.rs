@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod arguments;
+mod auto_upgrade;
 mod cli;
 mod connect;
 mod crds;
@@ -74,6 +75,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Simulate(args) => roles::simulate(args).await,
         Command::Fleet(command) => fleet::run(command, global.output).await,
         Command::Strategy(command) => strategy::run(command, global.output).await,
+        Command::AutoUpgrade(command) => auto_upgrade::run(command, global.output).await,
         Command::Gate(command) => gate::run(command, global.output).await,
         Command::UpdateRun(command) => update_run::run(command, global.output).await,
         Command::Placement(command) => placement::run(command, global.output).await,

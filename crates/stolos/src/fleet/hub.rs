@@ -11,7 +11,7 @@ use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stolos_api::cluster::fleet::{FleetMember, object_name, short_name};
-use stolos_api::update::{Gate, UpdateRun, UpdateStrategy};
+use stolos_api::update::{AutoUpgradeProfile, Gate, UpdateRun, UpdateStrategy};
 
 use crate::cli::FleetArgs;
 use crate::connect::{self, there_are};
@@ -59,6 +59,12 @@ impl Child for UpdateStrategy {
     const ONE: &'static str = "update strategy";
     const MANY: &'static str = "update strategies";
     const COMMAND: &'static str = "strategy";
+}
+
+impl Child for AutoUpgradeProfile {
+    const ONE: &'static str = "auto-upgrade profile";
+    const MANY: &'static str = "auto-upgrade profiles";
+    const COMMAND: &'static str = "autoupgrade";
 }
 
 impl Child for Gate {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use clap::Args;
-use stolos_api::update::UpdateStrategy;
+use stolos_api::update::{AutoUpgradeProfile, UpdateStrategy};
 
 use crate::arguments;
 use crate::cli::{FleetArgs, Output};
-use crate::exit::Exit;
+use crate::exit::{Exit, Hinted};
 use crate::fleet::hub::Fleet;
 use crate::output;
 
@@ -29,6 +29,20 @@ pub(super) async fn run(args: DeleteArgs, output: Output) -> anyhow::Result<Exit
     // A name that is wrong deletes none of the others.
     for name in &args.names {
         strategies.push(fleet.get(name).await?);
+    }
+    let profiles: Vec<AutoUpgradeProfile> = fleet.list().await?;
+    for name in &args.names {
+        let named =
+            profiles.iter().find(|profile| profile.spec.strategy_name.as_ref() == Some(name));
+        if let Some(profile) = named {
+            let profile = fleet.short_name(profile);
+            return Err(Hinted::error(
+                format!("auto-upgrade profile `{profile}` names update strategy `{name}`"),
+                format!(
+                    "`stolos autoupgrade update {profile} --no-strategy`, or --strategy with another one, first"
+                ),
+            ));
+        }
     }
     for strategy in &strategies {
         let hint = "`kubectl describe updatestrategies` shows the finalizer that holds it";
