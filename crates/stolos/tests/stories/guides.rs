@@ -17,6 +17,11 @@ fn every_command_of_the_guide_to_placements_works_embedded() {
     run("placements.md");
 }
 
+#[test]
+fn every_command_of_the_guide_to_updates_works_embedded() {
+    run("updates.md");
+}
+
 fn run(guide: &str) {
     let Some(up) = Up::start(3) else { return };
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guides").join(guide);

@@ -9,6 +9,7 @@ mod backend;
 mod bad_input;
 mod compatible;
 mod demo;
+mod fleet_cli;
 mod fleets;
 mod guides;
 mod kubectl;
