@@ -25,12 +25,22 @@ pub(crate) enum Fleet {
 impl Fleet {
     /// Starts a fleet with the contexts `hub`, `member-1` and so on, or says what is missing and returns nothing.
     pub(crate) fn embedded(members: u32) -> Option<Self> {
-        Up::start(members).map(Self::Embedded)
+        Self::embedded_with(members, NODE_TIME)
     }
 
     /// As [`Fleet::embedded`], on real API servers.
     pub(crate) fn kubernetes(members: u32) -> Option<Self> {
-        Processes::start(Backend::Kubernetes, members).map(Self::Processes)
+        Self::kubernetes_with(members, NODE_TIME)
+    }
+
+    /// As [`Fleet::embedded`], where the upgrade of a node takes this long.
+    pub(crate) fn embedded_with(members: u32, node_time: &str) -> Option<Self> {
+        Up::start_with(members, node_time).map(Self::Embedded)
+    }
+
+    /// As [`Fleet::kubernetes`], where the upgrade of a node takes this long.
+    pub(crate) fn kubernetes_with(members: u32, node_time: &str) -> Option<Self> {
+        Processes::start_with(Backend::Kubernetes, members, node_time).map(Self::Processes)
     }
 
     pub(crate) fn kubectl(&self, context: &str) -> Kubectl {
@@ -49,6 +59,9 @@ impl Fleet {
     }
 }
 
+/// How long the upgrade of a simulated node takes, unless a story needs it to take longer.
+const NODE_TIME: &str = "300ms";
+
 /// The binary under test.
 pub(crate) const STOLOS: &str = env!("CARGO_BIN_EXE_stolos");
 
@@ -65,6 +78,11 @@ pub(crate) struct Up {
 impl Up {
     /// Starts a fleet in a directory of its own, or says what is missing and returns nothing.
     pub(crate) fn start(members: u32) -> Option<Self> {
+        Self::start_with(members, NODE_TIME)
+    }
+
+    /// As [`Up::start`], where the upgrade of a node takes this long.
+    fn start_with(members: u32, node_time: &str) -> Option<Self> {
         let Some(kubectl) = kubectl::find() else {
             skip("kubectl 1.32 or newer is not on PATH");
             return None;
@@ -77,7 +95,7 @@ impl Up {
             "--members",
             &members.to_string(),
             "--node-upgrade-time",
-            "300ms",
+            node_time,
         ];
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let (child, ready) = spawn(&args);

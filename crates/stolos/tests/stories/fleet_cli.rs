@@ -44,21 +44,21 @@ fn what_a_stopped_run_left_behind_is_retried_kubernetes() {
 }
 
 /// Runs a command line that works; returns what it printed.
-fn ok(fleet: &Fleet, line: &[&str]) -> String {
+pub(crate) fn ok(fleet: &Fleet, line: &[&str]) -> String {
     let output = fleet.stolos(line);
     assert!(output.status.success(), "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("it prints text")
 }
 
 /// Runs a command line that ends with this code; returns what it says about it.
-fn ends(fleet: &Fleet, line: &[&str], code: i32) -> String {
+pub(crate) fn ends(fleet: &Fleet, line: &[&str], code: i32) -> String {
     let Output { status, stderr, .. } = fleet.stolos(line);
     let stderr = String::from_utf8(stderr).expect("it prints text");
     assert_eq!(status.code(), Some(code), "{line:?}: {stderr}");
     stderr
 }
 
-fn is_narrow(text: &str) -> bool {
+pub(crate) fn is_narrow(text: &str) -> bool {
     text.lines().all(|line| line.chars().count() <= 100)
 }
 
@@ -123,7 +123,7 @@ fn members_move(fleet: &Fleet) {
     assert!(ok(fleet, &["fleet", "list", "-A"]).contains("owner=shops"));
 }
 
-fn file(value: &Value) -> tempfile::NamedTempFile {
+pub(crate) fn file(value: &Value) -> tempfile::NamedTempFile {
     let mut file = tempfile::Builder::new().suffix(".json").tempfile().expect("a file");
     file.write_all(value.to_string().as_bytes()).expect("it can be written");
     file

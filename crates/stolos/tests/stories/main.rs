@@ -21,6 +21,7 @@ mod look;
 mod migration;
 mod migration_overrides;
 mod namespaces;
+mod orchestration;
 mod overrides;
 mod placement;
 mod placement_cli;

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use super::servers::{Backend, Servers};
-use super::{STOLOS, skip};
+use super::{NODE_TIME, STOLOS, skip};
 use crate::kubectl::{self, Kubectl};
 
 /// A fleet whose roles are processes. Dropping it ends every process.
@@ -18,6 +18,8 @@ pub(crate) struct Processes {
     /// Names of roles that ran before and were killed: the next one need not wait for the lease of a dead one.
     killed: BTreeSet<String>,
     servers: Servers,
+    /// How long the upgrade of a simulated node takes.
+    node_time: String,
     kubectl: PathBuf,
     directory: tempfile::TempDir,
 }
@@ -35,7 +37,13 @@ impl Drop for Role {
 impl Processes {
     /// Starts servers and roles, or says what is missing and returns nothing. Every member is a FleetMember as well.
     pub(crate) fn start(backend: Backend, members: u32) -> Option<Self> {
+        Self::start_with(backend, members, NODE_TIME)
+    }
+
+    /// As [`Processes::start`], where the upgrade of a node takes this long.
+    pub(crate) fn start_with(backend: Backend, members: u32, node_time: &str) -> Option<Self> {
         let mut fleet = Self::servers(backend, members)?;
+        node_time.clone_into(&mut fleet.node_time);
         fleet.install(members);
         let local = json!({
             "apiVersion": "fleet.stolos.dev/v1alpha1", "kind": "Fleet",
@@ -63,7 +71,14 @@ impl Processes {
         };
         let directory = tempfile::tempdir().expect("a temporary directory");
         let servers = Servers::start(backend, members, &kubectl, directory.path())?;
-        Some(Self { roles: BTreeMap::new(), killed: BTreeSet::new(), servers, kubectl, directory })
+        Some(Self {
+            roles: BTreeMap::new(),
+            killed: BTreeSet::new(),
+            servers,
+            node_time: NODE_TIME.to_owned(),
+            kubectl,
+            directory,
+        })
     }
 
     pub(crate) fn kubeconfig(&self) -> &Path {
@@ -101,6 +116,7 @@ impl Processes {
 
     fn start_simulation(&mut self, name: &str) {
         let kubeconfig = self.kubeconfig().display().to_string();
+        let node_time = self.node_time.clone();
         let simulate = [
             "simulate",
             "--name",
@@ -110,7 +126,7 @@ impl Processes {
             "--member-context",
             name,
             "--node-upgrade-time",
-            "300ms",
+            &node_time,
         ];
         self.start_role(&format!("{name}-simulation"), &simulate);
     }
