@@ -85,10 +85,11 @@ pub(super) fn full_target(target: &MemberTarget) -> String {
     if parts.is_empty() { "newest image".to_owned() } else { parts.join(" ") }
 }
 
-/// Returns what there is to say about a member.
+/// Returns what there is to say about a member. The error tells why a member waits or has failed; around it, the message of
+/// one that waits has a sentence for Azure's clients, which would leave a line no room for the reason.
 pub(super) fn message(member: &MemberStatus) -> &str {
     let error = member.status.error.as_ref().map(|error| error.message.as_str());
-    member.message.as_deref().or(error).unwrap_or_default()
+    error.or(member.message.as_deref()).unwrap_or_default()
 }
 
 /// Returns the seconds that are left of a wait; nothing for one that has not begun or is over.
@@ -173,4 +174,31 @@ pub(super) fn pending_gates(run: &UpdateRun) -> impl Iterator<Item = &str> {
 /// Returns what a gate is called.
 pub(super) fn gate_name(gate: &StageGateStatus) -> &str {
     gate.display_name.as_deref().or(gate.gate_id.as_deref()).unwrap_or("without a name")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_line_about_a_member_begins_with_the_reason() {
+        let error = |message: &str| json!({ "state": "Pending", "error": { "code": "X", "message": message } });
+        for (name, status, message, want) in [
+            ("at work", json!({ "state": "Running" }), json!("node 1"), "node 1"),
+            (
+                "waits",
+                error("it is closed"),
+                json!("set member: m … err: it is closed"),
+                "it is closed",
+            ),
+            ("failed", error("no quota"), Value::Null, "no quota"),
+            ("nothing to say", json!({ "state": "NotStarted" }), Value::Null, ""),
+        ] {
+            let member = json!({ "name": "m", "status": status, "message": message });
+            let member: MemberStatus = serde_json::from_value(member).unwrap();
+            assert_eq!(super::message(&member), want, "{name}");
+        }
+    }
 }

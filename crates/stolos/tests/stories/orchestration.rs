@@ -10,6 +10,7 @@ mod images;
 mod profiles;
 mod retries;
 mod stages;
+mod windows;
 
 /// What a member's nodes tell about themselves, each of them the same.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use std::cell::Cell;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{members, n_requests, nodes, state};
+use super::{members, n_requests, nodes, run_state, state};
 use crate::backend::Fleet;
 use crate::fleet_cli::ok;
 
@@ -30,9 +30,9 @@ fn a_hubless_fleet_of_a_hundred_members_is_updated_embedded() {
         let running = n_running(run);
         assert!(running <= MOST_AT_ONCE, "{running} at once");
         most.set(most.get().max(running));
-        matches!(super::run_state(run), "Completed" | "Failed")
+        matches!(run_state(run), "Completed" | "Failed")
     });
-    assert_eq!(super::run_state(&done), "Completed", "{}", done["status"]);
+    assert_eq!(run_state(&done), "Completed", "{}", done["status"]);
     assert!(most.get() > 1, "members go side by side");
     assert_eq!(done["status"]["progress"], "100/100");
     assert_eq!(members(&done).count(), N_MEMBERS);
@@ -67,6 +67,6 @@ fn move_to_a_hubless_fleet(fleet: &Fleet) -> Vec<String> {
             && items.iter().all(|member| member["status"]["kubernetesVersion"] == "1.34.1")
     });
     let agents = hub.get(&["memberclusters"]).expect("they can be listed");
-    assert_eq!(agents["items"], serde_json::json!([]), "no agent is asked for without a hub");
+    assert_eq!(agents["items"], json!([]), "no agent is asked for without a hub");
     names
 }

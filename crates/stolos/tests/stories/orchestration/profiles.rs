@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{members, n_requests, nodes};
+use super::{get_run, members, n_requests, nodes};
 use crate::backend::Fleet;
 use crate::fleet_cli::ok;
 
@@ -29,8 +29,8 @@ fn publish(fleet: &Fleet, versions: &Value) {
 }
 
 fn is_true(profile: &Value, condition: &str) -> bool {
-    let conditions = profile["status"]["conditions"].as_array().into_iter().flatten();
-    conditions.into_iter().any(|c| c["type"] == condition && c["status"] == "True")
+    let mut conditions = profile["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.any(|c| c["type"] == condition && c["status"] == "True")
 }
 
 fn wait_until_up_to_date(fleet: &Fleet, target: &str) -> Value {
@@ -63,7 +63,7 @@ fn story(fleet: &Fleet) {
     let names = ok(fleet, &["updaterun", "list", "-o", "name"]);
     assert_eq!(names, format!("{run}\n"), "one run for one publication");
     ok(fleet, &["updaterun", "watch", run]);
-    let run = super::get_run(fleet, run);
+    let run = get_run(fleet, run);
     assert_eq!(members(&run).count(), 2);
     assert_eq!(run["status"]["strategyName"], "rings");
     for member in ["member-1", "member-2"] {
