@@ -120,6 +120,10 @@ pub struct PrometheusProbe {
     /// The query, in PromQL.
     #[schemars(length(min = 1, max = 4096))]
     pub query: String,
+    /// How often the server is asked, in seconds. Default 30.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3600))]
+    pub interval_seconds: Option<i32>,
 }
 
 /// What a check found.

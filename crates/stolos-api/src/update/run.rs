@@ -139,8 +139,6 @@ pub enum PreflightCheck {
     NodesReady,
     /// Every `PodDisruptionBudget` allows at least one disruption.
     PodDisruptionBudgets,
-    /// Nobody uses APIs that the new version does not serve.
-    DeprecatedApis,
 }
 
 /// What a run is asked to do.

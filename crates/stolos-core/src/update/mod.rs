@@ -24,6 +24,8 @@ pub mod image;
 pub mod invariants;
 pub(crate) mod outlook;
 mod plan;
+pub mod preflight;
+pub mod probe;
 mod problem;
 mod reach;
 mod retry;
