@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use kube::Client;
 use stolos_api::cluster::fleet::ClusterReference;
 use stolos_api::update::MemberTarget;
 use stolos_core::update::cluster::{Inspection, Operation};
@@ -49,6 +50,21 @@ pub trait Provider: Send + Sync {
         operation_id: &'a str,
         target: &'a MemberTarget,
     ) -> BoxFuture<'a, Result<(), StartError>>;
+
+    /// Connects to the API of the cluster itself, where the provider knows a way. Ask again after a failure: the way may
+    /// have changed.
+    fn client(&self) -> BoxFuture<'_, Result<Client, ClientError>>;
+}
+
+/// There is no way to the API of a cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The provider upgrades clusters without their own API.
+    #[error("{0} is upgraded without its own API, to which the hub knows no way")]
+    NotSupported(&'static str),
+    /// Trying again later may help.
+    #[error("{0}")]
+    Unreachable(String),
 }
 
 /// An upgrade could not be started.

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt};
+use kube::Client;
 use stolos_api::update::MemberTarget;
 use stolos_core::update::cluster::Inspection;
 
-use crate::{Observation, Provider, StartError};
+use crate::{ClientError, Observation, Provider, StartError};
 
 /// A cluster that nobody upgrades.
 #[derive(Clone, Debug)]
@@ -37,5 +38,9 @@ impl Provider for Unmanaged {
         let refused =
             StartError::Refused { code: "NotSupported".into(), message: self.reason.clone() };
         Box::pin(async { Err(refused) })
+    }
+
+    fn client(&self) -> BoxFuture<'_, Result<Client, ClientError>> {
+        Box::pin(async { Err(ClientError::Unreachable(self.reason.clone())) })
     }
 }

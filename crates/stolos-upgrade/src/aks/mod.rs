@@ -28,7 +28,7 @@ mod token;
 
 pub use token::{Credentials, CredentialsError, HostIdentity};
 
-use crate::{Observation, Provider, StartError};
+use crate::{ClientError, Observation, Provider, StartError};
 
 /// How often a quiet cluster is looked at unless configured otherwise. Five requests a minute and cluster stay far below what Azure
 /// allows an application for a hundred clusters.
@@ -216,6 +216,10 @@ impl Provider for Aks {
         target: &'a MemberTarget,
     ) -> BoxFuture<'a, Result<(), StartError>> {
         Box::pin(async { self.upgrades.begin(operation_id, target) })
+    }
+
+    fn client(&self) -> BoxFuture<'_, Result<kube::Client, ClientError>> {
+        Box::pin(async { Err(ClientError::NotSupported("a managed cluster of Azure")) })
     }
 }
 

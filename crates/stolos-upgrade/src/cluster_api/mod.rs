@@ -9,6 +9,7 @@
 
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt};
+use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -28,11 +29,16 @@ mod watch;
 use kinds::{GROUP, Kinds};
 use record::{ANNOTATION, Record};
 
-use crate::{Observation, Provider, StartError};
+use crate::{ClientError, Observation, Provider, StartError, kubeconfig};
 
 /// Annotation of a `Cluster` with the namespaces, separated by commas, whose fleet members may stand for it. Members in
 /// the namespace of the `Cluster` always may.
 const MEMBERS_FROM: &str = "fleet.stolos.dev/members-from";
+
+/// Name of the secret with the kubeconfig of a workload cluster, after the cluster's own, and its key (contract of Cluster
+/// API's control planes).
+const KUBECONFIG_SUFFIX: &str = "-kubeconfig";
+const WORKLOAD_KUBECONFIG_KEY: &str = "value";
 
 /// A cluster of Cluster API.
 #[derive(Clone)]
@@ -103,6 +109,26 @@ impl ClusterApi {
         })
     }
 
+    /// Connects to the cluster by the secret that Cluster API keeps for it. Who may not upgrade the cluster may not look
+    /// into it either.
+    async fn connect(&self) -> Result<Client, String> {
+        let kind = Kinds::default().get(&self.client, GROUP, "Cluster").await;
+        let kind = kind.map_err(|error| error.to_string())?;
+        let clusters =
+            Api::<DynamicObject>::namespaced_with(self.client.clone(), &self.namespace, &kind);
+        let cluster = clusters.get_opt(&self.name).await.map_err(|error| error.to_string())?;
+        let cluster = cluster.ok_or_else(|| self.told("does not exist"))?;
+        if let Some(reason) = self.forbidden(&cluster) {
+            return Err(reason);
+        }
+        let name = format!("{}{KUBECONFIG_SUFFIX}", self.name);
+        let secrets = Api::<Secret>::namespaced(self.client.clone(), &self.namespace);
+        let secret = secrets.get_opt(&name).await.map_err(|error| error.to_string())?;
+        let secret = secret.ok_or_else(|| self.told(&format!("has no secret `{name}` yet")))?;
+        let client = kubeconfig::connect_by(&secret, WORKLOAD_KUBECONFIG_KEY).await;
+        client.map_err(|error| error.to_string())
+    }
+
     /// Returns the write that begins an upgrade: the record, and the change of the topology where there is one.
     fn first_patch(
         &self,
@@ -132,8 +158,11 @@ impl ClusterApi {
     }
 
     fn refused(&self, code: &str, what: &str) -> StartError {
-        let message = format!("Cluster `{}` of namespace `{}` {what}", self.name, self.namespace);
-        StartError::Refused { code: code.into(), message }
+        StartError::Refused { code: code.into(), message: self.told(what) }
+    }
+
+    fn told(&self, what: &str) -> String {
+        format!("Cluster `{}` of namespace `{}` {what}", self.name, self.namespace)
     }
 }
 
@@ -153,5 +182,9 @@ impl Provider for ClusterApi {
         target: &'a MemberTarget,
     ) -> BoxFuture<'a, Result<(), StartError>> {
         Box::pin(self.begin(operation_id, target))
+    }
+
+    fn client(&self) -> BoxFuture<'_, Result<Client, ClientError>> {
+        Box::pin(async { self.connect().await.map_err(ClientError::Unreachable) })
     }
 }

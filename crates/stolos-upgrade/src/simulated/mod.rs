@@ -14,7 +14,7 @@ use stolos_api::update::{MemberTarget, UpgradeType};
 use stolos_core::update::cluster::{Inspection, Operation};
 use tokio::sync::watch;
 
-use crate::{Observation, Provider, StartError};
+use crate::{ClientError, Observation, Provider, StartError};
 
 mod inspect;
 mod watch_anew;
@@ -104,6 +104,10 @@ impl Provider for Simulated {
                 }),
             }
         })
+    }
+
+    fn client(&self) -> BoxFuture<'_, Result<Client, ClientError>> {
+        Box::pin(async { Ok(self.client.clone()) })
     }
 }
 
