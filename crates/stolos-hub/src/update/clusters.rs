@@ -17,11 +17,12 @@ use stolos_upgrade::{
     Access, Aks, ClusterApi, Credentials, HostIdentity, KubeconfigError, Observation, Pace,
     SharedProvider, Simulated, Unmanaged, Upgrades,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::debug;
 
 use super::effect::Fact;
+use super::health::Providers;
 
 /// How long the first answer of a cluster is waited for before its members count as not reachable. Runs of a fleet wait
 /// for the first answer of each of its clusters; a cluster on the same continent answers within a fraction of it.
@@ -40,13 +41,24 @@ pub(super) struct ClusterNews {
 }
 
 /// Follows the clusters of all members until the future is dropped or nobody listens.
-pub(super) async fn follow(client: Client, connect: Connect, news: mpsc::Sender<Fact>) {
+pub(super) async fn follow(
+    client: Client,
+    connect: Connect,
+    providers: watch::Sender<Providers>,
+    news: mpsc::Sender<Fact>,
+) {
     let api = Api::<FleetMember>::all(client.clone());
     // Timeout 0: an idle watch stays open.
     let config = watcher::Config::default().timeout(0);
     let mut events = watcher(api, config).default_backoff().boxed();
-    let mut followers =
-        Followers { client, connect, news, tasks: JoinSet::new(), by_member: BTreeMap::new() };
+    let mut followers = Followers {
+        client,
+        connect,
+        providers,
+        news,
+        tasks: JoinSet::new(),
+        by_member: BTreeMap::new(),
+    };
     let mut listed = BTreeSet::new();
     while let Some(event) = events.next().await {
         match event {
@@ -68,6 +80,7 @@ pub(super) async fn follow(client: Client, connect: Connect, news: mpsc::Sender<
 struct Followers {
     client: Client,
     connect: Connect,
+    providers: watch::Sender<Providers>,
     news: mpsc::Sender<Fact>,
     tasks: JoinSet<()>,
     by_member: BTreeMap<Key, (ClusterReference, AbortHandle)>,
@@ -85,6 +98,7 @@ impl Followers {
             client: self.client.clone(),
             connect: self.connect.clone(),
             member: key.clone(),
+            providers: self.providers.clone(),
             news: self.news.clone(),
             provider: None,
         };
@@ -96,6 +110,7 @@ impl Followers {
     fn remove(&mut self, key: &Key) {
         if let Some((_, task)) = self.by_member.remove(key) {
             task.abort();
+            self.providers.send_if_modified(|providers| providers.remove(key).is_some());
         }
     }
 
@@ -112,6 +127,7 @@ struct Follower {
     client: Client,
     connect: Connect,
     member: Key,
+    providers: watch::Sender<Providers>,
     news: mpsc::Sender<Fact>,
     provider: Option<SharedProvider>,
 }
@@ -276,9 +292,28 @@ impl Follower {
     }
 
     async fn tell(&self, observation: Observation) -> Result<(), Closed> {
+        // First, so that whoever waits for a look into the cluster does not wait for nothing.
+        self.offer_provider();
         let member = self.member.clone();
         let news = ClusterNews { member, provider: self.provider.clone(), observation };
         self.news.send(Fact::Cluster(Box::new(news))).await.map_err(|_| Closed)
+    }
+
+    fn offer_provider(&self) {
+        self.providers.send_if_modified(|providers| {
+            match (&self.provider, providers.get(&self.member)) {
+                (None, None) => false,
+                (Some(new), Some(known)) if Arc::ptr_eq(new, known) => false,
+                (Some(new), _) => {
+                    providers.insert(self.member.clone(), new.clone());
+                    true
+                }
+                (None, Some(_)) => {
+                    providers.remove(&self.member);
+                    true
+                }
+            }
+        });
     }
 }
 

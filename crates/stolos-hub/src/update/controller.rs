@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use stolos_api::cluster::fleet::FleetMember;
 use stolos_api::update::{Gate, State, UpdateRun, UpdateStrategy};
 use stolos_controller::{Change, Controller, Key, Plan, Table};
-use stolos_core::update::cluster::Operation;
+use stolos_core::update::cluster::{Finding, Operation};
 use stolos_upgrade::{Observation, SharedProvider};
 
 use super::effect::{Effect, Fact, Object};
@@ -42,6 +42,8 @@ pub(super) struct Updates {
     pub(super) gates: Table<Gate>,
     pub(super) members: Table<FleetMember>,
     pub(super) clusters: BTreeMap<Key, KnownCluster>,
+    /// What pre-flight checks find on the members of runs that ask for them.
+    pub(super) preflight: BTreeMap<Key, Vec<Finding>>,
     /// Members that were looked for by name, or whose end was seen, since the last list: they are really not there.
     pub(super) absent: BTreeSet<Key>,
 }
@@ -64,6 +66,7 @@ impl Default for Updates {
                 Some(fleet_of(member.metadata.namespace.as_deref()?, &member.spec.fleet_name))
             }),
             clusters: BTreeMap::new(),
+            preflight: BTreeMap::new(),
             absent: BTreeSet::new(),
         }
     }
@@ -107,6 +110,14 @@ impl Controller for Updates {
                 known.answers.insert(id, operation);
                 self.cluster_changed(&member)
             }
+            Change::Applied(Fact::Preflight { member, findings }) => {
+                if findings.is_empty() {
+                    self.preflight.remove(&member);
+                } else {
+                    self.preflight.insert(member.clone(), findings);
+                }
+                self.cluster_changed(&member)
+            }
             Change::Applied(Fact::Absent(member)) => {
                 let fleet = member.name.split('.').next().unwrap_or_default();
                 let runs = self.open_runs(&fleet_of(&member.namespace, fleet));
@@ -114,9 +125,12 @@ impl Controller for Updates {
                 runs
             }
             Change::Deleted(Fact::Object(object)) => self.forget_object(&object),
-            Change::Deleted(Fact::Cluster(_) | Fact::Operation { .. } | Fact::Absent(_)) => {
-                Vec::new()
-            }
+            Change::Deleted(
+                Fact::Cluster(_)
+                | Fact::Operation { .. }
+                | Fact::Absent(_)
+                | Fact::Preflight { .. },
+            ) => Vec::new(),
             Change::Listed { kind, keys } => {
                 match kind {
                     "UpdateRun" => drop(self.runs.retain(&keys)),

@@ -9,7 +9,7 @@ use stolos_api::cluster::fleet::FleetMember;
 use stolos_api::update::{Gate, UpdateRun, UpdateStrategy};
 use stolos_controller::{Change, Key, Write};
 use stolos_core::update::Start;
-use stolos_core::update::cluster::Operation;
+use stolos_core::update::cluster::{Finding, Operation};
 use stolos_upgrade::{SharedProvider, StartError};
 
 use super::clusters::ClusterNews;
@@ -29,6 +29,8 @@ pub(super) enum Fact {
     Operation { member: Key, id: String, operation: Operation },
     /// There is no such member.
     Absent(Key),
+    /// What pre-flight checks find on a member; nothing when nobody looks any longer.
+    Preflight { member: Key, findings: Vec<Finding> },
 }
 
 macro_rules! facts {

@@ -12,11 +12,12 @@ use kube::api::Api;
 use stolos_api::cluster::fleet::FleetMember;
 use stolos_api::update::{Gate, UpdateRun, UpdateStrategy};
 use stolos_controller::{Options, Watches};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 mod clusters;
 mod controller;
 mod effect;
+mod health;
 mod members;
 mod profiles;
 mod runs;
@@ -58,7 +59,11 @@ pub async fn run_with(client: Client, connect: Connect, options: Options) {
         .add("FleetMember", Api::<FleetMember>::all(client.clone()))
         .add_stream(news);
     let profiles = profiles::run(client.clone(), sightings, options.clone());
+    let clock = options.clock.clone();
     let options = Options { name: "update-run", ..options };
     let control = stolos_controller::run(Updates::default(), client.clone(), watches, options);
-    tokio::join!(control, clusters::follow(client, connect, sender), profiles);
+    let (offered, providers) = watch::channel(health::Providers::new());
+    let health = health::follow(client.clone(), providers, sender.clone(), clock);
+    let clusters = clusters::follow(client, connect, offered, sender);
+    tokio::join!(control, clusters, health, profiles);
 }

@@ -13,7 +13,7 @@ use stolos_api::update::{
 };
 use stolos_controller::{Key, Plan, Write};
 use stolos_core::update::cluster::{Holder, Inspection, Member, Operation};
-use stolos_core::update::{self, GateAction, Observed, Run, Severity, Start};
+use stolos_core::update::{self, GateAction, Observed, Run, Severity, Start, preflight};
 
 use super::controller::{KnownCluster, Updates, fleet_of, run_of};
 use super::effect::{Effect, Object, StartUpgrade};
@@ -71,10 +71,12 @@ impl Updates {
         .collect()
     }
 
-    /// Returns what the engine reads; `None` while a cluster of the fleet has not been looked at for the first time.
+    /// Returns what the engine reads; `None` while a cluster of the fleet has not been looked at for the first time, in
+    /// those pre-flight checks too that the run needs: members begin in their order, not in that of the answers.
     fn observe(&self, key: &Key, run: &UpdateRun) -> Option<Observed> {
         let fleet = &run.spec.fleet_name;
         let begun = run.spec.state != RunState::Initialize;
+        let needed = preflight::needed(&run.spec, run.status.as_ref());
         let mut members = BTreeMap::new();
         for member in self.members.indexed(&fleet_of(&key.namespace, fleet)) {
             let known = self.clusters.get(&Key::of(&member.metadata));
@@ -82,9 +84,18 @@ impl Updates {
                 return None;
             }
             let name = short_name(fleet, member.metadata.name.as_deref()?)?;
-            if member.metadata.deletion_timestamp.is_none() || is_updated_by(run, member) {
-                members.insert(name.to_owned(), observe_member(&key.namespace, member, known));
+            if member.metadata.deletion_timestamp.is_some() && !is_updated_by(run, member) {
+                continue;
             }
+            let mut observed = observe_member(&key.namespace, member, known);
+            if needed.contains(name) {
+                let findings = self.preflight.get(&Key::of(&member.metadata));
+                if findings.is_none() && known.is_some_and(can_be_looked_into) {
+                    return None;
+                }
+                observed.preflight = findings.cloned().unwrap_or_default();
+            }
+            members.insert(name.to_owned(), observed);
         }
         let gates =
             self.gates.indexed(&run_of(&key.namespace, fleet, short_name(fleet, &key.name)?));
@@ -230,6 +241,11 @@ fn is_updated_by(run: &UpdateRun, member: &FleetMember) -> bool {
 fn is_leased_to_another(run: &UpdateRun, member: &FleetMember) -> bool {
     let lease = member.status.as_ref().and_then(|status| status.update_lease.as_ref());
     lease.is_some_and(|lease| run.metadata.uid.as_ref() != Some(&lease.update_run_uid))
+}
+
+/// Whether pre-flight checks will find something: others are kept from being updated before that.
+fn can_be_looked_into(known: &KnownCluster) -> bool {
+    known.provider.is_some() && matches!(known.observation.cluster, Inspection::Known(_))
 }
 
 fn observe_member(namespace: &str, member: &FleetMember, known: Option<&KnownCluster>) -> Member {

@@ -5,6 +5,7 @@
 mod admission;
 mod apply;
 mod auto_upgrade;
+mod checks;
 mod fleet;
 mod members;
 mod migration;

@@ -182,6 +182,11 @@ impl Fleet {
         self.api().patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await
     }
 
+    /// A client of a member's own API.
+    pub(crate) fn member(&self, name: &str) -> Client {
+        self.members[name].client.clone()
+    }
+
     /// Kubelet version and number of upgrades of every node of every member.
     pub(crate) async fn nodes(&self) -> Vec<String> {
         let mut all = Vec::new();
