@@ -32,8 +32,8 @@ pub(super) type Providers = BTreeMap<Key, SharedProvider>;
 
 /// News of the hub's objects.
 enum News {
-    Run(watcher::Event<UpdateRun>),
-    Gate(watcher::Event<Gate>),
+    Run(Box<watcher::Event<UpdateRun>>),
+    Gate(Box<watcher::Event<Gate>>),
 }
 
 /// Looks at what runs need until the future is dropped.
@@ -44,8 +44,8 @@ pub(super) async fn follow(
     clock: Clock,
 ) {
     let mut news = stream::select(
-        watched(Api::<UpdateRun>::all(hub.clone())).map(News::Run),
-        watched(Api::<Gate>::all(hub.clone())).map(News::Gate),
+        watched(Api::<UpdateRun>::all(hub.clone())).map(|event| News::Run(Box::new(event))),
+        watched(Api::<Gate>::all(hub.clone())).map(|event| News::Gate(Box::new(event))),
     );
     let mut world = World::default();
     let mut lookers =

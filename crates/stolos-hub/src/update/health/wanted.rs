@@ -29,8 +29,8 @@ pub(super) struct World {
 impl World {
     pub(super) fn take(&mut self, news: News) {
         match news {
-            News::Run(event) => self.runs.take(event, is_open),
-            News::Gate(event) => self.gates.take(event, is_pending),
+            News::Run(event) => self.runs.take(*event, is_open),
+            News::Gate(event) => self.gates.take(*event, is_pending),
         }
     }
 
@@ -168,8 +168,8 @@ mod tests {
 
     fn wanted(run: UpdateRun, gate: Gate) -> String {
         let mut world = World::default();
-        world.take(News::Run(watcher::Event::Apply(run)));
-        world.take(News::Gate(watcher::Event::Apply(gate)));
+        world.take(News::Run(Box::new(watcher::Event::Apply(run))));
+        world.take(News::Gate(Box::new(watcher::Event::Apply(gate))));
         let wanted = world.wanted(&Providers::new());
         let gates = wanted.gates.values().map(|job| {
             let members = job.members.iter().map(|(name, _)| name.as_str());
