@@ -1,6 +1,7 @@
 //! What is reported about a member's cluster, and leases that nobody needs any more.
 
 use stolos_api::cluster::fleet::FleetMember;
+use stolos_api::update::{State, UpdateRun};
 use stolos_controller::{Key, Write};
 use stolos_core::update::cluster::{Inspection, Operation};
 
@@ -34,8 +35,13 @@ impl Updates {
             return false;
         };
         let fleet = fleet_of(&key.namespace, &member.spec.fleet_name);
+        // A run that has ended upgrades nobody.
+        let has_ended = |run: &UpdateRun| {
+            let state = run.status.as_ref().map(|status| status.status.state);
+            matches!(state, Some(State::Completed | State::Skipped))
+        };
         let held = (self.runs.indexed(&fleet))
-            .any(|run| run.metadata.uid.as_ref() == Some(&lease.update_run_uid));
+            .any(|run| run.metadata.uid.as_ref() == Some(&lease.update_run_uid) && !has_ended(run));
         let Some(known) = self.clusters.get(key) else { return false };
         let goes_on = matches!(known.operation(&lease.operation_id), Some(Operation::Running(_)));
         !held && !goes_on
