@@ -32,6 +32,17 @@ pub enum Change<O> {
     },
 }
 
+impl<O> Change<O> {
+    /// Returns the same change of what an object stands for.
+    pub fn map<P>(self, of: impl FnOnce(O) -> P) -> Change<P> {
+        match self {
+            Self::Applied(object) => Change::Applied(of(object)),
+            Self::Deleted(object) => Change::Deleted(of(object)),
+            Self::Listed { kind, keys } => Change::Listed { kind, keys },
+        }
+    }
+}
+
 /// What arrives from one watch.
 pub(crate) enum Signal<O> {
     Applied(WatchId, O, Key),

@@ -40,20 +40,12 @@ impl Effect for Act {
     async fn carry_out(&self, client: &Client) -> Result<Vec<Change<Seen>>, kube::Error> {
         match self {
             Self::Write(write) => {
-                let changes = write.carry_out(client).await?;
-                Ok(changes.into_iter().map(seen).collect())
+                let changes = write.carry_out(client).await?.into_iter();
+                Ok(changes.map(|change| change.map(Seen::Object)).collect())
             }
             Self::Free(work) => free(client, work).await,
             Self::Read(member) => read(client, member).await,
         }
-    }
-}
-
-fn seen(change: Change<Object>) -> Change<Seen> {
-    match change {
-        Change::Applied(object) => Change::Applied(Seen::Object(object)),
-        Change::Deleted(object) => Change::Deleted(Seen::Object(object)),
-        Change::Listed { kind, keys } => Change::Listed { kind, keys },
     }
 }
 

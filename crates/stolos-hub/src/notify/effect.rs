@@ -70,12 +70,8 @@ impl stolos_controller::Effect for Effect {
     async fn carry_out(&self, client: &Client) -> Result<Vec<Change<Fact>>, kube::Error> {
         match self {
             Self::Write(write) => {
-                let known = write.carry_out(client).await?.into_iter().map(|change| match change {
-                    Change::Applied(object) => Change::Applied(Fact::Object(object)),
-                    Change::Deleted(object) => Change::Deleted(Fact::Object(object)),
-                    Change::Listed { kind, keys } => Change::Listed { kind, keys },
-                });
-                Ok(known.collect())
+                let known = write.carry_out(client).await?.into_iter();
+                Ok(known.map(|change| change.map(Fact::Object)).collect())
             }
             Self::Post(post) => {
                 let sent = tokio::time::timeout(TIMEOUT, post.send(client)).await;

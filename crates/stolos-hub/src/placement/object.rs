@@ -71,13 +71,8 @@ impl Effect for Job {
     type Object = Seen;
 
     async fn carry_out(&self, client: &Client) -> Result<Vec<Change<Seen>>, kube::Error> {
-        let changes = self.0.carry_out(client).await?;
-        let seen = |change| match change {
-            Change::Applied(object) => Change::Applied(Seen::Object(object)),
-            Change::Deleted(object) => Change::Deleted(Seen::Object(object)),
-            Change::Listed { kind, keys } => Change::Listed { kind, keys },
-        };
-        Ok(changes.into_iter().map(seen).collect())
+        let changes = self.0.carry_out(client).await?.into_iter();
+        Ok(changes.map(|change| change.map(Seen::Object)).collect())
     }
 }
 

@@ -40,11 +40,7 @@ impl stolos_controller::Effect for Effect {
     type Object = Fact;
 
     async fn carry_out(&self, client: &Client) -> Result<Vec<Change<Fact>>, kube::Error> {
-        let known = self.0.carry_out(client).await?.into_iter().map(|change| match change {
-            Change::Applied(object) => Change::Applied(Fact::Object(object)),
-            Change::Deleted(object) => Change::Deleted(Fact::Object(object)),
-            Change::Listed { kind, keys } => Change::Listed { kind, keys },
-        });
-        Ok(known.collect())
+        let known = self.0.carry_out(client).await?.into_iter();
+        Ok(known.map(|change| change.map(Fact::Object)).collect())
     }
 }
