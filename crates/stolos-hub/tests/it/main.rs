@@ -9,6 +9,7 @@ mod checks;
 mod fleet;
 mod members;
 mod migration;
+mod mortal;
 mod namespaced;
 mod notify;
 mod overrides;

@@ -3,15 +3,20 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::{StreamExt, future};
 use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
 use stolos_api::update::{EventSubscription, Gate, State, UpdateRun};
+use stolos_apiserver::auth::UserInfo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::mortal::run_until_write;
 use crate::updatable::{FLEET, Fleet, NAMESPACE, options};
 
 /// A wait that only a broken build reaches.
@@ -20,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A receiver that keeps what it is sent.
 #[derive(Clone, Default)]
 struct Receiver {
-    messages: Arc<Mutex<Vec<Message>>>,
+    messages: Arc<watch::Sender<Vec<Message>>>,
     /// How many messages it still refuses.
     refusals: Arc<Mutex<usize>>,
 }
@@ -88,12 +93,12 @@ impl Receiver {
             return "503 Service Unavailable";
         }
         let message = Message { head: head.to_owned(), body: serde_json::from_str(body).unwrap() };
-        self.messages.lock().unwrap().push(message);
+        self.messages.send_modify(|messages| messages.push(message));
         "204 No Content"
     }
 
     fn messages(&self) -> Vec<Message> {
-        self.messages.lock().unwrap().clone()
+        self.messages.borrow().clone()
     }
 
     fn told(&self) -> Vec<String> {
@@ -101,13 +106,11 @@ impl Receiver {
     }
 
     async fn until(&self, told: &str) {
-        let arrived = async {
-            while !self.told().iter().any(|message| message == told) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let arrived = tokio::time::timeout(PATIENCE, arrived).await;
-        assert!(arrived.is_ok(), "`{told}` does not arrive: {:#?}", self.told());
+        let mut messages = self.messages.subscribe();
+        let arrived = messages.wait_for(|all| all.iter().any(|message| message.told() == told));
+        let arrived =
+            tokio::time::timeout(PATIENCE, arrived).await.is_ok_and(|found| found.is_ok());
+        assert!(arrived, "`{told}` does not arrive: {:#?}", self.told());
     }
 }
 
@@ -201,16 +204,14 @@ async fn nothing_is_lost_when_the_hub_is_killed_anywhere() {
     first.abort();
     fleet.control();
     fleet.run("weekly", "1.34.1", Value::Null).await;
-    for milliseconds in (0..20).map(|round| 2 + round * 4) {
-        let controller = fleet.notify();
-        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
-        controller.abort();
-        let _aborted = controller.await;
+    let server = || fleet.server.as_user(UserInfo::internal("tester"));
+    let notify = |client| stolos_hub::notify::run(client, options());
+    for n_writes in 1..=20 {
+        let told = receiver.until("updaterun.updated Completed");
+        if !run_until_write(server(), n_writes, notify, told).await {
+            break;
+        }
     }
-    let done = |run: &UpdateRun| {
-        run.status.as_ref().is_some_and(|status| status.status.state == State::Completed)
-    };
-    fleet.until("weekly", done).await;
     fleet.notify();
     receiver.until("updaterun.updated Completed").await;
     let told = receiver.told();
@@ -249,18 +250,14 @@ async fn a_receiver_that_takes_nothing_holds_up_nothing_and_is_reported() {
         "{condition:?}"
     );
     assert_eq!(receiver.told(), [""; 0]);
-    let reported = async {
-        loop {
-            let events = fleet.api::<Event>().list(&ListParams::default()).await.unwrap();
-            let mut about =
-                events.iter().filter(|event| event.reason.as_deref() == Some("EventGivenUp"));
-            if about.any(|event| event.involved_object.name == Some(subscription.name_any())) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    let is_report = |event: &Event| {
+        event.reason.as_deref() == Some("EventGivenUp")
+            && event.involved_object.name == Some(subscription.name_any())
     };
-    tokio::time::timeout(PATIENCE, reported).await.unwrap();
+    let events = watcher(fleet.api::<Event>(), watcher::Config::default()).applied_objects();
+    let mut reports =
+        std::pin::pin!(events.filter(|event| future::ready(event.as_ref().is_ok_and(is_report))));
+    assert!(tokio::time::timeout(PATIENCE, reports.next()).await.unwrap().is_some());
 }
 
 #[tokio::test]

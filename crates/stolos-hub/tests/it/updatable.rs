@@ -24,11 +24,17 @@ use stolos_apiserver::store::Store;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::mortal::run_until_write;
+
 /// Namespace of the fleet, its resource group.
 pub(crate) const NAMESPACE: &str = "fleet-local";
 
 /// Name of the fleet.
 pub(crate) const FLEET: &str = "local";
+
+/// Lives after which a process that dies at a later write each time must have done everything; a run over three members
+/// takes some ten.
+const MOST_LIVES: usize = 60;
 
 /// A wait that only a broken build reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Fleet {
     pub(crate) hub: Client,
     /// Stops with the last handle.
-    _server: ApiServer,
+    pub(crate) server: ApiServer,
     members: BTreeMap<String, Member>,
 }
 
@@ -59,7 +65,7 @@ impl Fleet {
             let reached = tokio::time::timeout(PATIENCE, reached).await.is_ok();
             assert!(reached, "not established: {:#?}", api.get(&name).await.unwrap().status);
         }
-        let mut fleet = Self { hub, _server: server, members: BTreeMap::new() };
+        let mut fleet = Self { hub, server, members: BTreeMap::new() };
         fleet.create::<Namespace>("v1", "Namespace", NAMESPACE, json!({})).await;
         for (name, group) in members {
             fleet.join(name, group).await;
@@ -136,6 +142,19 @@ impl Fleet {
     /// Starts the controller of update runs; aborting the task is what `kill -9` does to it.
     pub(crate) fn control(&self) -> JoinHandle<()> {
         tokio::spawn(stolos_hub::update::run(self.hub.clone(), options()))
+    }
+
+    /// Starts the controllers of update runs again and again; each dies at its next later write. Ends when nothing is left to
+    /// do, which `done` tells.
+    pub(crate) async fn control_mortals(&self, done: impl AsyncFn()) {
+        let server = || self.server.as_user(UserInfo::internal("tester"));
+        let control = |client| stolos_hub::update::run(client, options());
+        for n_writes in 1..MOST_LIVES {
+            if !run_until_write(server(), n_writes, control, done()).await {
+                return;
+            }
+        }
+        panic!("not done after {MOST_LIVES} lives");
     }
 
     /// Creates a run that starts at once.

@@ -1,7 +1,5 @@
 //! Update runs, end to end.
 
-use std::time::Duration;
-
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams};
 use kube::runtime::wait::{await_condition, conditions};
@@ -68,15 +66,10 @@ async fn a_run_upgrades_nodes_stage_by_stage() {
 async fn a_run_survives_being_killed_anywhere_and_upgrades_no_node_twice() {
     let fleet = Fleet::start(&[("m1", "canary"), ("m2", "prod"), ("m3", "prod")]).await;
     fleet.run("weekly", "1.34.1", canary_then_prod()).await;
-    // The moments differ from run to run; each start gets a little further than the one before.
-    for milliseconds in (0..60).map(|round| 2 + round * 3) {
-        let controller = fleet.control();
-        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
-        controller.abort();
-        let _aborted = controller.await;
-    }
-    fleet.control();
-    let run = fleet.until("weekly", |run: &UpdateRun| state(run) == State::Completed).await;
+    let is_completed = |run: &UpdateRun| state(run) == State::Completed;
+    let completed = async || drop(fleet.until("weekly", is_completed).await);
+    fleet.control_mortals(completed).await;
+    let run = fleet.until("weekly", is_completed).await;
     assert!(members(&run).iter().all(|member| member.attempt == 1));
     let nodes = fleet.nodes().await;
     assert!(nodes.iter().all(|node| node.ends_with(" v1.34.1 1")), "{nodes:?}");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -172,4 +173,9 @@ impl Fleet {
 pub(crate) fn clock_of(clock: &Clock) -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
     let clock = clock.clone();
     Arc::new(move || clock.now())
+}
+
+/// Lets time pass in a story. Nobody waits for it: the clock jumps to the next moment at which somebody has something to do.
+pub(crate) async fn time_passes(how_long: Duration) {
+    tokio::time::sleep(how_long).await;
 }

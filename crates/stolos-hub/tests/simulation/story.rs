@@ -14,13 +14,8 @@ use stolos_api::cluster::MemberCluster;
 use stolos_api::placement::{AppliedWork, ClusterResourcePlacement, Work};
 
 use crate::faults::Lie;
-use crate::fleet::{Fleet, MEMBERS};
+use crate::fleet::{Fleet, MEMBERS, time_passes};
 use crate::oracle::Oracle;
-
-/// Lets time pass in the story. Nobody waits for it: the clock jumps to the next moment at which somebody has something to do.
-async fn time_passes(how_long: Duration) {
-    tokio::time::sleep(how_long).await;
-}
 
 /// How long a fleet may take to come to rest once the weather is fair. Back-offs end at half a minute, a member that left
 /// without a word is forgotten after 15.

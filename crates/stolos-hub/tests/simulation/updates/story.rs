@@ -16,11 +16,7 @@ use stolos_api::update::{Gate, MemberStatus, State, UpdateRun};
 use super::fleet::{FLEET, Fleet, MEMBERS, NAMESPACE};
 use super::watchers::Watchers;
 use crate::faults::Lie;
-
-/// Lets time pass in the story; see the other stories.
-async fn time_passes(how_long: Duration) {
-    tokio::time::sleep(how_long).await;
-}
+use crate::fleet::time_passes;
 
 /// How long runs may take to come to their end once the weather is fair and somebody approves and starts what waits.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
