@@ -20,6 +20,13 @@ pub(super) enum Health {
     Missed { reason: String },
 }
 
+/// Returns until when health must be reached at a gate that was opened at `opened`.
+#[must_use]
+pub fn deadline(wanted: &HealthCheck, opened: Timestamp) -> Timestamp {
+    let after = wanted.deadline_seconds.unwrap_or(DEFAULT_DEADLINE_SECONDS);
+    opened.saturating_add(SignedDuration::from_secs(after.into())).unwrap_or(Timestamp::MAX)
+}
+
 /// Tells how the health of a gate stands that was opened at `opened`.
 pub(super) fn assess(
     wanted: &HealthCheck,
@@ -28,8 +35,7 @@ pub(super) fn assess(
     now: Timestamp,
 ) -> Health {
     let seconds = |number: i32| SignedDuration::from_secs(number.into());
-    let deadline = seconds(wanted.deadline_seconds.unwrap_or(DEFAULT_DEADLINE_SECONDS));
-    let deadline = opened.saturating_add(deadline).unwrap_or(Timestamp::MAX);
+    let deadline = deadline(wanted, opened);
     match healthy_since(&wanted.checks, gate, opened) {
         Ok(since) => {
             let stable = seconds(wanted.stable_for_seconds.unwrap_or(0));

@@ -45,6 +45,7 @@ use stolos_api::update::{
 };
 
 pub use forecast::{Durations, Forecast, GateForecast, MemberForecast, StageForecast, forecast};
+pub use health::deadline as health_deadline;
 pub use plan::{plan, plan_from};
 pub use problem::Problem;
 pub use retry::retry;

@@ -32,6 +32,19 @@ fn gate(name: &str, target: &Value, state: &str) -> Gate {
     .unwrap()
 }
 
+/// Returns a gate after a stage that waits until its checks pass, for so many seconds.
+pub(super) fn health(deadline_seconds: i32) -> Gate {
+    let target = json!({ "updateRun": "june", "stage": "prod", "timing": "After" });
+    let mut gate = gate("june-prod-after-0", &target, "Pending");
+    gate.spec.gate_type = stolos_api::update::GateType::HealthCheck;
+    gate.spec.health_check = serde_json::from_value(json!({
+        "checks": [{ "name": "web", "prometheus": { "url": "http://prometheus:9090", "query": "up" } }],
+        "deadlineSeconds": deadline_seconds,
+    }))
+    .unwrap();
+    gate
+}
+
 /// Returns a gate of a group that opens on Friday.
 pub(super) fn scheduled() -> Gate {
     let target =

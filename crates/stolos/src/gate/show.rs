@@ -94,6 +94,17 @@ mod tests {
     }
 
     #[test]
+    fn a_gate_whose_deadline_is_over_does_not_open_by_itself() {
+        let opens = |deadline| {
+            let page = page("g", &sample::health(deadline), sample::now());
+            page.lines().last().unwrap_or_default().to_owned()
+        };
+        let passes = "opens      by itself when its checks pass, or now: `stolos gate approve g`";
+        assert_eq!(opens(600), passes);
+        assert_eq!(opens(60), "opens      `stolos gate approve g`");
+    }
+
+    #[test]
     fn a_gate_that_is_open_needs_nothing() {
         let page = page("g", &sample::approval("Completed"), sample::now());
         assert!(!page.contains("approve"), "{page}");

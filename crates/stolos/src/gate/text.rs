@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use stolos_api::update::{Gate, GateState, GateTiming, GateType};
+use stolos_core::update;
 
 use crate::output;
 
@@ -40,8 +41,10 @@ pub(super) fn place(gate: &Gate) -> String {
 
 /// Returns when a gate opens by itself: `in 3h`, `when its checks pass`; nothing for one that somebody has to open.
 pub(super) fn opens(gate: &Gate, now: Timestamp) -> Option<String> {
-    if gate.spec.gate_type == GateType::HealthCheck {
-        return Some("when its checks pass".to_owned());
+    if let Some(wanted) = &gate.spec.health_check {
+        let opened = gate.metadata.creation_timestamp.as_ref();
+        let is_over = opened.is_some_and(|at| update::health_deadline(wanted, at.0) <= now);
+        return (!is_over).then(|| "when its checks pass".to_owned());
     }
     let at = gate.spec.scheduled_start.as_ref()?.absolute_start_time.0;
     let left = at.duration_since(now).as_secs();

@@ -134,7 +134,7 @@ impl Scene<'_> {
                 let left = at.duration_since(self.now).as_secs().max(0);
                 format!("opens in {}", text::span(left))
             }
-            None => format!("`stolos gate approve {id}` opens it"),
+            None => text::opened_by(gate, id),
         };
         Row {
             label: format!("{}? gate {}", indent(depth), text::gate_name(gate)),

@@ -205,11 +205,12 @@ fn of_member(
 
 fn of_gates(before: &[StageGateStatus], after: &[StageGateStatus], place: &Change) -> Vec<Change> {
     let change = |(index, gate): (usize, &StageGateStatus)| {
+        let wrong = gate.status.error.as_ref().map(|error| &error.message);
         has_changed(before.get(index).map(|gate| &gate.status), &gate.status).then(|| Change {
             event: Event::Gate,
             gate: Some(gate.gate_id.clone().unwrap_or_else(|| text::gate_name(gate).to_owned())),
             state: gate.status.state,
-            message: gate.display_name.clone(),
+            message: wrong.cloned().or_else(|| gate.display_name.clone()),
             ..place.clone()
         })
     };

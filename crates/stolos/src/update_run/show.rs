@@ -203,7 +203,7 @@ impl View {
     fn gate(&self, gate: &StageGateStatus, timing: &str) -> Node {
         let name = format!("gate {timing}: {}", text::gate_name(gate));
         let pending = gate.gate_id.as_ref().filter(|_| gate.status.state == State::Pending);
-        let message = pending.map(|id| format!("`stolos gate approve {id}` opens it"));
+        let message = pending.map(|id| text::opened_by(gate, id));
         Node::leaf(self.cells(name, &gate.status, String::new(), message.unwrap_or_default()))
     }
 }

@@ -171,6 +171,12 @@ pub(super) fn pending_gates(run: &UpdateRun) -> impl Iterator<Item = &str> {
         .filter_map(|gate| gate.gate_id.as_deref())
 }
 
+/// Returns what opens a gate that a run waits for, after what is wrong there.
+pub(super) fn opened_by(gate: &StageGateStatus, id: &str) -> String {
+    let wrong = gate.status.error.as_ref().map(|error| format!("{}; ", error.message));
+    format!("{}`stolos gate approve {id}` opens it", wrong.unwrap_or_default())
+}
+
 /// Returns what a gate is called.
 pub(super) fn gate_name(gate: &StageGateStatus) -> &str {
     gate.display_name.as_deref().or(gate.gate_id.as_deref()).unwrap_or("without a name")
@@ -181,6 +187,17 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn a_gate_says_what_is_wrong_before_what_opens_it() {
+        let gate = |error: Value| {
+            let gate = json!({ "gateId": "g", "status": { "state": "Pending", "error": error } });
+            opened_by(&serde_json::from_value(gate).unwrap(), "g")
+        };
+        assert_eq!(gate(Value::Null), "`stolos gate approve g` opens it");
+        let late = json!({ "code": "HealthCheckFailed", "message": "web is not healthy" });
+        assert_eq!(gate(late), "web is not healthy; `stolos gate approve g` opens it");
+    }
 
     #[test]
     fn a_line_about_a_member_begins_with_the_reason() {
