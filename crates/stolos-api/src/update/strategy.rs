@@ -39,7 +39,7 @@ const AFTER_GATES_MESSAGE: &str = "a gate of type ScheduledStart can only be a b
     doc = "UpdateStrategy is a reusable sequence in which members of a fleet are updated.",
     selectable = ".spec.fleetName",
     printcolumn(name = "Fleet", type_ = "string", json_path = ".spec.fleetName"),
-    printcolumn(name = "Stages", type_ = "string", json_path = ".spec.strategy.stages[*].name"),
+    printcolumn(name = "First Stage", type_ = "string", json_path = ".spec.strategy.stages[0].name"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new(OBJECT_NAME_RULE).message(OBJECT_NAME_MESSAGE)
 )]
