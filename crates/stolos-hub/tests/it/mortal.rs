@@ -66,7 +66,7 @@ where
 {
     let dead = Arc::new(Notify::new());
     let left = Arc::new(AtomicUsize::new(n_writes));
-    let way = Mortal { server, left, dead: dead.clone(), is_heard: n_writes % 2 == 0 };
+    let way = Mortal { server, left, dead: dead.clone(), is_heard: n_writes.is_multiple_of(2) };
     let process = tokio::spawn(process(Client::new(way, "default")));
     let died = tokio::select! {
         () = dead.notified() => true,
