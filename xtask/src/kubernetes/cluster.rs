@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use base64::Engine as _;
 
 use super::{Running, free_port, pki};
 use crate::process;
@@ -168,9 +169,11 @@ fn kubectl(programs: &Path, kubeconfig: &Path, args: &[&str]) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-/// Writes a kubeconfig as JSON, which every client reads as YAML.
+/// Writes a kubeconfig as JSON, which every client reads as YAML. It names no files, so that it may lie in a secret.
 fn write_kubeconfig(path: &Path, dir: &Path, clusters: &[Cluster]) -> anyhow::Result<()> {
-    let ca = dir.join("ca.crt");
+    let ca_path = dir.join("ca.crt");
+    let ca = fs::read(&ca_path).with_context(|| format!("failed to read {}", ca_path.display()))?;
+    let ca = base64::engine::general_purpose::STANDARD.encode(ca);
     let list = |entry: &dyn Fn(&Cluster) -> serde_json::Value| {
         clusters.iter().map(entry).collect::<Vec<_>>()
     };
@@ -180,7 +183,7 @@ fn write_kubeconfig(path: &Path, dir: &Path, clusters: &[Cluster]) -> anyhow::Re
         "current-context": clusters[0].name,
         "clusters": list(&|c| serde_json::json!({
             "name": c.name,
-            "cluster": { "server": format!("https://127.0.0.1:{}", c.port), "certificate-authority": ca },
+            "cluster": { "server": format!("https://127.0.0.1:{}", c.port), "certificate-authority-data": ca },
         })),
         "users": [{ "name": "admin", "user": { "token": ADMIN_TOKEN } }],
         "contexts": list(&|c| serde_json::json!({

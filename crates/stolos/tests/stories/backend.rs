@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -164,12 +166,26 @@ pub(crate) fn skip(why: &str) {
     println!("skipped: {why}");
 }
 
-/// Runs the binary to its end.
+/// How long a command may take: some wait for a whole update run.
+const COMMAND_ENDS_WITHIN: Duration = Duration::from_secs(300);
+
+/// Runs the binary to its end, which must come within [`COMMAND_ENDS_WITHIN`].
 pub(crate) fn stolos(args: &[&str], kubeconfig: Option<&Path>) -> std::process::Output {
     let mut command = Command::new(STOLOS);
     command.args(args).stdin(Stdio::null()).env_remove("KUBECONFIG");
     if let Some(kubeconfig) = kubeconfig {
         command.env("KUBECONFIG", kubeconfig);
     }
-    command.output().expect("stolos starts")
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.expect("stolos starts");
+    let id = child.id();
+    let (ended, end) = mpsc::channel();
+    std::thread::spawn(move || ended.send(child.wait_with_output()));
+    if let Ok(output) = end.recv_timeout(COMMAND_ENDS_WITHIN) {
+        return output.expect("its output can be read");
+    }
+    let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
+    let output = end.recv().expect("its output is sent").expect("its output can be read");
+    let error = String::from_utf8_lossy(&output.stderr);
+    panic!("`stolos {}` did not end within {COMMAND_ENDS_WITHIN:?}: {error}", args.join(" "))
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, Request, StatusCode};
@@ -148,10 +150,11 @@ impl Real {
         let text = std::fs::read_to_string(kubeconfig).expect("the kubeconfig is there");
         let config: Value = serde_json::from_str(&text).expect("it was written as JSON");
         let cluster = &config["clusters"][0]["cluster"];
-        let authority = cluster["certificate-authority"].as_str().expect("a path");
+        let authority = cluster["certificate-authority-data"].as_str().expect("it is inline");
+        let authority = STANDARD.decode(authority).expect("it is base64");
         let address = cluster["server"].as_str().and_then(|url| url.strip_prefix("https://"));
         let mut roots = RootCertStore::empty();
-        let certificate = CertificateDer::from_pem_file(authority).expect("a certificate");
+        let certificate = CertificateDer::from_pem_slice(&authority).expect("a certificate");
         roots.add(certificate).expect("a certificate of an authority");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
