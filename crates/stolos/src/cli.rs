@@ -200,12 +200,15 @@ pub(crate) struct MemberArgs {
     /// Tells the hub which namespaces the member has, so that ResourcePlacements can pass over members without theirs
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) enable_namespace_collection_in_property_provider: bool,
-    /// Whose properties the member tells besides those of every cluster: `azure`, which says of costs that they are not known, or `none`
+    /// Whose properties the member tells besides those of every cluster: `azure`, which adds costs, or `none`
     #[arg(long, value_name = "NAME", default_value = "none")]
     pub(crate) property_provider: String,
-    /// With --property-provider=azure: whether the member says something of costs
+    /// With --property-provider=azure: whether the member tells what a core and 1 GiB of memory cost
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) use_cost_properties_in_azure_provider: bool,
+    /// With --property-provider=azure: what a node of each SKU costs an hour, as YAML or JSON (`Standard_D4s_v5: 0.192`); without it costs are not known
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sku_prices: Option<PathBuf>,
     /// With --property-provider=azure: whether the member tells its available resources
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) use_available_res_properties_in_azure_provider: bool,

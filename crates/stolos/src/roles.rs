@@ -1,8 +1,9 @@
 //! The roles for real clusters: one process each, with a kubeconfig and a lease.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,14 @@ use anyhow::Context;
 use kube::Client;
 use stolos_controller::leader::{self, Lease, Times};
 use stolos_controller::{Clock, Options, Readiness};
+use stolos_core::cluster::costs::Prices;
 use stolos_core::cluster::provider::Provider;
 use tracing::warn;
 
 use crate::cli::{HubArgs, LeaderArgs, MemberArgs, ObserveArgs, SimulateArgs};
 use crate::connect;
 use crate::exit::Exit;
+use crate::input;
 use crate::kubefleet;
 use crate::observe;
 
@@ -62,9 +65,13 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
     };
     let member =
         connect::role(args.member_kubeconfig.as_deref(), args.member_context.as_deref()).await?;
+    let prices = match args.sku_prices.as_deref() {
+        Some(file) => prices_of(file)?,
+        None => Prices::default(),
+    };
     let provider = Provider::named(
         &args.property_provider,
-        args.use_cost_properties_in_azure_provider,
+        args.use_cost_properties_in_azure_provider.then_some(prices),
         args.use_available_res_properties_in_azure_provider,
     );
     if let Some(problem) = provider.problem() {
@@ -92,6 +99,18 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
         ) => ended,
         failed = observed(&args.observe, &readiness, move || metrics.render()) => failed.map(|()| Exit::Success),
     }
+}
+
+/// Reads what a node of each SKU costs an hour.
+fn prices_of(file: &Path) -> anyhow::Result<Prices> {
+    let text = input::text_of(file)?;
+    let prices: BTreeMap<String, f64> = serde_saphyr::from_str(&text).with_context(|| {
+        format!(
+            "`{}` must hold a price an hour for each SKU, such as `Standard_D4s_v5: 0.192`",
+            file.display()
+        )
+    })?;
+    Prices::new(prices).with_context(|| format!("`{}` cannot be used", file.display()))
 }
 
 /// Serves figures and health at every address that is given, until the future is dropped.

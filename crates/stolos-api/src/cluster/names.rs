@@ -121,6 +121,10 @@ pub mod reason {
     pub const STARTED: &str = "Started";
     /// The property provider did not start.
     pub const FAILED_TO_START: &str = "FailedToStart";
+    /// The costs of a core and of memory were calculated.
+    pub const COSTS_CALCULATED: &str = "CostsCalculated";
+    /// They were calculated without some of the nodes.
+    pub const COSTS_CALCULATION_DEGRADED: &str = "CostsCalculationDegraded";
     /// No costs could be calculated.
     pub const COSTS_CALCULATION_FAILED: &str = "CostsCalculationFailed";
     /// The properties were collected.
@@ -188,6 +192,11 @@ pub mod property {
     /// Prefix of the names that selectors and sorters read from `status.resourceUsage`;
     /// `total-`, `allocatable-` or `available-` and the resource follow.
     pub const RESOURCE_PREFIX: &str = "resources.kubernetes-fleet.io/";
+
+    /// Price of one core an hour (KubeFleet's Azure provider).
+    pub const PER_CPU_CORE_COST: &str = "kubernetes.azure.com/per-cpu-core-cost";
+    /// Price of 1 GiB of memory an hour (KubeFleet's Azure provider).
+    pub const PER_GB_MEMORY_COST: &str = "kubernetes.azure.com/per-gb-memory-cost";
 
     /// Returns the name of the number of nodes of a SKU (KubeFleet's Azure provider).
     #[must_use]

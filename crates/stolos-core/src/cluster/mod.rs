@@ -1,5 +1,6 @@
 //! The members of a fleet: joining, leaving, what they report.
 
+pub mod costs;
 pub mod fleet;
 mod health;
 pub mod membership;

@@ -38,11 +38,21 @@ pub fn properties(
 /// Counts the nodes of each SKU. Nodes that do not name theirs count nowhere.
 fn skus(nodes: &[Node]) -> BTreeMap<&str, usize> {
     let mut counts = BTreeMap::new();
-    let labels = nodes.iter().filter_map(|node| node.metadata.labels.as_ref());
-    for sku in labels.filter_map(|labels| labels.get(INSTANCE_TYPE)) {
-        *counts.entry(sku.as_str()).or_default() += 1;
+    for sku in nodes.iter().filter_map(sku_of) {
+        *counts.entry(sku).or_default() += 1;
     }
     counts
+}
+
+/// Returns the SKU that a node names.
+pub(super) fn sku_of(node: &Node) -> Option<&str> {
+    node.metadata.labels.as_ref()?.get(INSTANCE_TYPE).map(String::as_str)
+}
+
+/// Returns how much of a resource a node has; what is no quantity counts as nothing.
+pub(super) fn capacity_of(node: &Node, resource: &str) -> Amount {
+    let capacity = node.status.as_ref().and_then(|status| status.capacity.as_ref()?.get(resource));
+    capacity.and_then(|quantity| quantity.0.parse().ok()).unwrap_or_default()
 }
 
 /// Sums capacity and allocatable resources over nodes; available is what pods have not requested.

@@ -1,18 +1,21 @@
 //! What a property provider adds to the properties of every cluster (placement-clusters 2.4).
 
+use k8s_openapi::api::core::v1::Node;
 use stolos_api::cluster::ResourceUsage;
-use stolos_api::cluster::names::{condition as type_, reason};
+use stolos_api::cluster::names::{condition as type_, property, reason};
+
+use super::costs::{Costs, Prices};
 
 /// Which properties a member tells besides those of every cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Provider {
     /// No others.
     #[default]
     BuiltIn,
-    /// Those of KubeFleet's provider for Azure. Sizes of nodes are told by every member, and prices are known to none.
+    /// Those of KubeFleet's provider for Azure. Sizes of nodes are told by every member.
     Azure {
-        /// Whether costs are asked for.
-        costs: bool,
+        /// From what costs are calculated, if they are asked for.
+        prices: Option<Prices>,
         /// Whether available resources are told.
         available: bool,
     },
@@ -36,10 +39,10 @@ pub struct Told {
 impl Provider {
     /// Returns the provider of this name (KubeFleet's `property-provider`).
     #[must_use]
-    pub fn named(name: &str, costs: bool, available: bool) -> Self {
+    pub fn named(name: &str, prices: Option<Prices>, available: bool) -> Self {
         match name {
             "" | "none" => Self::BuiltIn,
-            "azure" => Self::Azure { costs, available },
+            "azure" => Self::Azure { prices, available },
             other => Self::Unknown(other.to_owned()),
         }
     }
@@ -55,25 +58,26 @@ impl Provider {
         }
     }
 
+    /// Returns what these nodes cost, if that is asked for.
+    #[must_use]
+    pub fn costs(&self, nodes: &[Node]) -> Option<Costs> {
+        match self {
+            Self::Azure { prices: Some(prices), .. } => Some(prices.costs(nodes)),
+            Self::BuiltIn | Self::Azure { prices: None, .. } | Self::Unknown(_) => None,
+        }
+    }
+
     /// Returns what is to be said about it.
     #[must_use]
-    pub fn told(&self) -> Vec<Told> {
+    pub fn told(&self, costs: Option<&Costs>) -> Vec<Told> {
         let problem = self.problem();
-        let mut told = vec![Told {
+        let started = Told {
             type_: type_::PROPERTY_PROVIDER_STARTED,
             holds: problem.is_none(),
             reason: if problem.is_none() { reason::STARTED } else { reason::FAILED_TO_START },
             message: problem.unwrap_or_default(),
-        }];
-        if matches!(self, Self::Azure { costs: true, .. }) {
-            told.push(Told {
-                type_: type_::COST_COLLECTION_SUCCEEDED,
-                holds: false,
-                reason: reason::COSTS_CALCULATION_FAILED,
-                message: "the prices of nodes are not known, so no cost is told".to_owned(),
-            });
-        }
-        told
+        };
+        std::iter::once(started).chain(costs.map(told_of_costs)).collect()
     }
 
     /// Leaves out of the resources of a cluster what is not to be told.
@@ -84,28 +88,86 @@ impl Provider {
     }
 }
 
+fn told_of_costs(costs: &Costs) -> Told {
+    let (holds, reason, message) = match (costs, costs.left_out()) {
+        (Costs::Unknown(why), _) => {
+            (false, reason::COSTS_CALCULATION_FAILED, format!("{why}, so no cost is told"))
+        }
+        (Costs::Known { .. }, Some(message)) => (true, reason::COSTS_CALCULATION_DEGRADED, message),
+        (Costs::Known { .. }, None) => (true, reason::COSTS_CALCULATED, String::new()),
+    };
+    Told { type_: type_::COST_COLLECTION_SUCCEEDED, holds, reason, message }
+}
+
+impl Costs {
+    /// Returns the properties that tell them, with 3 decimals.
+    #[must_use]
+    pub fn properties(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Known { per_core, per_gib, .. } => vec![
+                (property::PER_CPU_CORE_COST, format!("{per_core:.3}")),
+                (property::PER_GB_MEMORY_COST, format!("{per_gib:.3}")),
+            ],
+            Self::Unknown(_) => Vec::new(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn told(name: &str, costs: bool) -> Vec<String> {
-        let told = Provider::named(name, costs, true).told();
-        told.into_iter().map(|t| format!("{}={}/{}", t.type_, t.holds, t.reason)).collect()
+    fn told(name: &str, prices: Option<Prices>) -> Vec<String> {
+        let node = |sku: &str| -> Node {
+            serde_json::from_value(json!({
+                "metadata": { "labels": { "node.kubernetes.io/instance-type": sku } },
+                "status": { "capacity": { "cpu": "2", "memory": "8Gi" } },
+            }))
+            .expect("a node")
+        };
+        let provider = Provider::named(name, prices, true);
+        let costs = provider.costs(&[node("small"), node("large")]);
+        let told = provider.told(costs.as_ref());
+        let properties = costs.iter().flat_map(Costs::properties);
+        let told = told.into_iter().map(|t| format!("{}={}/{}", t.type_, t.holds, t.reason));
+        told.chain(properties.map(|(name, value)| format!("{name}={value}"))).collect()
+    }
+
+    fn prices(skus: &[&str]) -> Prices {
+        let prices = skus.iter().map(|sku| ((*sku).to_owned(), 0.5)).collect();
+        Prices::new(prices).expect("prices")
     }
 
     #[test]
     fn each_provider_says_how_it_is() {
         let started = "ClusterPropertyProviderStarted=true/Started";
-        assert_eq!(told("", true), [started]);
-        assert_eq!(told("none", true), [started]);
-        assert_eq!(told("azure", false), [started]);
-        assert_eq!(
-            told("azure", true),
-            [started, "AKSClusterCostPropertiesCollectionSucceeded=false/CostsCalculationFailed"]
-        );
-        assert_eq!(told("gcp", true), ["ClusterPropertyProviderStarted=false/FailedToStart"]);
-        let problem = Provider::named("gcp", true, true).problem().unwrap_or_default();
+        assert_eq!(told("", Some(prices(&["small"]))), [started]);
+        assert_eq!(told("none", Some(prices(&["small"]))), [started]);
+        assert_eq!(told("azure", None), [started]);
+        let refused = ["ClusterPropertyProviderStarted=false/FailedToStart"];
+        assert_eq!(told("gcp", Some(prices(&["small"]))), refused);
+        let problem = Provider::named("gcp", None, true).problem().unwrap_or_default();
         assert!(problem.contains("`gcp`") && problem.contains("`azure`"), "{problem}");
+    }
+
+    #[test]
+    fn costs_are_told_as_far_as_prices_are_known() {
+        let costs = "AKSClusterCostPropertiesCollectionSucceeded=";
+        let known = [
+            "kubernetes.azure.com/per-cpu-core-cost=0.250",
+            "kubernetes.azure.com/per-gb-memory-cost=0.062",
+        ];
+        for (skus, condition, properties) in [
+            (&["small", "large"][..], "true/CostsCalculated", &known[..]),
+            (&["small"][..], "true/CostsCalculationDegraded", &known[..]),
+            (&[][..], "false/CostsCalculationFailed", &[][..]),
+        ] {
+            let all = told("azure", Some(prices(skus)));
+            assert_eq!(all[1], format!("{costs}{condition}"));
+            assert_eq!(&all[2..], properties);
+        }
     }
 
     #[test]
@@ -120,7 +182,7 @@ mod tests {
         };
         for (name, available, n) in [("azure", false, 0), ("azure", true, 1), ("", false, 1)] {
             let mut usage = usage.clone();
-            Provider::named(name, true, available).narrow(&mut usage);
+            Provider::named(name, None, available).narrow(&mut usage);
             assert_eq!(usage.available.len(), n, "{name} {available}");
         }
     }

@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::api::{Api, ListParams, PostParams};
 use stolos_api::cluster::names::{agent, condition as type_, reason};
-use stolos_api::cluster::{AgentStatus, InternalMemberCluster, InternalMemberClusterStatus};
+use stolos_api::cluster::{
+    AgentStatus, InternalMemberCluster, InternalMemberClusterStatus, PropertyValue,
+};
+use stolos_core::cluster::costs::Costs;
 use stolos_core::cluster::properties;
 use stolos_core::cluster::provider::Provider;
 use stolos_core::condition;
@@ -86,13 +89,17 @@ fn tell(
     now: Timestamp,
 ) {
     status.properties = properties::properties(&cluster.nodes, cluster.version.as_deref(), now);
+    let costs = provider.costs(&cluster.nodes);
+    status.properties.extend(costs.iter().flat_map(Costs::properties).map(|(name, value)| {
+        (name.to_owned(), PropertyValue { value, observation_time: condition::time(now) })
+    }));
     let mut usage = properties::usage(&cluster.nodes, &cluster.pods, now);
     provider.narrow(&mut usage);
     status.resource_usage = Some(usage);
     let (type_, why) = (type_::PROPERTY_COLLECTION_SUCCEEDED, reason::PROPERTIES_COLLECTED);
     let mut told = vec![(type_, "True", why, String::new())];
-    let of_provider = provider.told();
-    if of_provider.iter().all(|told| told.type_ != type_::COST_COLLECTION_SUCCEEDED) {
+    let of_provider = provider.told(costs.as_ref());
+    if costs.is_none() {
         status.conditions.retain(|told| told.type_ != type_::COST_COLLECTION_SUCCEEDED);
     }
     told.extend(of_provider.into_iter().map(|told| {

@@ -61,6 +61,26 @@ fn story(backend: Backend) {
         is("ClusterPropertyProviderStarted", "True", "Started")
             && is("AKSClusterCostPropertiesCollectionSucceeded", "False", "CostsCalculationFailed")
     });
+    // With prices it tells what a core costs: 2 nodes of 4 cores and 16 GiB each.
+    fleet.kill("member-1");
+    let folder = tempfile::tempdir().expect("a folder");
+    let prices = folder.path().join("prices.yaml");
+    std::fs::write(&prices, "Standard_D4s_v5: 0.2\n").expect("it can be written");
+    let sku = "node.kubernetes.io/instance-type=Standard_D4s_v5";
+    fleet.kubectl("member-1").run(&["label", "nodes", "--all", sku]);
+    let prices = format!("--sku-prices={}", prices.display());
+    fleet.start_agent_with("member-1", &["--property-provider=azure", &prices]);
+    let told = hub.wait_for("costs are told", &member, |found| {
+        let properties = &found["status"]["properties"];
+        !properties["kubernetes.azure.com/per-cpu-core-cost"].is_null()
+    });
+    let cost = |of: &str| {
+        told["status"]["properties"][format!("kubernetes.azure.com/{of}")]["value"].clone()
+    };
+    assert_eq!(
+        (cost("per-cpu-core-cost"), cost("per-gb-memory-cost")),
+        ("0.050".into(), "0.013".into())
+    );
     fleet.kill("member-1");
     fleet.start_agent_with("member-1", &["--property-provider=gcp"]);
     let told = hub

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use stolos_api::placement::names::work_reason;
 use stolos_api::placement::{ApplyStrategy, WhenToTakeOver};
 
+use crate::placement::eligibility::is_system_class;
+
 /// What may be done about one manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -45,6 +47,13 @@ pub fn decide(
     }
     if strategy.when_to_take_over == WhenToTakeOver::Never {
         return Ok(Action::Leave);
+    }
+    if is_system_class(live) {
+        let message =
+            "every API server makes this priority class for itself and lets nobody delete it; \
+            leave it out of the placement"
+                .to_owned();
+        return Err(Refusal { reason: work_reason::FAILED_TO_TAKE_OVER, message });
     }
     let owners = owners(live);
     let others = owners.iter().filter(|owner| !(is_applied_work(owner) && is_stale(owner)));
@@ -210,6 +219,20 @@ mod tests {
         assert_eq!(decided(&both, &generous, false), Ok(Action::Apply));
         let refusal = may_write(&live(&both), &ours, &generous).unwrap_err();
         assert_eq!(refusal.reason, "ManifestApplyFailed");
+    }
+
+    #[test]
+    fn a_priority_class_of_the_cluster_is_never_taken_over() {
+        let mut class = live(&[]);
+        class["apiVersion"] = json!("scheduling.k8s.io/v1");
+        class["kind"] = json!("PriorityClass");
+        class["metadata"]["name"] = json!("system-node-critical");
+        let ours = applied_work("web-work", "1");
+        let refusal = decide(Some(&class), &ours, &ApplyStrategy::default(), |_| false);
+        assert_eq!(refusal.unwrap_err().reason, "FailedToTakeOver");
+        class["metadata"]["name"] = json!("important");
+        let own = decide(Some(&class), &ours, &ApplyStrategy::default(), |_| false);
+        assert_eq!(own, Ok(Action::TakeOver));
     }
 
     #[test]
