@@ -5,7 +5,7 @@
 //! at all; hence this macro.
 
 /// Declares a kind: the object type, its (de)serialisation with `apiVersion` and `kind`, and the
-/// `kube` traits. A kind has a spec and a status, a spec alone, or fields of its own.
+/// `kube` traits. A kind has a spec and a status, one of them, or fields of its own.
 macro_rules! custom_resource {
     (
         $(#[doc = $doc:literal])+
@@ -43,22 +43,49 @@ macro_rules! custom_resource {
             }
         }
 
-        impl ::kube::core::object::HasStatus for $kind {
-            type Status = $status;
-
-            fn status(&self) -> Option<&$status> {
-                self.status.as_ref()
-            }
-
-            fn status_mut(&mut self) -> &mut Option<$status> {
-                &mut self.status
-            }
-        }
-
+        $crate::kind::custom_resource! { @status $kind, $status }
         $crate::kind::custom_resource! { @spec $kind, $spec }
         $crate::kind::custom_resource! {
             @kind $kind, $scope, $definition, concat!($($doc),+).trim(),
             [$crate::crd::Part::of::<$spec>("spec"), $crate::crd::Part::of::<$status>("status")]
+        }
+    };
+    (
+        $(#[doc = $doc:literal])+
+        $kind:ident, $scope:ident, status: $status:ty, defined by $definition:path
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Debug, Default, PartialEq, ::serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        pub struct $kind {
+            /// Name, labels, annotations, finalizers and owners.
+            #[serde(default)]
+            pub metadata: ::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+            /// What was observed.
+            #[serde(default)]
+            pub status: Option<$status>,
+        }
+
+        impl ::serde::Serialize for $kind {
+            fn serialize<S: ::serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                use ::serde::ser::SerializeStruct;
+                let n_fields = if self.status.is_some() { 4 } else { 3 };
+                let mut object = to.serialize_struct(stringify!($kind), n_fields)?;
+                let api_version = <Self as ::kube::Resource>::api_version(&());
+                object.serialize_field("apiVersion", &api_version)?;
+                object.serialize_field("kind", $definition.kind)?;
+                object.serialize_field("metadata", &self.metadata)?;
+                if let Some(status) = &self.status {
+                    object.serialize_field("status", status)?;
+                }
+                object.end()
+            }
+        }
+
+        $crate::kind::custom_resource! { @status $kind, $status }
+        $crate::kind::custom_resource! {
+            @kind $kind, $scope, $definition, concat!($($doc),+).trim(),
+            [$crate::crd::Part::of::<$status>("status")]
         }
     };
     (
@@ -127,6 +154,19 @@ macro_rules! custom_resource {
                     $($field: &self.$field,)+
                 };
                 object.serialize(to)
+            }
+        }
+    };
+    (@status $kind:ident, $status:ty) => {
+        impl ::kube::core::object::HasStatus for $kind {
+            type Status = $status;
+
+            fn status(&self) -> Option<&$status> {
+                self.status.as_ref()
+            }
+
+            fn status_mut(&mut self) -> &mut Option<$status> {
+                &mut self.status
             }
         }
     };
