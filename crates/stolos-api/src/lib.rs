@@ -3,8 +3,8 @@
 //!
 //! One module per wing. The Rust types are the storage version of each kind; other served versions
 //! exist only as schemas, because every kind uses conversion strategy `None`. Strings that a client
-//! may leave out and that mean the same when empty are plain `String`s in the kinds of `cluster` and
-//! `placement` and are omitted when empty; an `Option` there always carries a difference.
+//! may leave out and that mean the same when empty are plain `String`s in the kinds of `cluster`,
+//! `placement` and `network` and are omitted when empty; an `Option` there always carries a difference.
 #![warn(missing_docs)]
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -13,6 +13,7 @@ pub mod admission;
 pub mod cluster;
 mod crd;
 mod kind;
+pub mod network;
 pub mod placement;
 pub mod quantity;
 mod schema;
@@ -21,7 +22,13 @@ pub mod validation;
 
 /// Returns the definitions of every kind that lives on the hub or on a member.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [hub_crds(), member_crds()].concat()
+    let mut crds = hub_crds();
+    for crd in member_crds() {
+        if crds.iter().all(|other| other.metadata.name != crd.metadata.name) {
+            crds.push(crd);
+        }
+    }
+    crds
 }
 
 /// Returns the definitions of the kinds that live on the hub.
@@ -31,6 +38,8 @@ pub fn hub_crds() -> Vec<CustomResourceDefinition> {
         cluster::fleet::crds(),
         cluster::profile::crds(),
         placement::hub_crds(),
+        network::hub_crds(),
+        network::mcs::crds(),
         update::crds(),
     ]
     .concat()
@@ -38,5 +47,5 @@ pub fn hub_crds() -> Vec<CustomResourceDefinition> {
 
 /// Returns the definitions of the kinds that live on every member.
 pub fn member_crds() -> Vec<CustomResourceDefinition> {
-    placement::member_crds()
+    [placement::member_crds(), network::member_crds(), network::mcs::crds()].concat()
 }

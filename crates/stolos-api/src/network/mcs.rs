@@ -1,0 +1,179 @@
+//! ServiceExport and ServiceImport of the SIG-Multicluster Multi-Cluster Services API (KEP-1645).
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::SessionAffinityConfig;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResourceExt;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{ClusterStatus, ServiceImportType, schema};
+use crate::crd::{Column, Definition, STORAGE_VERSION, Scope, Subresources};
+use crate::kind::custom_resource;
+use crate::schema::conditions;
+
+pub use crate::cluster::profile::GROUP;
+
+/// Returns the definitions of the kinds in this module, which live on the hub and on members.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![ServiceExport::crd(), ServiceImport::crd()]
+}
+
+custom_resource! {
+    /// Exports the Service of the same name to the clusterset.
+    ServiceExport, NamespaceResourceScope,
+    spec: ServiceExportSpec, status: ServiceExportStatus, defined by SERVICE_EXPORT
+}
+
+custom_resource! {
+    /// A service that clusters of the clusterset export.
+    ServiceImport, NamespaceResourceScope,
+    spec: ServiceImportSpec, status: ServiceImportStatus, defined by SERVICE_IMPORT
+}
+
+/// What an export adds to the Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceExportSpec {
+    /// Annotations of the imported service.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exported_annotations: BTreeMap<String, String>,
+    /// Labels of the imported service.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exported_labels: BTreeMap<String, String>,
+}
+
+/// Whether a service is exported.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceExportStatus {
+    /// Whether the export is valid, ready, and in conflict with those of other clusters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+/// A service of the clusterset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceImportSpec {
+    /// Ports of the service.
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub ports: Vec<ServicePort>,
+    /// Addresses of the service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    pub ips: Vec<String>,
+    /// Address families of the service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    pub ip_families: Vec<String>,
+    /// Whether the service has an address of its own.
+    #[serde(rename = "type")]
+    pub type_: ServiceImportType,
+    /// ClientIP if a client stays with its endpoint, None otherwise.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub session_affinity: String,
+    /// For how long a client stays with its endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::session_affinity_config")]
+    pub session_affinity_config: Option<SessionAffinityConfig>,
+    /// Whether clients in the cluster get endpoints of their own node only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub internal_traffic_policy: Option<String>,
+    /// Which endpoints clients should get first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic_distribution: Option<String>,
+}
+
+impl Default for ServiceImportSpec {
+    fn default() -> Self {
+        Self {
+            ports: Vec::new(),
+            ips: Vec::new(),
+            ip_families: Vec::new(),
+            type_: ServiceImportType::ClusterSetIp,
+            session_affinity: String::new(),
+            session_affinity_config: None,
+            internal_traffic_policy: None,
+            traffic_distribution: None,
+        }
+    }
+}
+
+/// A port of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicePort {
+    /// Name of the port; may be empty if it is the only one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// TCP, UDP or SCTP; TCP if absent.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub protocol: String,
+    /// Protocol of the application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_protocol: Option<String>,
+    /// Port that clients connect to.
+    pub port: i32,
+}
+
+/// Where a service comes from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceImportStatus {
+    /// Clusters that export the service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend(
+        "x-kubernetes-list-type" = "map",
+        "x-kubernetes-list-map-keys" = json!(["cluster"])
+    ))]
+    pub clusters: Vec<ClusterStatus>,
+    /// Whether the service can be used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+const BOTH_VERSIONS: &[&str] = &["v1alpha1", "v1beta1"];
+
+const SERVICE_EXPORT: Definition = Definition {
+    group: GROUP,
+    kind: "ServiceExport",
+    singular: "serviceexport",
+    plural: "serviceexports",
+    name: "serviceexports.multicluster.x-k8s.io",
+    scope: Scope::Namespaced,
+    short_names: &["svcex", "svcexport"],
+    categories: &[],
+    versions: BOTH_VERSIONS,
+    storage: STORAGE_VERSION,
+    subresources: Subresources::Status,
+    columns: &[Column::AGE],
+    required: &[],
+    rules: &[],
+    spec_rules: &[],
+    other_versions: &[],
+};
+
+const SERVICE_IMPORT: Definition = Definition {
+    group: GROUP,
+    kind: "ServiceImport",
+    singular: "serviceimport",
+    plural: "serviceimports",
+    name: "serviceimports.multicluster.x-k8s.io",
+    scope: Scope::Namespaced,
+    short_names: &["svcim", "svcimport"],
+    categories: &[],
+    versions: BOTH_VERSIONS,
+    storage: STORAGE_VERSION,
+    subresources: Subresources::Status,
+    columns: &[Column::text("Type", ".spec.type"), Column::text("IP", ".spec.ips"), Column::AGE],
+    required: &[],
+    rules: &[],
+    spec_rules: &[],
+    other_versions: &[],
+};
