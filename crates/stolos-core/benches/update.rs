@@ -2,17 +2,21 @@
 //!
 //! Each member makes two transitions: its upgrade begins, and it ends. The throughput that criterion prints counts them.
 //! With even durations, fifty upgrades end at one moment and fifty begin; with staggered ones, nearly every moment has a
-//! plan of its own, which is the worst case.
+//! plan of its own, which is the worst case. With windows, a member may begin in one hour of the day alone, and all who
+//! wait are looked at in every plan.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde_json::json;
-use stolos_api::update::{State, UpdateRunSpec};
-use stolos_core::update::cluster::{Cluster, Inspection, Member};
-use stolos_core::update::{Durations, Forecast, Observed, Run, forecast};
+use stolos_api::update::{MaintenanceWindows, State, UpdateRunSpec};
+use stolos_core::update::{Durations, Forecast, Observed, forecast};
+
+mod updates;
+
+use updates::{begin, fleet, run, spec};
 
 const SIZES: [usize; 2] = [1_000, 10_000];
 
@@ -32,49 +36,21 @@ fn whole_runs(criterion: &mut Criterion) {
             });
         }
     }
+    let mut observed = fleet(SIZES[0]);
+    for (index, member) in observed.members.values_mut().enumerate() {
+        member.windows = an_hour_a_day(index);
+    }
+    group.throughput(Throughput::Elements(2 * SIZES[0] as u64));
+    group.bench_function(BenchmarkId::new("windows", SIZES[0]), |bencher| {
+        bencher.iter(|| play(&spec(), black_box(&observed), &staggered(SIZES[0])));
+    });
     group.finish();
 }
 
 fn play(spec: &UpdateRunSpec, observed: &Observed, durations: &Durations) -> Forecast {
-    let run = Run {
-        name: "run",
-        uid: "5d3cf8b5-6c7f-4d8c-b7a9-6b1f3a5c2d10",
-        generation: Some(1),
-        spec,
-        status: None,
-        strategy: None,
-        deleting: false,
-    };
-    let now: Timestamp = "2026-03-04T10:00:00Z".parse().expect("it is a time");
-    let forecast = forecast(&run, observed, durations, now);
+    let forecast = forecast(&run(spec, None), observed, durations, begin());
     assert_eq!(forecast.state, State::Completed);
     forecast
-}
-
-fn spec() -> UpdateRunSpec {
-    let spec = json!({
-        "fleetName": "fleet",
-        "managedClusterUpdate": {"upgrade": {"type": "Full", "kubernetesVersion": "1.34.1"}},
-        "strategy": {"stages": [
-            {"name": "canary", "groups": [{"name": "canary", "maxConcurrency": "20"}]},
-            {"name": "prod", "groups": [
-                {"name": "west", "maxConcurrency": "25"}, {"name": "east", "maxConcurrency": "25"},
-            ]},
-        ]},
-    });
-    serde_json::from_value(spec).expect("it is a run")
-}
-
-fn fleet(size: usize) -> Observed {
-    let member = |index: usize| {
-        let group = if index < size / 20 { "canary" } else { ["west", "east"][index % 2] };
-        let cluster = Cluster::running("1.33.0".parse().expect("it is a version"));
-        let id = format!("/subscriptions/s/resourceGroups/g/providers/managedClusters/m{index:05}");
-        let member =
-            Member { group: Some(group.to_owned()), ..Member::new(id, Inspection::Known(cluster)) };
-        (format!("member-{index:05}"), member)
-    };
-    Observed { members: (0..size).map(member).collect(), ..Observed::default() }
 }
 
 fn even() -> Durations {
@@ -88,4 +64,13 @@ fn staggered(size: usize) -> Durations {
     };
     let members = (0..size).map(|index| (format!("member-{index:05}"), seconds(index)));
     Durations { members: members.collect(), ..even() }
+}
+
+fn an_hour_a_day(index: usize) -> MaintenanceWindows {
+    let window = json!({
+        "schedule": {"daily": {"intervalDays": 1}},
+        "durationHours": 1,
+        "startTime": format!("{:02}:00", index % 24),
+    });
+    serde_json::from_value(json!({ "kubernetes": window })).expect("it is a window")
 }

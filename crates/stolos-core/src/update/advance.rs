@@ -7,10 +7,11 @@ use stolos_api::update::{GateTiming, GroupStatus, MemberStatus, StageStatus, Sta
 use super::gates::{self, Place, earliest};
 use super::goal::Goal;
 use super::image::NodeImage;
+use super::roll::Roll;
 use super::sequence;
 use super::states::{
-    all_final, all_passed, all_skipped, any_pending, count, count_outcomes, derive_skipped,
-    derive_stage, enter, is_passed, is_through, stage_failed,
+    all_passed, any_pending, are_through, count_outcomes, derive_skipped, derive_stage, enter,
+    is_passed, stage_failed,
 };
 use super::{Observed, Run, code};
 
@@ -21,16 +22,32 @@ pub(super) struct Step<'a> {
     pub(super) goal: &'a Goal,
     /// The node images of the run, where it chose some for all members.
     pub(super) images: Vec<NodeImage>,
-    /// Whether any member has a maintenance window.
-    pub(super) windows_count: bool,
     /// Nothing new begins.
     pub(super) stop: bool,
     pub(super) now: Timestamp,
     pub(super) wake_at: Option<Timestamp>,
 }
 
-/// Members that have not begun, by their place in the group.
-type Queue = std::vec::IntoIter<usize>;
+/// Members that have not begun, in the order in which they are taken.
+enum Queue {
+    /// By their place in the group, from this one on.
+    ByPlace(usize),
+    /// In this order.
+    Ranked(std::vec::IntoIter<usize>),
+}
+
+impl Queue {
+    fn next(&mut self, roll: &Roll) -> Option<usize> {
+        match self {
+            Self::ByPlace(from) => {
+                let index = roll.waiting_from(*from)?;
+                *from = index + 1;
+                Some(index)
+            }
+            Self::Ranked(members) => members.next(),
+        }
+    }
+}
 
 /// What came of looking for the next member of a group.
 enum Picked {
@@ -51,9 +68,8 @@ struct Budget {
 }
 
 impl Budget {
-    fn of(stage: &StageStatus) -> Self {
-        let running: Vec<usize> =
-            stage.groups.iter().map(|group| count(&group.members, State::Running)).collect();
+    fn of(stage: &StageStatus, rolls: &[Roll]) -> Self {
+        let running: Vec<usize> = rolls.iter().map(|roll| roll.count(State::Running)).collect();
         let left = |limit: i32, running: usize| to_usize(limit).max(1).saturating_sub(running);
         Self {
             stage: left(stage.max_concurrency, running.iter().sum()),
@@ -75,24 +91,29 @@ impl Budget {
 
 impl Step<'_> {
     /// Moves a stage as far as it goes.
-    pub(super) fn advance(&mut self, stage: &mut StageStatus, sequence: &sequence::Stage) {
-        count_outcomes(stage);
-        derive_skipped(stage, true, self.now);
+    pub(super) fn advance(
+        &mut self,
+        stage: &mut StageStatus,
+        rolls: &mut [Roll],
+        sequence: &sequence::Stage,
+    ) {
+        count_outcomes(stage, rolls);
+        derive_skipped(stage, rolls, true, self.now);
         if is_passed(stage.status.state) {
             return;
         }
-        if !self.stop && !stage_failed(stage) && self.pass_before_gates(stage, sequence) {
+        if !self.stop && !stage_failed(stage, rolls) && self.pass_before_gates(stage, sequence) {
             stage.status.start_time.get_or_insert(MicroTime(self.now));
-            self.update_members(stage, sequence);
-            count_outcomes(stage);
-            if !stage_failed(stage) {
-                self.finish(stage, sequence);
+            self.update_members(stage, rolls, sequence);
+            count_outcomes(stage, rolls);
+            if !stage_failed(stage, rolls) {
+                self.finish(stage, rolls, sequence);
             }
         }
         if self.stop {
-            self.stop_members(stage);
+            self.stop_members(stage, rolls);
         }
-        derive_stage(stage, self.stop, self.now);
+        derive_stage(stage, rolls, self.stop, self.now);
     }
 
     fn pass_before_gates(&mut self, stage: &mut StageStatus, sequence: &sequence::Stage) -> bool {
@@ -101,25 +122,32 @@ impl Step<'_> {
         self.visit_gates(place, &sequence.before_gates, &mut stage.before_gates)
     }
 
-    fn update_members(&mut self, stage: &mut StageStatus, sequence: &sequence::Stage) {
+    fn update_members(
+        &mut self,
+        stage: &mut StageStatus,
+        rolls: &mut [Roll],
+        sequence: &sequence::Stage,
+    ) {
         let mut open = Vec::new();
-        for (group, sequence) in stage.groups.iter_mut().zip(&sequence.groups) {
+        let groups = stage.groups.iter_mut().zip(&*rolls).zip(&sequence.groups);
+        for ((group, roll), sequence) in groups {
             let timing = GateTiming::Before;
             let place = Place { stage: &stage.name, group: Some(&group.name), timing };
-            let arrives = !all_final(group) || any_pending(&group.before_gates);
+            let arrives = !roll.all_final() || any_pending(&group.before_gates);
             open.push(
                 arrives && self.visit_gates(place, &sequence.before_gates, &mut group.before_gates),
             );
         }
-        self.pick(stage, &open);
+        self.pick(stage, rolls, &open);
     }
 
     /// Begins members, one of each open group in turn, until the budgets are used up or nothing can begin.
-    fn pick(&mut self, stage: &mut StageStatus, open: &[bool]) {
-        let mut budget = Budget::of(stage);
-        let mut queues: Vec<Option<Queue>> = (stage.groups.iter().enumerate().zip(open))
-            .map(|((index, group), open)| {
-                (*open && budget.has_room(index)).then(|| self.turns(group).into_iter())
+    fn pick(&mut self, stage: &mut StageStatus, rolls: &mut [Roll], open: &[bool]) {
+        let mut budget = Budget::of(stage, rolls);
+        let mut queues: Vec<Option<Queue>> = (stage.groups.iter().zip(&*rolls).enumerate())
+            .map(|(index, (group, roll))| {
+                let opens = open[index] && budget.has_room(index);
+                opens.then(|| self.turns(group, roll))
             })
             .collect();
         while queues.iter().any(Option::is_some) {
@@ -128,17 +156,11 @@ impl Step<'_> {
                     *queue = None;
                     continue;
                 };
-                match self.pick_one(&mut stage.groups[index], turns) {
+                match self.pick_one(&mut stage.groups[index], &mut rolls[index], turns) {
                     Picked::Began => budget.take(index),
-                    Picked::Failed => {
-                        stage.groups[index].failure_count += 1;
-                        stage.failure_count += 1;
-                        if stage_failed(stage) {
-                            return;
-                        }
-                    }
-                    Picked::LeftOut => {
-                        if stage_failed(stage) {
+                    Picked::Failed | Picked::LeftOut => {
+                        count_outcomes(stage, rolls);
+                        if stage_failed(stage, rolls) {
                             return;
                         }
                     }
@@ -150,27 +172,20 @@ impl Step<'_> {
 
     /// Returns the members of a group that have not begun, in the order in which they are taken: window open, window
     /// opens soon, no window, window closed; then by name (section 7).
-    fn turns(&self, group: &GroupStatus) -> Vec<usize> {
-        let waits = |member: &MemberStatus| match member.status.state {
-            State::NotStarted | State::Pending | State::Stopped => true,
-            State::Running
-            | State::Stopping
-            | State::Skipped
-            | State::Failed
-            | State::Completed => false,
-        };
-        let members = group.members.iter().enumerate().filter(|(_, member)| waits(member));
-        let mut turns: Vec<usize> = members.map(|(index, _)| index).collect();
-        if self.windows_count {
-            turns.sort_by_cached_key(|index| self.rank(&group.members[*index].name));
+    fn turns(&self, group: &GroupStatus, roll: &Roll) -> Queue {
+        // Without windows that order is the one of their places.
+        if !self.observed.members.any_windows() {
+            return Queue::ByPlace(0);
         }
-        turns
+        let mut turns = roll.waiting().to_vec();
+        turns.sort_by_cached_key(|index| self.rank(&group.members[*index].name));
+        Queue::Ranked(turns.into_iter())
     }
 
     /// Goes through a group's members until one begins or ends.
-    fn pick_one(&mut self, group: &mut GroupStatus, turns: &mut Queue) -> Picked {
-        for index in turns {
-            match self.reach(&mut group.members[index]) {
+    fn pick_one(&mut self, group: &mut GroupStatus, roll: &mut Roll, turns: &mut Queue) -> Picked {
+        while let Some(index) = turns.next(roll) {
+            match roll.change(&mut group.members, index, |member| self.reach(member)) {
                 State::Running => return Picked::Began,
                 State::Failed => return Picked::Failed,
                 State::Skipped
@@ -190,15 +205,16 @@ impl Step<'_> {
     }
 
     /// After gates of groups whose members are through; after the last of them the stage's own, and its wait.
-    fn finish(&mut self, stage: &mut StageStatus, sequence: &sequence::Stage) {
+    fn finish(&mut self, stage: &mut StageStatus, rolls: &[Roll], sequence: &sequence::Stage) {
         let timing = GateTiming::After;
-        for (group, sequence) in stage.groups.iter_mut().zip(&sequence.groups) {
-            if all_final(group) && !all_skipped(group) {
+        let groups = stage.groups.iter_mut().zip(rolls).zip(&sequence.groups);
+        for ((group, roll), sequence) in groups {
+            if roll.all_final() && !roll.all_skipped() {
                 let place = Place { stage: &stage.name, group: Some(&group.name), timing };
                 self.visit_gates(place, &sequence.after_gates, &mut group.after_gates);
             }
         }
-        if !stage.groups.iter().all(is_through) || stage.groups.iter().all(all_skipped) {
+        if !are_through(stage, rolls) || rolls.iter().all(Roll::all_skipped) {
             return;
         }
         let place = Place { stage: &stage.name, group: None, timing };
@@ -219,16 +235,22 @@ impl Step<'_> {
     }
 
     /// Members that a stopped stage did not get to.
-    fn stop_members(&self, stage: &mut StageStatus) {
+    fn stop_members(&self, stage: &mut StageStatus, rolls: &mut [Roll]) {
         if stage.status.start_time.is_none() {
             return;
         }
-        for member in stage.groups.iter_mut().flat_map(|group| &mut group.members) {
-            if matches!(member.status.state, State::NotStarted | State::Pending) {
-                member.status.error = None;
-                member.message = None;
-                enter(&mut member.status, State::Stopped, self.now);
+        for (group, roll) in stage.groups.iter_mut().zip(rolls) {
+            for index in roll.waiting().to_vec() {
+                roll.change(&mut group.members, index, |member| self.stop_member(member));
             }
+        }
+    }
+
+    fn stop_member(&self, member: &mut MemberStatus) {
+        if member.status.state != State::Stopped {
+            member.status.error = None;
+            member.message = None;
+            enter(&mut member.status, State::Stopped, self.now);
         }
     }
 

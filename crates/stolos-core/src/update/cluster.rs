@@ -48,6 +48,18 @@ impl Member {
             preflight: Vec::new(),
         }
     }
+
+    /// Whether the member has a maintenance window, of whatever kind and whoever says so.
+    pub(super) fn has_windows(&self) -> bool {
+        let any = |windows: &MaintenanceWindows| {
+            windows.kubernetes.is_some() || windows.node_image.is_some()
+        };
+        let of_provider = match &self.cluster {
+            Inspection::Known(cluster) => any(&cluster.windows),
+            Inspection::Unknown(_) => false,
+        };
+        of_provider || any(&self.windows)
+    }
 }
 
 /// The update run that holds the lease of a member.

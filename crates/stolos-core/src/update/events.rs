@@ -2,16 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use stolos_api::update::{MemberStatus, State, UpdateRunStatus};
+use stolos_api::update::{GroupStatus, MemberStatus, State, UpdateRunStatus};
 
 use super::gates::pending;
-use super::states::members;
+use super::roll::{Roll, Rolls};
 use super::{Event, Severity};
 
 /// What has to be known of a status to tell later what happened since.
 pub(super) struct Before {
-    /// State and attempt of each member, in the order of the status. A member that is not listed has not begun.
-    members: Vec<(State, i32)>,
     /// Ids of pending gates.
     gates: BTreeSet<String>,
     state: State,
@@ -23,23 +21,20 @@ impl Before {
         let gates = status.stages.iter().flat_map(pending);
         let started = status.status.start_time.is_some();
         Self {
-            // Until the start members come and go.
-            members: if started { all_members(status).map(moment).collect() } else { Vec::new() },
             gates: gates.filter_map(|gate| gate.gate_id.clone()).collect(),
             state: status.status.state,
             started,
         }
     }
 
-    /// Returns the events of the step to the status `after`.
-    pub(super) fn events(&self, after: &UpdateRunStatus) -> Vec<Event> {
-        let mut events = Vec::new();
-        let mut was = self.members.iter();
-        for member in all_members(after) {
-            if was.next().copied().unwrap_or_default() != moment(member) {
-                events.extend(member_event(member));
-            }
-        }
+    /// Returns the events of the step to the status `after`; the rolls know which members changed.
+    pub(super) fn events(&self, after: &UpdateRunStatus, rolls: &Rolls) -> Vec<Event> {
+        let groups = after.stages.iter().flat_map(|stage| &stage.groups);
+        let mut events: Vec<Event> = groups
+            .zip(rolls.iter().flatten())
+            .flat_map(|(group, roll)| changed(group, roll))
+            .filter_map(member_event)
+            .collect();
         for stage in &after.stages {
             for gate in pending(stage) {
                 let Some(id) = gate.gate_id.as_ref().filter(|id| !self.gates.contains(*id)) else {
@@ -82,12 +77,12 @@ impl Before {
     }
 }
 
-fn all_members(status: &UpdateRunStatus) -> impl Iterator<Item = &MemberStatus> {
-    status.stages.iter().flat_map(members)
-}
-
-fn moment(member: &MemberStatus) -> (State, i32) {
-    (member.status.state, member.attempt)
+/// Returns the members that are in another state, or in another attempt, than when the roll was called.
+fn changed<'a>(group: &'a GroupStatus, roll: &'a Roll) -> impl Iterator<Item = &'a MemberStatus> {
+    let before = roll.before().iter().map(|(index, was)| (&group.members[*index], *was));
+    before
+        .filter(|(member, was)| (member.status.state, member.attempt) != *was)
+        .map(|(member, _)| member)
 }
 
 fn member_event(member: &MemberStatus) -> Option<Event> {

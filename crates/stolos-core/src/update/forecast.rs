@@ -9,8 +9,9 @@ use stolos_api::update::{
 };
 
 use super::cluster::Operation;
+use super::plan::{Known, plan_knowing};
 use super::states::members;
-use super::{GateAction, Observed, Plan, Run, plan_from};
+use super::{GateAction, Observed, Plan, Run};
 
 /// How long upgrades take.
 #[derive(Clone, Debug)]
@@ -117,7 +118,14 @@ pub fn forecast(
         spec.restarts = status.observed_restarts.saturating_add(1);
     }
     let run = Run { spec: &spec, status: None, deleting: false, ..*run };
-    let mut play = Play { run, observed: observed.clone(), status, ends: BTreeSet::new(), now };
+    let mut play = Play {
+        run,
+        observed: observed.clone(),
+        status,
+        known: Known::default(),
+        ends: BTreeSet::new(),
+        now,
+    };
     play.take_over(durations);
     play.run_through(durations);
     summarize(play.status, durations)
@@ -128,6 +136,7 @@ struct Play<'a> {
     run: Run<'a>,
     observed: Observed,
     status: UpdateRunStatus,
+    known: Known,
     /// When upgrades end, with their ids.
     ends: BTreeSet<(Timestamp, String)>,
     now: Timestamp,
@@ -154,7 +163,7 @@ impl Play<'_> {
             bound -= 1;
             let status = std::mem::take(&mut self.status);
             let fresh = status.status.start_time.is_none();
-            let plan = plan_from(&self.run, status, &self.observed, self.now);
+            let plan = plan_knowing(&self.run, status, &mut self.known, &self.observed, self.now);
             let wake_at = plan.wake_at;
             let opened = self.carry_out(plan, durations);
             if fresh {

@@ -9,6 +9,7 @@ use stolos_api::update::{
 };
 
 use super::goal::Goal;
+use super::roll;
 use super::states::{is_final, is_passed, members, stage_failed};
 use super::window::{Opening, Window};
 use super::{GateAction, Observed, Plan, Run};
@@ -114,17 +115,18 @@ fn earlier_stages_come_first(planned: &Planned<'_>) -> Result<(), String> {
 
 fn nothing_begins_after_a_stop_or_a_failure(planned: &Planned<'_>) -> Result<(), String> {
     let stop = planned.run.deleting || planned.run.spec.state != RunState::Run;
+    let failed = |stage: &StageStatus| stage_failed(stage, &roll::call(stage));
     for stage in &planned.plan.status.stages {
         // A stage can fail by what becomes of the last member that it reaches in this very plan; others may have begun
         // before that.
         let was_failed = planned.before.is_some_and(|status| {
             let same = status.stages.iter().find(|before| before.name == stage.name);
-            same.is_some_and(stage_failed)
+            same.is_some_and(failed)
         });
         let restarted = planned.before.is_some_and(|status| {
             status.observed_restarts != planned.plan.status.observed_restarts
         });
-        let ended = stop || (was_failed && !restarted && stage_failed(stage));
+        let ended = stop || (was_failed && !restarted && failed(stage));
         if ended && let Some(member) = begun(planned, stage).first() {
             return Err(format!("member `{member}` of stage `{}`", stage.name));
         }

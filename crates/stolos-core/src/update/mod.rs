@@ -15,6 +15,7 @@ mod calendar;
 pub mod cluster;
 pub mod code;
 mod events;
+mod fleet;
 mod forecast;
 mod gates;
 mod goal;
@@ -22,6 +23,7 @@ mod health;
 pub mod id;
 pub mod image;
 pub mod invariants;
+mod leave;
 pub(crate) mod outlook;
 mod plan;
 pub mod preflight;
@@ -29,6 +31,7 @@ pub mod probe;
 mod problem;
 mod reach;
 mod retry;
+mod roll;
 pub mod selector;
 mod sequence;
 mod skip;
@@ -44,6 +47,7 @@ use stolos_api::update::{
     Gate, GateSpec, GateState, MemberTarget, UpdateRunSpec, UpdateRunStatus, UpdateRunStrategy,
 };
 
+pub use fleet::Members;
 pub use forecast::{Durations, Forecast, GateForecast, MemberForecast, StageForecast, forecast};
 pub use health::deadline as health_deadline;
 pub use plan::{plan, plan_from};
@@ -73,7 +77,7 @@ pub struct Run<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     /// Members of the fleet by their name within it.
-    pub members: BTreeMap<String, cluster::Member>,
+    pub members: Members,
     /// Upgrades that the providers know, by operation id. A missing one has not been started.
     pub operations: BTreeMap<String, cluster::Operation>,
     /// Gates of the run by their name within the fleet.

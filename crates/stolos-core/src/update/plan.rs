@@ -1,16 +1,13 @@
 //! The engine's frame: prepare a run, read what happened, restart, skip, advance, sum up.
 
-use std::cmp::Ordering;
-use std::collections::btree_map::Range;
 use std::collections::{BTreeMap, BTreeSet};
-use std::iter::Peekable;
-use std::ops::Bound;
 
 use jiff::{Timestamp, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use stolos_api::update::{
     ErrorCause, ErrorDetail, GroupStatus, MemberStatus, NodeImageSelectionStatus, NodeImageVersion,
-    RunState, StageGateStatus, StageStatus, State, UpdateRunStatus, UpdateStatus, WaitStatus,
+    RunState, SkipTarget, StageGateStatus, StageStatus, State, UpdateRunStatus, UpdateStatus,
+    WaitStatus,
 };
 
 use super::advance::Step;
@@ -18,13 +15,15 @@ use super::cluster::{Inspection, Member, Operation};
 use super::events::Before;
 use super::goal::Goal;
 use super::image::{self, NodeImage};
+use super::leave::leave;
 use super::problem::Problem;
+use super::roll::{self, Roll, Rolls, each_group};
 use super::sequence::Sequence;
 use super::states::{
     count_outcomes, derive_run, derive_skipped, enter, is_final, is_passed, members, stage_failed,
     summarize,
 };
-use super::{Observed, Plan, Run, Start, code, gates, skip};
+use super::{Members, Observed, Plan, Run, Start, code, gates, skip};
 
 /// Decides the next step of an update run. Asking twice with the same input gives the same answer, and asking again
 /// after the answer was carried out asks for nothing.
@@ -38,22 +37,46 @@ pub fn plan(run: &Run<'_>, observed: &Observed, now: Timestamp) -> Plan {
 #[must_use]
 pub fn plan_from(
     run: &Run<'_>,
+    status: UpdateRunStatus,
+    observed: &Observed,
+    now: Timestamp,
+) -> Plan {
+    plan_knowing(run, status, &mut Known::default(), observed, now)
+}
+
+/// What a plan has found out and the next one need not, when it goes on from the status of the first.
+#[derive(Default)]
+pub(super) struct Known {
+    rolls: Option<Rolls>,
+    /// None of these has left without the run having seen it.
+    members: Option<Members>,
+}
+
+/// As [`plan_from`], for somebody who plans step by step: `known` is of the plan that gave this status.
+pub(super) fn plan_knowing(
+    run: &Run<'_>,
     mut status: UpdateRunStatus,
+    known: &mut Known,
     observed: &Observed,
     now: Timestamp,
 ) -> Plan {
     // Status keeps microseconds; a finer `now` would make stored and fresh times differ.
     let now = now.round(Unit::Microsecond).unwrap_or(now);
     let before = Before::of(&status);
+    let Known { rolls, members } = std::mem::take(known);
+    // Until the start members come and go.
+    let rolls = rolls.filter(|_| status.status.start_time.is_some());
     status.observed_generation = run.generation;
     let (goal, sequence) = match prepare(run, observed, &mut status) {
         Ok(prepared) => prepared,
         Err(error) => {
             status.status.error = Some(error);
-            let release = release(run, observed, &status);
+            let release = release(run, observed, &status, &roll::call_all(&status.stages));
             return Plan::idle(status, release);
         }
     };
+    let mut rolls = rolls.unwrap_or_else(|| roll::call_all(&status.stages));
+    rolls.iter_mut().flatten().for_each(Roll::forget_changes);
     let mut wake_at = None;
     let stop = run.deleting || run.spec.state != RunState::Run;
     if status.status.start_time.is_none() {
@@ -63,13 +86,36 @@ pub fn plan_from(
         }
     }
     let started = status.status.start_time.is_some();
+    let mut put_back = false;
     if started {
-        read_operations(&mut status, observed, now);
-        if !stop {
-            resume(run, &mut status);
-        }
+        read_operations(&mut status, &mut rolls, observed, now);
+        put_back = !stop && resume(run, &mut status, &mut rolls);
     }
-    let unknown = skip::apply(&mut status.stages, &run.spec.skip, started, now);
+    let unknown = skip::apply(&mut status.stages, &mut rolls, &run.spec.skip, started, now);
+    warn_of(&unknown, &mut status);
+    if started {
+        // Nobody has noticed whether a member left that was through at the time.
+        if put_back || members.is_none_or(|known| !known.are(&observed.members)) {
+            leave(&mut status, &mut rolls, &observed.members, now);
+        }
+        let wanted = (&goal, &sequence);
+        wake_at = advance(run, &mut status, &mut rolls, observed, wanted, stop, now);
+    }
+    summarize(&mut status, &rolls);
+    let plan = Plan {
+        start: if started { to_start(&status, &rolls, observed) } else { Vec::new() },
+        release: release(run, observed, &status, &rolls),
+        gates: gates::actions(run, &sequence, &status, observed, now),
+        events: before.events(&status, &rolls),
+        wake_at,
+        status,
+    };
+    *known =
+        Known { rolls: Some(rolls), members: Some(observed.members.clone()).filter(|_| started) };
+    plan
+}
+
+fn warn_of(unknown: &[&SkipTarget], status: &mut UpdateRunStatus) {
     for target in unknown {
         let text = format!(
             "skip names {:?} `{}`, which the run does not have",
@@ -78,19 +124,6 @@ pub fn plan_from(
         if !status.warnings.contains(&text) {
             status.warnings.push(text);
         }
-    }
-    if started {
-        leave(&mut status, observed, now);
-        wake_at = advance(run, &mut status, observed, &goal, &sequence, stop, now);
-    }
-    summarize(&mut status);
-    Plan {
-        start: if started { to_start(&status, observed) } else { Vec::new() },
-        release: release(run, observed, &status),
-        gates: gates::actions(run, &sequence, &status, observed, now),
-        events: before.events(&status),
-        wake_at,
-        status,
     }
 }
 
@@ -263,73 +296,96 @@ fn selection(images: &[NodeImage]) -> NodeImageSelectionStatus {
 }
 
 /// Takes over what providers report about members in flight.
-fn read_operations(status: &mut UpdateRunStatus, observed: &Observed, now: Timestamp) {
-    for member in each_member(&mut status.stages) {
-        if member.status.state != State::Running {
-            continue;
-        }
-        let operation = member.operation_id.as_ref().and_then(|id| observed.operations.get(id));
-        match operation {
-            None | Some(Operation::Running(None)) => {}
-            Some(Operation::Running(message)) => member.message.clone_from(message),
-            Some(Operation::Done(message)) => {
-                member.message.clone_from(message);
-                enter(&mut member.status, State::Completed, now);
-            }
-            Some(Operation::Failed { code, message }) => {
-                member.message = Some(message.clone());
-                member.status.error = Some(ErrorDetail {
-                    code: code::UPGRADE_FAILED.into(),
-                    message: message.clone(),
-                    target: None,
-                    details: vec![ErrorCause {
-                        code: code.clone(),
-                        message: message.clone(),
-                        target: None,
-                    }],
-                });
-                enter(&mut member.status, State::Failed, now);
-            }
+fn read_operations(
+    status: &mut UpdateRunStatus,
+    rolls: &mut Rolls,
+    observed: &Observed,
+    now: Timestamp,
+) {
+    for (group, roll) in each_group(&mut status.stages, rolls) {
+        let running: Vec<usize> = roll.running().iter().copied().collect();
+        for index in running {
+            roll.change(&mut group.members, index, |member| read_operation(member, observed, now));
         }
     }
 }
 
-/// Puts members that the run did not get to, and on a restart those that failed, back in line.
-fn resume(run: &Run<'_>, status: &mut UpdateRunStatus) {
-    let mut current = status.stages.iter_mut().find(|stage| !is_passed(stage.status.state));
-    // After too many failures, a restart waits for the members that are still in flight.
-    let ending = current.as_mut().is_some_and(|stage| {
-        count_outcomes(stage);
-        stage_failed(stage) && members(stage).any(|m| m.status.state == State::Running)
-    });
-    let restart = run.spec.restarts > status.observed_restarts && !ending;
-    if let Some(stage) = current {
-        for group in &mut stage.groups {
-            for member in &mut group.members {
-                let again = match member.status.state {
-                    State::Stopped => true,
-                    State::Failed => restart,
-                    State::NotStarted
-                    | State::Running
-                    | State::Pending
-                    | State::Skipped
-                    | State::Stopping
-                    | State::Completed => false,
-                };
-                if again {
-                    member.status = UpdateStatus::default();
-                    member.message = None;
-                }
-            }
+fn read_operation(member: &mut MemberStatus, observed: &Observed, now: Timestamp) {
+    let operation = member.operation_id.as_ref().and_then(|id| observed.operations.get(id));
+    match operation {
+        None | Some(Operation::Running(None)) => {}
+        Some(Operation::Running(message)) => member.message.clone_from(message),
+        Some(Operation::Done(message)) => {
+            member.message.clone_from(message);
+            enter(&mut member.status, State::Completed, now);
+        }
+        Some(Operation::Failed { code, message }) => {
+            member.message = Some(message.clone());
+            member.status.error = Some(ErrorDetail {
+                code: code::UPGRADE_FAILED.into(),
+                message: message.clone(),
+                target: None,
+                details: vec![ErrorCause {
+                    code: code.clone(),
+                    message: message.clone(),
+                    target: None,
+                }],
+            });
+            enter(&mut member.status, State::Failed, now);
+        }
+    }
+}
+
+/// Puts members that the run did not get to, and on a restart those that failed, back in line. Returns whether there are
+/// any.
+fn resume(run: &Run<'_>, status: &mut UpdateRunStatus, rolls: &mut Rolls) -> bool {
+    let current =
+        status.stages.iter_mut().zip(rolls).find(|(stage, _)| !is_passed(stage.status.state));
+    let mut restart = run.spec.restarts > status.observed_restarts;
+    let mut any = false;
+    if let Some((stage, rolls)) = current {
+        count_outcomes(stage, rolls);
+        // After too many failures, a restart waits for the members that are still in flight.
+        let in_flight = rolls.iter().any(|roll| roll.count(State::Running) > 0);
+        restart &= !(stage_failed(stage, rolls) && in_flight);
+        for (group, roll) in stage.groups.iter_mut().zip(&mut *rolls) {
+            any |= put_back(group, roll, restart);
         }
         if restart {
             look_at_health_anew(stage);
         }
-        count_outcomes(stage);
+        count_outcomes(stage, rolls);
     }
     if restart {
         status.observed_restarts = run.spec.restarts;
     }
+    any
+}
+
+fn put_back(group: &mut GroupStatus, roll: &mut Roll, restart: bool) -> bool {
+    let n_failed = if restart { roll.count(State::Failed) } else { 0 };
+    if roll.count(State::Stopped) + n_failed == 0 {
+        return false;
+    }
+    for index in 0..group.members.len() {
+        let again = match group.members[index].status.state {
+            State::Stopped => true,
+            State::Failed => restart,
+            State::NotStarted
+            | State::Running
+            | State::Pending
+            | State::Skipped
+            | State::Stopping
+            | State::Completed => false,
+        };
+        if again {
+            roll.change(&mut group.members, index, |member| {
+                member.status = UpdateStatus::default();
+                member.message = None;
+            });
+        }
+    }
+    true
 }
 
 fn look_at_health_anew(stage: &mut StageStatus) {
@@ -343,67 +399,12 @@ fn look_at_health_anew(stage: &mut StageStatus) {
     }
 }
 
-/// Ends members that left the fleet, or whose name stands for another cluster by now.
-fn leave(status: &mut UpdateRunStatus, observed: &Observed, now: Timestamp) {
-    let mut fleet = InOrder::of(observed);
-    for member in each_member(&mut status.stages) {
-        if is_final(member.status.state) {
-            continue;
-        }
-        let stays = fleet.get(&member.name).is_some_and(|seen| {
-            member.cluster_resource_id.as_ref().is_none_or(|id| *id == seen.cluster_resource_id)
-        });
-        if stays {
-            continue;
-        }
-        member.reason = Some(code::MEMBER_LEFT.into());
-        let message = "the member left the fleet".to_owned();
-        member.message = Some(message.clone());
-        member.status.error =
-            Some(ErrorDetail { code: code::MEMBER_LEFT.into(), message, ..ErrorDetail::default() });
-        enter(&mut member.status, State::Skipped, now);
-    }
-}
-
-/// Looks members up that are asked for mostly in the order of their names, as groups list them: many times faster than
-/// searching for each.
-struct InOrder<'a> {
-    observed: &'a Observed,
-    next: Peekable<Range<'a, String, Member>>,
-}
-
-impl<'a> InOrder<'a> {
-    /// How far the next member is looked for before it is searched.
-    const NEAR: usize = 4;
-
-    fn of(observed: &'a Observed) -> Self {
-        Self { observed, next: observed.members.range::<String, _>(..).peekable() }
-    }
-
-    fn get(&mut self, name: &str) -> Option<&'a Member> {
-        for _ in 0..Self::NEAR {
-            let Some((near, member)) = self.next.peek().copied() else { break };
-            match near.as_str().cmp(name) {
-                Ordering::Equal => return Some(member),
-                Ordering::Less => {
-                    self.next.next();
-                }
-                Ordering::Greater => break,
-            }
-        }
-        let from = (Bound::Included(name), Bound::Unbounded);
-        self.next = self.observed.members.range::<str, _>(from).peekable();
-        let (found, member) = self.next.peek().copied()?;
-        (found == name).then_some(member)
-    }
-}
-
 fn advance(
     run: &Run<'_>,
     status: &mut UpdateRunStatus,
+    rolls: &mut Rolls,
     observed: &Observed,
-    goal: &Goal,
-    sequence: &Sequence,
+    (goal, sequence): (&Goal, &Sequence),
     stop: bool,
     now: Timestamp,
 ) -> Option<Timestamp> {
@@ -419,20 +420,22 @@ fn advance(
     }
     let selected = status.node_image_selection.iter().flat_map(|s| &s.selected_node_image_versions);
     let images = selected.filter_map(|image| image.version.parse().ok()).collect();
-    let windows_count = observed.members.values().any(|member| goal.window(member).is_some());
-    let mut step = Step { run, observed, goal, images, windows_count, stop, now, wake_at: None };
-    for (stage, sequence) in status.stages.iter_mut().zip(&sequence.stages) {
+    let mut step = Step { run, observed, goal, images, stop, now, wake_at: None };
+    let stages = status.stages.iter_mut().zip(&mut *rolls);
+    for ((stage, rolls), sequence) in stages.zip(&sequence.stages) {
         if is_passed(stage.status.state) {
             continue;
         }
-        step.advance(stage, sequence);
+        step.advance(stage, rolls, sequence);
         if !is_passed(stage.status.state) {
             break;
         }
     }
     // Groups that nobody is in end with the start, also those of later stages.
-    for stage in status.stages.iter_mut().filter(|stage| !is_final(stage.status.state)) {
-        derive_skipped(stage, true, now);
+    for (stage, rolls) in status.stages.iter_mut().zip(&*rolls) {
+        if !is_final(stage.status.state) {
+            derive_skipped(stage, rolls, true, now);
+        }
     }
     derive_run(status, stop, now);
     step.wake_at
@@ -470,35 +473,39 @@ fn choose_images(
 }
 
 /// Members in flight whose upgrade no provider knows: decided in this step, or before a crash.
-fn to_start(status: &UpdateRunStatus, observed: &Observed) -> Vec<Start> {
-    let running = (status.stages.iter().flat_map(members))
-        .filter(|member| member.status.state == State::Running);
-    running
+fn to_start(status: &UpdateRunStatus, rolls: &Rolls, observed: &Observed) -> Vec<Start> {
+    in_flight(status, rolls)
         .filter_map(|member| {
-            let operation_id = member.operation_id.clone()?;
-            let target = member.target.clone()?;
-            (!observed.operations.contains_key(&operation_id)).then(|| Start {
+            let operation_id = member.operation_id.as_ref()?;
+            let target = member.target.as_ref()?;
+            (!observed.operations.contains_key(operation_id)).then(|| Start {
                 member: member.name.clone(),
-                operation_id,
-                target,
+                operation_id: operation_id.clone(),
+                target: target.clone(),
             })
         })
         .collect()
 }
 
 /// Members whose lease the run holds without need.
-fn release(run: &Run<'_>, observed: &Observed, status: &UpdateRunStatus) -> Vec<String> {
-    let in_flight: BTreeSet<&str> = (status.stages.iter().flat_map(members))
-        .filter(|member| member.status.state == State::Running)
-        .map(|member| member.name.as_str())
-        .collect();
-    (observed.members.iter())
-        .filter(|(_, member)| member.holder.as_ref().is_some_and(|h| h.uid == run.uid))
-        .filter(|(name, _)| !in_flight.contains(name.as_str()))
-        .map(|(name, _)| name.clone())
-        .collect()
+fn release(
+    run: &Run<'_>,
+    observed: &Observed,
+    status: &UpdateRunStatus,
+    rolls: &Rolls,
+) -> Vec<String> {
+    let in_flight: BTreeSet<&str> =
+        in_flight(status, rolls).map(|member| member.name.as_str()).collect();
+    let held = observed.members.held_by(run.uid);
+    held.filter(|name| !in_flight.contains(name.as_str())).cloned().collect()
 }
 
-fn each_member(stages: &mut [StageStatus]) -> impl Iterator<Item = &mut MemberStatus> {
-    stages.iter_mut().flat_map(|stage| &mut stage.groups).flat_map(|group| &mut group.members)
+fn in_flight<'a>(
+    status: &'a UpdateRunStatus,
+    rolls: &'a Rolls,
+) -> impl Iterator<Item = &'a MemberStatus> {
+    let groups = status.stages.iter().flat_map(|stage| &stage.groups);
+    groups
+        .zip(rolls.iter().flatten())
+        .flat_map(|(group, roll)| roll.running().iter().map(|index| &group.members[*index]))
 }

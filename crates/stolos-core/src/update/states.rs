@@ -9,6 +9,7 @@ use stolos_api::update::{
 
 use super::amount::to_i32;
 use super::code;
+use super::roll::{Roll, Rolls};
 
 /// Whether a member is through: it is not touched again unless the run is restarted.
 pub(super) fn is_final(state: State) -> bool {
@@ -38,18 +39,6 @@ pub(super) fn members(stage: &StageStatus) -> impl Iterator<Item = &MemberStatus
     stage.groups.iter().flat_map(|group| &group.members)
 }
 
-pub(super) fn count(members: &[MemberStatus], state: State) -> usize {
-    members.iter().filter(|member| member.status.state == state).count()
-}
-
-pub(super) fn all_skipped(group: &GroupStatus) -> bool {
-    count(&group.members, State::Skipped) == group.members.len()
-}
-
-pub(super) fn all_final(group: &GroupStatus) -> bool {
-    group.members.iter().all(|member| is_final(member.status.state))
-}
-
 pub(super) fn any_pending(gates: &[StageGateStatus]) -> bool {
     gates.iter().any(|gate| gate.status.state == State::Pending)
 }
@@ -59,55 +48,30 @@ pub(super) fn all_passed(gates: &[StageGateStatus]) -> bool {
 }
 
 /// Whether a group is through with its members and its after gates.
-pub(super) fn is_through(group: &GroupStatus) -> bool {
-    all_skipped(group) || (all_final(group) && all_passed(&group.after_gates))
+pub(super) fn is_through(group: &GroupStatus, roll: &Roll) -> bool {
+    roll.all_skipped() || (roll.all_final() && all_passed(&group.after_gates))
 }
 
-/// Counts the members that failed and those that are at the goal.
-pub(super) fn count_outcomes(stage: &mut StageStatus) {
-    for group in &mut stage.groups {
-        group.failure_count = to_i32(count(&group.members, State::Failed));
-        group.success_count = to_i32(group.members.iter().filter(|m| is_success(m)).count());
+/// Whether all groups of a stage are through.
+pub(super) fn are_through(stage: &StageStatus, rolls: &[Roll]) -> bool {
+    stage.groups.iter().zip(rolls).all(|(group, roll)| is_through(group, roll))
+}
+
+/// Writes down how many members failed and how many are at the goal.
+pub(super) fn count_outcomes(stage: &mut StageStatus, rolls: &[Roll]) {
+    for (group, roll) in stage.groups.iter_mut().zip(rolls) {
+        group.failure_count = to_i32(roll.count(State::Failed));
+        group.success_count = to_i32(roll.n_at_goal());
     }
     stage.failure_count = stage.groups.iter().map(|group| group.failure_count).sum();
     stage.success_count = stage.groups.iter().map(|group| group.success_count).sum();
 }
 
-/// Whether a member is where the run wants it.
-fn is_success(member: &MemberStatus) -> bool {
-    match member.status.state {
-        State::Completed => true,
-        State::Skipped => member.reason.as_deref() == Some(code::AT_TARGET),
-        State::NotStarted
-        | State::Running
-        | State::Pending
-        | State::Stopping
-        | State::Stopped
-        | State::Failed => false,
-    }
-}
-
-/// Whether nobody expects the member to reach the goal: somebody skipped it, or it left.
-fn is_excused(member: &MemberStatus) -> bool {
-    let reason = member.reason.as_deref();
-    member.status.state == State::Skipped
-        && matches!(reason, Some(code::SKIPPED_BY_REQUEST | code::MEMBER_LEFT))
-}
-
 /// Returns how many members have to be at the goal when fewer than that can still get there.
-fn missed_successes<'a>(
-    wanted: i32,
-    members: impl Iterator<Item = &'a MemberStatus>,
-) -> Option<usize> {
+fn missed_successes(wanted: i32, rolls: &[Roll]) -> Option<usize> {
     let wanted = usize::try_from(wanted).unwrap_or(0);
-    if wanted == 0 {
-        return None;
-    }
-    let (mut expected, mut possible) = (0, 0);
-    for member in members {
-        expected += usize::from(!is_excused(member));
-        possible += usize::from(is_success(member) || !is_final(member.status.state));
-    }
+    let expected: usize = rolls.iter().map(|roll| roll.n_members() - roll.n_excused()).sum();
+    let possible: usize = rolls.iter().map(|roll| roll.n_at_goal() + roll.n_open()).sum();
     let needed = wanted.min(expected);
     (possible < needed).then_some(needed)
 }
@@ -116,33 +80,38 @@ fn failed_gate(gates: &[StageGateStatus]) -> Option<&StageGateStatus> {
     gates.iter().find(|gate| gate.status.state == State::Failed)
 }
 
-fn group_failed(group: &GroupStatus) -> bool {
+fn group_failed(group: &GroupStatus, roll: &Roll) -> bool {
     group.failure_count > group.max_allowed_failures
-        || missed_successes(group.min_successes, group.members.iter()).is_some()
+        || missed_successes(group.min_successes, std::slice::from_ref(roll)).is_some()
         || failed_gate(&group.before_gates).or_else(|| failed_gate(&group.after_gates)).is_some()
 }
 
 /// Whether the stage or one of its groups has failed: too many failures, too few successes, or bad health at a gate.
-pub(super) fn stage_failed(stage: &StageStatus) -> bool {
+pub(super) fn stage_failed(stage: &StageStatus, rolls: &[Roll]) -> bool {
     stage.failure_count > stage.max_allowed_failures
-        || missed_successes(stage.min_successes, members(stage)).is_some()
+        || missed_successes(stage.min_successes, rolls).is_some()
         || failed_gate(&stage.before_gates).or_else(|| failed_gate(&stage.after_gates)).is_some()
-        || stage.groups.iter().any(group_failed)
+        || stage.groups.iter().zip(rolls).any(|(group, roll)| group_failed(group, roll))
 }
 
 /// Ends groups and the stage where nothing but skipped members is left; gates that would hold nobody go with them. Before
 /// the start, an empty group may still get members.
-pub(super) fn derive_skipped(stage: &mut StageStatus, started: bool, now: Timestamp) {
-    for group in &mut stage.groups {
-        let nothing_left = all_skipped(group) && (started || !group.members.is_empty());
-        if nothing_left && !group_failed(group) {
+pub(super) fn derive_skipped(
+    stage: &mut StageStatus,
+    rolls: &[Roll],
+    started: bool,
+    now: Timestamp,
+) {
+    for (group, roll) in stage.groups.iter_mut().zip(rolls) {
+        let nothing_left = roll.all_skipped() && (started || !group.members.is_empty());
+        if nothing_left && !group_failed(group, roll) {
             skip_pending(&mut group.before_gates, now);
             skip_pending(&mut group.after_gates, now);
             enter(&mut group.status, State::Skipped, now);
         }
     }
     let all_skipped = stage.groups.iter().all(|group| group.status.state == State::Skipped);
-    if all_skipped && !stage_failed(stage) {
+    if all_skipped && !stage_failed(stage, rolls) {
         skip_pending(&mut stage.before_gates, now);
         skip_pending(&mut stage.after_gates, now);
         enter(&mut stage.status, State::Skipped, now);
@@ -162,37 +131,43 @@ fn skip_pending(gates: &mut [StageGateStatus], now: Timestamp) {
 }
 
 /// Derives the state of a stage that the run has reached, and of its groups.
-pub(super) fn derive_stage(stage: &mut StageStatus, stop: bool, now: Timestamp) {
-    let failed = stage_failed(stage);
+pub(super) fn derive_stage(stage: &mut StageStatus, rolls: &[Roll], stop: bool, now: Timestamp) {
+    let failed = stage_failed(stage, rolls);
     let begun = stage.status.start_time.is_some();
-    for group in &mut stage.groups {
-        let state = group_state(group, begun, failed, stop);
-        let error = group_failure(group);
+    for (group, roll) in stage.groups.iter_mut().zip(rolls) {
+        let state = group_state(group, roll, begun, failed, stop);
+        let error = group_failure(group, roll);
         settle(&mut group.status, state, error, now);
-        let has_begun = group.members.iter().any(|member| member.status.start_time.is_some());
-        if has_begun && group.status.start_time.is_none() {
+        let has_begun = |member: &MemberStatus| member.status.start_time.is_some();
+        if group.status.start_time.is_none() && group.members.iter().any(has_begun) {
             group.status.start_time = Some(MicroTime(now));
         }
     }
-    let state = stage_state(stage, failed, stop);
-    let error = stage_failure(stage);
+    let state = stage_state(stage, rolls, failed, stop);
+    let error = stage_failure(stage, rolls);
     settle(&mut stage.status, state, error, now);
 }
 
 /// The order of the tests matters.
-fn group_state(group: &GroupStatus, begun: bool, stage_failed: bool, stop: bool) -> State {
-    let in_flight = count(&group.members, State::Running) > 0;
+fn group_state(
+    group: &GroupStatus,
+    roll: &Roll,
+    begun: bool,
+    stage_failed: bool,
+    stop: bool,
+) -> State {
+    let in_flight = roll.count(State::Running) > 0;
     let halted = |state| if in_flight { State::Stopping } else { state };
     if any_pending(&group.before_gates) {
         return State::Pending;
     }
-    if group_failed(group) {
+    if group_failed(group, roll) {
         return halted(State::Failed);
     }
-    if (stop || stage_failed) && !is_through(group) {
+    if (stop || stage_failed) && !is_through(group, roll) {
         return halted(if begun { State::Stopped } else { State::NotStarted });
     }
-    if all_skipped(group) {
+    if roll.all_skipped() {
         return State::Skipped;
     }
     if in_flight {
@@ -201,14 +176,14 @@ fn group_state(group: &GroupStatus, begun: bool, stage_failed: bool, stop: bool)
     if !begun {
         return State::NotStarted;
     }
-    if is_through(group) { State::Completed } else { State::Pending }
+    if is_through(group, roll) { State::Completed } else { State::Pending }
 }
 
-fn stage_state(stage: &StageStatus, failed: bool, stop: bool) -> State {
-    let in_flight = members(stage).any(|member| member.status.state == State::Running);
+fn stage_state(stage: &StageStatus, rolls: &[Roll], failed: bool, stop: bool) -> State {
+    let in_flight = rolls.iter().any(|roll| roll.count(State::Running) > 0);
     let waits =
         (stage.after_stage_wait_status.as_ref()).is_some_and(|wait| !is_passed(wait.status.state));
-    let groups_through = stage.groups.iter().all(is_through);
+    let groups_through = are_through(stage, rolls);
     let gates_passed = all_passed(&stage.after_gates);
     if failed {
         return if in_flight { State::Stopping } else { State::Failed };
@@ -220,7 +195,7 @@ fn stage_state(stage: &StageStatus, failed: bool, stop: bool) -> State {
     if any_pending(&stage.before_gates) {
         return State::Pending;
     }
-    if stage.groups.iter().all(all_skipped) {
+    if rolls.iter().all(Roll::all_skipped) {
         return State::Skipped;
     }
     if stage.status.start_time.is_none() {
@@ -253,12 +228,12 @@ pub(super) fn derive_run(status: &mut UpdateRunStatus, stop: bool, now: Timestam
 }
 
 /// Counts for the run's own fields.
-pub(super) fn summarize(status: &mut UpdateRunStatus) {
-    let states: Vec<State> =
-        status.stages.iter().flat_map(members).map(|member| member.status.state).collect();
-    let done = states.iter().filter(|state| is_passed(**state)).count();
-    status.progress = Some(format!("{done}/{}", states.len()));
-    status.failure_count = to_i32(states.iter().filter(|state| **state == State::Failed).count());
+pub(super) fn summarize(status: &mut UpdateRunStatus, rolls: &Rolls) {
+    let count = |state| rolls.iter().flatten().map(|roll| roll.count(state)).sum::<usize>();
+    let all: usize = rolls.iter().flatten().map(Roll::n_members).sum();
+    let done = count(State::Completed) + count(State::Skipped);
+    status.progress = Some(format!("{done}/{all}"));
+    status.failure_count = to_i32(count(State::Failed));
 }
 
 fn settle(status: &mut UpdateStatus, state: State, error: Option<ErrorDetail>, now: Timestamp) {
@@ -266,33 +241,34 @@ fn settle(status: &mut UpdateStatus, state: State, error: Option<ErrorDetail>, n
     status.error = error;
 }
 
-fn group_failure(group: &GroupStatus) -> Option<ErrorDetail> {
+fn group_failure(group: &GroupStatus, roll: &Roll) -> Option<ErrorDetail> {
     let GroupStatus { name, failure_count, max_allowed_failures, .. } = group;
     if failure_count > max_allowed_failures {
         let what =
             format!("group `{name}`: {failure_count} failed, {max_allowed_failures} allowed");
         return Some(too_many_failures(&what, group.members.iter()));
     }
-    if let Some(needed) = missed_successes(group.min_successes, group.members.iter()) {
+    if let Some(needed) = missed_successes(group.min_successes, std::slice::from_ref(roll)) {
         return Some(too_few_successes(&format!("group `{name}`"), group.success_count, needed));
     }
     let gate = failed_gate(&group.before_gates).or_else(|| failed_gate(&group.after_gates));
     gate.and_then(|gate| gate.status.error.clone())
 }
 
-fn stage_failure(stage: &StageStatus) -> Option<ErrorDetail> {
+fn stage_failure(stage: &StageStatus, rolls: &[Roll]) -> Option<ErrorDetail> {
     let StageStatus { name, failure_count, max_allowed_failures, .. } = stage;
     if failure_count > max_allowed_failures {
         let what =
             format!("stage `{name}`: {failure_count} failed, {max_allowed_failures} allowed");
         return Some(too_many_failures(&what, members(stage)));
     }
-    if let Some(needed) = missed_successes(stage.min_successes, members(stage)) {
+    if let Some(needed) = missed_successes(stage.min_successes, rolls) {
         return Some(too_few_successes(&format!("stage `{name}`"), stage.success_count, needed));
     }
     let gate = failed_gate(&stage.before_gates).or_else(|| failed_gate(&stage.after_gates));
-    gate.and_then(|gate| gate.status.error.clone())
-        .or_else(|| stage.groups.iter().find_map(group_failure))
+    gate.and_then(|gate| gate.status.error.clone()).or_else(|| {
+        stage.groups.iter().zip(rolls).find_map(|(group, roll)| group_failure(group, roll))
+    })
 }
 
 fn too_few_successes(what: &str, successes: i32, needed: usize) -> ErrorDetail {

@@ -100,7 +100,7 @@ impl Updates {
         let gates =
             self.gates.indexed(&run_of(&key.namespace, fleet, short_name(fleet, &key.name)?));
         Some(Observed {
-            members,
+            members: members.into_iter().collect(),
             operations: run
                 .status
                 .as_ref()

@@ -12,6 +12,7 @@ use stolos_api::update::{
 };
 
 use crate::update::cluster::{Cluster, Hold, Holder, Inspection, Member, Offer, Operation, Pool};
+use crate::update::plan::{Known, plan_knowing};
 use crate::update::states::members;
 use crate::update::{GateAction, Observed, Plan, Run, plan};
 
@@ -49,6 +50,7 @@ pub(super) struct Player {
     pub(super) begun: BTreeMap<String, usize>,
     ends: BTreeMap<String, (Timestamp, String)>,
     start: Timestamp,
+    known: Known,
 }
 
 /// Versions in the world: everybody begins at 1.33.0.
@@ -82,6 +84,7 @@ impl Player {
             begun: BTreeMap::new(),
             ends: BTreeMap::new(),
             start,
+            known: Known::default(),
         }
     }
 
@@ -122,6 +125,15 @@ impl Player {
         plan(&self.run(), &self.observed, self.now)
     }
 
+    /// Plans with what the plan before has found out.
+    fn plan_on(&mut self) -> Plan {
+        let mut known = std::mem::take(&mut self.known);
+        let status = self.status.clone().unwrap_or_default();
+        let plan = plan_knowing(&self.run(), status, &mut known, &self.observed, self.now);
+        self.known = known;
+        plan
+    }
+
     /// As [`Player::step_and`], with nothing to check afterwards.
     pub(super) fn step(
         &mut self,
@@ -138,6 +150,7 @@ impl Player {
         settled: impl FnOnce(&Self),
     ) -> bool {
         let plan = self.plan();
+        assert_eq!(self.plan_on(), plan, "whoever plans step by step decides the same");
         check(self, self.status.as_ref(), &plan);
         let before = self.status.take();
         self.carry_out(&plan);
