@@ -10,6 +10,7 @@ use stolos_core::update::cluster::{Finding, Operation};
 use stolos_upgrade::{Observation, SharedProvider};
 
 use super::effect::{Effect, Fact, Object};
+use super::views::View;
 
 /// Something to plan for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +47,8 @@ pub(super) struct Updates {
     pub(super) preflight: BTreeMap<Key, Vec<Finding>>,
     /// Members that were looked for by name, or whose end was seen, since the last list: they are really not there.
     pub(super) absent: BTreeSet<Key>,
+    /// The members of each fleet as runs read them, by [`fleet_of`].
+    pub(super) views: BTreeMap<String, View>,
 }
 
 /// Most members that are remembered to be absent; beyond it they are looked for again.
@@ -68,6 +71,7 @@ impl Default for Updates {
             clusters: BTreeMap::new(),
             preflight: BTreeMap::new(),
             absent: BTreeSet::new(),
+            views: BTreeMap::new(),
         }
     }
 }
@@ -103,6 +107,7 @@ impl Controller for Updates {
                     let shown = &known.observation.operations;
                     known.answers.retain(|id, _| !shown.contains_key(id));
                 }
+                self.look_at(&news.member);
                 self.cluster_changed(&news.member)
             }
             Change::Applied(Fact::Operation { member, id, operation }) => {
@@ -116,6 +121,7 @@ impl Controller for Updates {
                 } else {
                     self.preflight.insert(member.clone(), findings);
                 }
+                self.look_at(&member);
                 self.cluster_changed(&member)
             }
             Change::Applied(Fact::Absent(member)) => {
@@ -140,6 +146,7 @@ impl Controller for Updates {
                         drop(self.members.retain(&keys));
                         self.absent.clear();
                         self.clusters.retain(|key, _| keys.contains(key));
+                        self.look_at_all();
                     }
                 }
                 self.everything()
@@ -160,8 +167,11 @@ impl Updates {
         match object {
             Object::UpdateRun(run) => {
                 let key = Key::of(&run.metadata);
-                self.forget_answers(&run);
-                self.runs.insert(*run).map(|_| vec![Item::Run(key)]).unwrap_or_default()
+                if self.runs.insert(*run).is_err() {
+                    return Vec::new();
+                }
+                self.forget_answers(&key);
+                vec![Item::Run(key)]
             }
             Object::UpdateStrategy(strategy) => {
                 let fleet = strategy_fleet(&strategy);
@@ -180,6 +190,7 @@ impl Updates {
                     return Vec::new();
                 }
                 self.absent.remove(&key);
+                self.look_at(&key);
                 let mut items = self.open_runs(&fleet);
                 items.push(Item::Member(key));
                 items
@@ -210,6 +221,7 @@ impl Updates {
                 let key = Key::of(&member.metadata);
                 self.members.remove(&member.metadata);
                 self.clusters.remove(&key);
+                self.look_at(&key);
                 if self.members.get(&key).is_none() {
                     self.note_absent(key.clone());
                 }
@@ -249,7 +261,8 @@ impl Updates {
     }
 
     /// Answers to starts are of use only while the run waits for the upgrade.
-    fn forget_answers(&mut self, run: &UpdateRun) {
+    fn forget_answers(&mut self, run: &Key) {
+        let Some(run) = self.runs.get(run) else { return };
         let Some(status) = &run.status else { return };
         let namespace = run.metadata.namespace.as_deref().unwrap_or_default();
         let groups = status.stages.iter().flat_map(|stage| &stage.groups);

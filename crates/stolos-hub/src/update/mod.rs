@@ -21,6 +21,7 @@ mod health;
 mod members;
 mod profiles;
 mod runs;
+mod views;
 
 use controller::Updates;
 use effect::Fact;

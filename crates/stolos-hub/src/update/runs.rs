@@ -15,8 +15,9 @@ use stolos_controller::{Key, Plan, Write};
 use stolos_core::update::cluster::{Holder, Inspection, Member, Operation};
 use stolos_core::update::{self, GateAction, Observed, Run, Severity, Start, preflight};
 
-use super::controller::{KnownCluster, Updates, fleet_of, run_of};
+use super::controller::{KnownCluster, Updates, run_of};
 use super::effect::{Effect, Object, StartUpgrade};
+use super::views::View;
 use crate::event::Report;
 
 /// Name that events are reported under.
@@ -59,16 +60,17 @@ impl Updates {
 
     /// Returns members that a run still has to do with and that no list shows, although nobody has seen them go.
     fn doubtful_members(&self, key: &Key, run: &UpdateRun) -> Vec<Key> {
+        let fleet = &run.spec.fleet_name;
+        let shown = self.view(&key.namespace, fleet).map(View::all);
         let stages = run.status.iter().flat_map(|status| &status.stages);
         let members = stages.flat_map(|stage| &stage.groups).flat_map(|group| &group.members);
         let open = members.filter(|member| {
             !matches!(member.status.state, State::Completed | State::Skipped | State::Failed)
         });
-        open.map(|member| {
-            Key::namespaced(&key.namespace, &object_name(&run.spec.fleet_name, &member.name))
-        })
-        .filter(|member| self.members.get(member).is_none() && !self.absent.contains(member))
-        .collect()
+        open.filter(|member| shown.is_none_or(|shown| !shown.contains_key(&member.name)))
+            .map(|member| Key::namespaced(&key.namespace, &object_name(fleet, &member.name)))
+            .filter(|member| !self.absent.contains(member))
+            .collect()
     }
 
     /// Returns what the engine reads; `None` while a cluster of the fleet has not been looked at for the first time, in
@@ -76,31 +78,23 @@ impl Updates {
     fn observe(&self, key: &Key, run: &UpdateRun) -> Option<Observed> {
         let fleet = &run.spec.fleet_name;
         let begun = run.spec.state != RunState::Initialize;
+        let view = self.view(&key.namespace, fleet);
+        if begun && view.is_some_and(|view| !view.is_complete()) {
+            return None;
+        }
+        let members = view.map(|view| view.of_run(run)).unwrap_or_default();
         let needed = preflight::needed(&run.spec, run.status.as_ref());
-        let mut members = BTreeMap::new();
-        for member in self.members.indexed(&fleet_of(&key.namespace, fleet)) {
-            let known = self.clusters.get(&Key::of(&member.metadata));
-            if known.is_none() && begun {
-                return None;
-            }
-            let name = short_name(fleet, member.metadata.name.as_deref()?)?;
-            if member.metadata.deletion_timestamp.is_some() && !is_updated_by(run, member) {
-                continue;
-            }
-            let mut observed = observe_member(&key.namespace, member, known);
-            if needed.contains(name) {
-                let findings = self.preflight.get(&Key::of(&member.metadata));
-                if findings.is_none() && known.is_some_and(can_be_looked_into) {
-                    return None;
-                }
-                observed.preflight = findings.cloned().unwrap_or_default();
-            }
-            members.insert(name.to_owned(), observed);
+        if !run.spec.preflight.is_empty()
+            && members
+                .keys()
+                .any(|name| needed.contains(name) && self.is_looked_into(key, fleet, name))
+        {
+            return None;
         }
         let gates =
             self.gates.indexed(&run_of(&key.namespace, fleet, short_name(fleet, &key.name)?));
         Some(Observed {
-            members: members.into_iter().collect(),
+            members,
             operations: run
                 .status
                 .as_ref()
@@ -113,6 +107,13 @@ impl Updates {
                 })
                 .collect(),
         })
+    }
+
+    /// Whether pre-flight checks of a member are under way that have found nothing yet.
+    fn is_looked_into(&self, run: &Key, fleet: &str, member: &str) -> bool {
+        let key = Key::namespaced(&run.namespace, &object_name(fleet, member));
+        !self.preflight.contains_key(&key)
+            && self.clusters.get(&key).is_some_and(can_be_looked_into)
     }
 
     /// Returns the upgrades that the run waits for, as far as they are known.
@@ -158,7 +159,11 @@ impl Updates {
         let mut steps = Plan::default().then(leases.collect());
         let through = !has_members_in_flight(&status);
         if run.status.as_ref() != Some(&status) {
-            let reported = UpdateRun { status: Some(status), ..UpdateRun::clone(run) };
+            let reported = UpdateRun {
+                metadata: run.metadata.clone(),
+                spec: run.spec.clone(),
+                status: Some(status),
+            };
             steps = steps.then(vec![write(Write::ReplaceStatus(reported.into()))]);
         }
         let gates = gates.into_iter().filter_map(|action| self.gate(key, run, action, now));
@@ -232,12 +237,6 @@ fn has_members_in_flight(status: &UpdateRunStatus) -> bool {
     groups.flat_map(|group| &group.members).any(|member| member.status.state == State::Running)
 }
 
-/// A member that is being removed from the fleet still counts while the run upgrades it.
-fn is_updated_by(run: &UpdateRun, member: &FleetMember) -> bool {
-    let lease = member.status.as_ref().and_then(|status| status.update_lease.as_ref());
-    lease.is_some_and(|lease| run.metadata.uid.as_ref() == Some(&lease.update_run_uid))
-}
-
 fn is_leased_to_another(run: &UpdateRun, member: &FleetMember) -> bool {
     let lease = member.status.as_ref().and_then(|status| status.update_lease.as_ref());
     lease.is_some_and(|lease| run.metadata.uid.as_ref() != Some(&lease.update_run_uid))
@@ -246,14 +245,6 @@ fn is_leased_to_another(run: &UpdateRun, member: &FleetMember) -> bool {
 /// Whether pre-flight checks will find something: others are kept from being updated before that.
 fn can_be_looked_into(known: &KnownCluster) -> bool {
     known.provider.is_some() && matches!(known.observation.cluster, Inspection::Known(_))
-}
-
-fn observe_member(namespace: &str, member: &FleetMember, known: Option<&KnownCluster>) -> Member {
-    let cluster = known.map_or_else(
-        || Inspection::Unknown("the cluster has not been looked at yet".into()),
-        |known| known.observation.cluster.clone(),
-    );
-    observe_cluster(namespace, member, cluster)
 }
 
 /// Returns a member as engines read it.
