@@ -43,12 +43,22 @@ pub(crate) struct Which {
 impl Which {
     /// Starts the fleet, or connects to the one that runs. `scratch` takes whatever it writes.
     pub(crate) async fn start(&self, common: &Common, scratch: &Path) -> anyhow::Result<Fleet> {
+        self.start_with(common, scratch, &[]).await
+    }
+
+    /// As [`Which::start`], with more arguments for `stolos up`.
+    pub(crate) async fn start_with(
+        &self,
+        common: &Common,
+        scratch: &Path,
+        more: &[&str],
+    ) -> anyhow::Result<Fleet> {
         if let Some(kubeconfig) = &self.kubeconfig {
             return Fleet::given(kubeconfig, &self.pids);
         }
         let directory = scratch.join("data");
         let keep = if self.ephemeral { Keep::Memory } else { Keep::Directory(&directory) };
-        Fleet::start(common, self.members, keep, scratch).await
+        Fleet::start(common, self.members, keep, scratch, more).await
     }
 }
 
@@ -69,11 +79,13 @@ impl Fleet {
         n_members: u32,
         keep: Keep<'_>,
         scratch: &Path,
+        more: &[&str],
     ) -> anyhow::Result<Self> {
         let program = program(common)?;
         let (count, kubeconfig) = (n_members.to_string(), path_text(&scratch.join("kubeconfig"))?);
         let mut args = vec!["up", "--members", &count, "--base-port", "0", "-o", "json"];
         args.extend(["--kubeconfig", &kubeconfig]);
+        args.extend(more);
         let directory = match keep {
             Keep::Memory => None,
             Keep::Directory(path) => Some(path_text(path)?),

@@ -17,9 +17,11 @@ mod machine;
 mod placements;
 mod process;
 mod propagate;
+mod reaction;
 mod ready;
 mod report;
 mod stats;
+mod updates;
 
 use report::{Figures, Report};
 
@@ -34,10 +36,13 @@ use report::{Figures, Report};
   target/release/stolos-bench ready
   target/release/stolos-bench propagate --runs 3
   target/release/stolos-bench placements --placements 100 --members 50
+  target/release/stolos-bench updates --members 1000
+  target/release/stolos-bench reaction
   target/release/stolos-bench apiserver --via tls
   target/release/stolos-bench soak --minutes 60
 
-The scheduler alone: cargo bench -p stolos-core --bench scheduler"
+The scheduler alone: cargo bench -p stolos-core --bench scheduler
+The update engine alone: cargo bench -p stolos-core --bench update"
 )]
 struct Cli {
     #[command(flatten)]
@@ -65,6 +70,10 @@ enum Benchmark {
     Propagate(propagate::Args),
     /// Many placements over many simulated members, until all are available
     Placements(placements::Args),
+    /// One update run over many simulated members, until it is completed
+    Updates(updates::Args),
+    /// Time from an approval, and from the opening of a maintenance window, until an upgrade begins
+    Reaction(reaction::Args),
     /// Creates, reads and watch events per second of the embedded API server
     Apiserver(apiserver::Args),
     /// Memory of the embedded API server over a long run at part load
@@ -106,6 +115,14 @@ async fn run(common: &Common, benchmark: &Benchmark) -> anyhow::Result<()> {
         Benchmark::Placements(args) => {
             let report = Report::new("placements", common.seed, args)?;
             repeat(report, args.runs, |_| placements::once(common, args)).await
+        }
+        Benchmark::Updates(args) => {
+            let report = Report::new("updates", common.seed, args)?;
+            repeat(report, args.runs, |_| updates::once(common, args)).await
+        }
+        Benchmark::Reaction(args) => {
+            let report = Report::new("reaction", common.seed, args)?;
+            repeat(report, args.runs, |_| reaction::once(common, args)).await
         }
         Benchmark::Apiserver(args) => {
             let report = Report::new("apiserver", common.seed, args)?;

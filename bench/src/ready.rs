@@ -32,14 +32,14 @@ pub(crate) async fn once(common: &Common, args: &Args) -> anyhow::Result<Figures
     let directory = scratch.path().join("data");
     let mut figures = Figures::default();
 
-    let fleet = Fleet::start(common, args.members, Keep::Memory, scratch.path()).await?;
+    let fleet = Fleet::start(common, args.members, Keep::Memory, scratch.path(), &[]).await?;
     figures.add("ephemeral_ms", ms(fleet.ready_after()));
     figures.add("rss_mib", fleet.usage()?.rss_mib);
     fleet.kill().await?;
 
     for name in ["data_dir_ms", "restart_ms"] {
         let keep = Keep::Directory(&directory);
-        let fleet = Fleet::start(common, args.members, keep, scratch.path()).await?;
+        let fleet = Fleet::start(common, args.members, keep, scratch.path(), &[]).await?;
         figures.add(name, ms(fleet.ready_after()));
         fleet.kill().await?;
     }
