@@ -7,6 +7,7 @@
 pub mod auto_upgrade;
 pub mod cluster;
 pub mod condition;
+pub mod event;
 pub mod notify;
 pub mod placement;
 pub mod selector;

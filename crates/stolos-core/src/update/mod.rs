@@ -47,6 +47,7 @@ use stolos_api::update::{
     Gate, GateSpec, GateState, MemberTarget, UpdateRunSpec, UpdateRunStatus, UpdateRunStrategy,
 };
 
+pub use crate::event::{Event, Severity};
 pub use fleet::Members;
 pub use forecast::{Durations, Forecast, GateForecast, MemberForecast, StageForecast, forecast};
 pub use health::deadline as health_deadline;
@@ -129,26 +130,6 @@ pub enum GateAction {
         /// The state.
         state: GateState,
     },
-}
-
-/// Something that happened and that a person may want to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// Whether a person should act.
-    pub severity: Severity,
-    /// `CamelCase`.
-    pub reason: &'static str,
-    /// One sentence.
-    pub message: String,
-}
-
-/// How serious an event is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// As planned.
-    Normal,
-    /// A person should look.
-    Warning,
 }
 
 #[cfg(test)]
