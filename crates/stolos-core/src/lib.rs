@@ -8,6 +8,7 @@ pub mod auto_upgrade;
 pub mod cluster;
 pub mod condition;
 pub mod event;
+pub mod network;
 pub mod notify;
 pub mod placement;
 pub mod selector;
