@@ -1,6 +1,25 @@
 //! The `network` wing: services across clusters, and which endpoint takes a connection.
 //!
-//! [`balance`] is the model of every data plane.
-//! Rules: networking-dataplane.md, section 6.
+//! On a member, [`export`] and [`slice`] decide what the hub is told, [`report`] what it answers, and [`service`] and
+//! [`import_slice`] what an imported service looks like. On the hub, [`resolve`] decides who exports a service, [`claim`]
+//! who imports it, [`distribute`] who gets which endpoints, and [`traffic`] what DNS names are answered with. [`balance`]
+//! is the model of every data plane, and [`agent`] the membership of the network agents of a member.
+//! Rules: networking.md, sections 4 to 8; networking-dataplane.md, section 6.
 
+pub mod agent;
 pub mod balance;
+pub mod claim;
+pub mod distribute;
+pub mod export;
+pub mod import_slice;
+mod keys;
+pub mod names;
+pub mod report;
+pub mod resolve;
+pub mod service;
+pub mod slice;
+pub mod stamp;
+pub mod traffic;
+
+#[cfg(test)]
+mod tests;

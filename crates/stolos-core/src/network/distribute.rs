@@ -1,0 +1,153 @@
+//! Which members get the endpoints of a member, on the hub (networking 5.4, 5.5).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use stolos_api::network::names::{annotation, finalizer};
+use stolos_api::network::{
+    EndpointSliceExport, EndpointSliceExportSpec, EndpointSliceImport, ServiceImport,
+};
+
+use super::claim::InUseBy;
+use super::keys;
+
+/// What to do with an exported slice, in this order: finalizer to add, copies, finalizer to drop once no copy is left.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Why.
+    pub reason: Reason,
+    /// Whether the cleanup finalizer is to be there.
+    pub finalizer: bool,
+    /// Namespaces in which a copy is to be created or changed, all with the spec of the export.
+    pub copy_to: BTreeSet<String>,
+    /// Namespaces in which the copy is to be deleted.
+    pub delete_from: BTreeSet<String>,
+}
+
+/// Why a slice is copied or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Members import the service.
+    Imported,
+    /// No member imports the service.
+    NotImported,
+    /// No cluster exports the service, as far as is known: it may not have been resolved yet.
+    NotResolved,
+    /// The service is exported, but not by this member: its export conflicts or was withdrawn.
+    NotAccepted,
+    /// The claim on the service cannot be read; nothing changes until it is repaired.
+    ClaimUnreadable,
+    /// The slice is being withdrawn.
+    Leaving,
+    /// It speaks for another member than the one in whose namespace it is.
+    NotItsOwn,
+}
+
+/// Decides which members get a copy of a slice. `weight` is that of the member's export, and `copies` are all
+/// EndpointSliceImports of the slice's name.
+#[must_use]
+pub fn plan(
+    export: &EndpointSliceExport,
+    import: Option<&ServiceImport>,
+    weight: i64,
+    copies: &[EndpointSliceImport],
+) -> Plan {
+    let has_finalizer = keys::has_finalizer(&export.metadata, finalizer::ENDPOINT_SLICE_EXPORT);
+    let (reason, importers) = match importers(export, import) {
+        Ok(importers) => (Reason::Imported, importers),
+        Err(reason @ (Reason::NotResolved | Reason::ClaimUnreadable)) => {
+            let (copy_to, delete_from) = (BTreeSet::new(), BTreeSet::new());
+            return Plan { reason, finalizer: has_finalizer, copy_to, delete_from };
+        }
+        Err(reason) => (reason, BTreeSet::new()),
+    };
+    // What another member has exported under the same name is not this member's to change.
+    let (copies, foreign): (Vec<_>, Vec<_>) = copies.iter().partition(|copy| is_of(copy, export));
+    let of = |copy: &&EndpointSliceImport| keys::namespace(&copy.metadata).to_owned();
+    let foreign: BTreeSet<String> = foreign.iter().map(of).collect();
+    let copies: BTreeMap<String, _> = copies.into_iter().map(|copy| (of(&copy), copy)).collect();
+    let differs = |namespace: &&String| {
+        !foreign.contains(*namespace)
+            && copies.get(*namespace).is_none_or(|copy| {
+                !keys::is_deleting(&copy.metadata) && !is_copy(copy, export, weight)
+            })
+    };
+    let unwanted = |(namespace, copy): &(&String, &&EndpointSliceImport)| {
+        !importers.contains(*namespace) && !keys::is_deleting(&copy.metadata)
+    };
+    Plan {
+        reason,
+        finalizer: !importers.is_empty() || (has_finalizer && !copies.is_empty()),
+        copy_to: importers.iter().filter(differs).cloned().collect(),
+        delete_from: copies.iter().filter(unwanted).map(|(name, _)| name.clone()).collect(),
+    }
+}
+
+/// Returns the namespaces of the members that import a slice, or why none does.
+fn importers(
+    export: &EndpointSliceExport,
+    import: Option<&ServiceImport>,
+) -> Result<BTreeSet<String>, Reason> {
+    let cluster = &export.spec.endpoint_slice_reference.cluster_id;
+    if keys::is_deleting(&export.metadata) {
+        return Err(Reason::Leaving);
+    }
+    if keys::member_of(keys::namespace(&export.metadata)) != Some(cluster) {
+        return Err(Reason::NotItsOwn);
+    }
+    let import = import.ok_or(Reason::NotResolved)?;
+    let clusters = import.status.as_ref().map(|status| status.clusters.as_slice());
+    match clusters.unwrap_or_default() {
+        [] => return Err(Reason::NotResolved),
+        clusters if clusters.iter().all(|one| one.cluster != *cluster) => {
+            return Err(Reason::NotAccepted);
+        }
+        _ => {}
+    }
+    let claim = InUseBy::of(import).map_err(|_| Reason::ClaimUnreadable)?;
+    let claim = claim.filter(|claim| !claim.member_clusters.is_empty());
+    Ok(claim.ok_or(Reason::NotImported)?.member_clusters.into_keys().collect())
+}
+
+/// What to do with the copies in the namespace of a member that is being removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// The member is not being removed.
+    Keep,
+    /// Its agents may still clean up, until this moment.
+    Wait(Timestamp),
+    /// Drop all finalizers: nobody else will.
+    Force,
+}
+
+/// Decides what to do with the copies in the namespace of a member. Its agents have `patience` to clean up.
+#[must_use]
+pub fn release(deleted: Option<Timestamp>, patience: SignedDuration, now: Timestamp) -> Release {
+    match deleted.map(|deleted| deleted.saturating_add(patience).unwrap_or(Timestamp::MAX)) {
+        None => Release::Keep,
+        Some(deadline) if now < deadline => Release::Wait(deadline),
+        Some(_) => Release::Force,
+    }
+}
+
+/// Returns a copy of a slice for a member. It carries the weight of the exporting member, which the importing one cannot
+/// read elsewhere.
+#[must_use]
+pub fn copy(export: &EndpointSliceExport, weight: i64, namespace: &str) -> EndpointSliceImport {
+    let spec: EndpointSliceExportSpec = export.spec.clone();
+    let mut copy = EndpointSliceImport::new(keys::name(&export.metadata), spec);
+    copy.metadata.namespace = Some(namespace.to_owned());
+    copy.metadata.annotations = Some([(annotation::WEIGHT.to_owned(), weight.to_string())].into());
+    copy
+}
+
+/// Tells whether a copy has come from the member in whose namespace an export is, whatever that says of itself.
+fn is_of(copy: &EndpointSliceImport, export: &EndpointSliceExport) -> bool {
+    keys::member_of(keys::namespace(&export.metadata))
+        == Some(&copy.spec.endpoint_slice_reference.cluster_id)
+}
+
+fn is_copy(copy: &EndpointSliceImport, export: &EndpointSliceExport, weight: i64) -> bool {
+    let told = keys::annotation(&copy.metadata, annotation::WEIGHT);
+    copy.spec == export.spec && told == Some(&*weight.to_string())
+}

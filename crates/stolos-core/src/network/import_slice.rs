@@ -1,0 +1,121 @@
+//! The endpoints of other members in an importing member (networking 6.5).
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use stolos_api::network::names::{ENDPOINT_SLICE_MANAGER, finalizer, label};
+use stolos_api::network::{EndpointSliceImport, MultiClusterService};
+
+use super::keys;
+use super::names::is_service_name;
+
+/// What to do with the endpoints of another member.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Plan {
+    /// Nothing yet; a change of what is missing decides anew.
+    Wait(Missing),
+    /// The hub withdraws them: delete the EndpointSlice, then the finalizer.
+    Withdraw {
+        /// Whether the cleanup finalizer is to be there, which it is until the EndpointSlice is gone.
+        finalizer: bool,
+    },
+    /// Add the finalizer, then write the EndpointSlice; None: it is as it should be.
+    Import(Option<Box<EndpointSlice>>),
+}
+
+/// What an import waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// No MultiClusterService uses the service.
+    MultiClusterService,
+    /// The MultiClusterService has no derived Service yet, or not a valid name for it.
+    DerivedServiceName,
+    /// The derived Service does not exist, or is being deleted.
+    DerivedService,
+}
+
+/// What a decision about an EndpointSliceImport reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed<'a> {
+    /// The import.
+    pub import: &'a EndpointSliceImport,
+    /// The MultiClusterServices of the namespace of its service.
+    pub services: &'a [MultiClusterService],
+    /// The derived Services by name.
+    pub derived: &'a BTreeMap<String, Service>,
+    /// The EndpointSlice of the same name in the system namespace.
+    pub slice: Option<&'a EndpointSlice>,
+    /// The system namespace.
+    pub system_namespace: &'a str,
+}
+
+/// Decides what to do with the endpoints of another member. The EndpointSlice follows when the derived Service gets
+/// another name.
+#[must_use]
+pub fn plan(observed: &Observed<'_>) -> Plan {
+    let import = observed.import;
+    if keys::is_deleting(&import.metadata) {
+        let finalizer = keys::has_finalizer(&import.metadata, finalizer::ENDPOINT_SLICE_IMPORT)
+            && observed.slice.is_some();
+        return Plan::Withdraw { finalizer };
+    }
+    let owner = &import.spec.owner_service_reference;
+    let uses = |service: &&MultiClusterService| {
+        let name = service.spec.service_import.as_ref().map(|import| import.name.as_str());
+        keys::namespace(&service.metadata) == owner.namespace
+            && name == Some(&owner.name)
+            && !keys::is_deleting(&service.metadata)
+    };
+    let Some(service) = observed.services.iter().find(uses) else {
+        return Plan::Wait(Missing::MultiClusterService);
+    };
+    let name = keys::label(&service.metadata, label::DERIVED_SERVICE);
+    let Some(name) = name.filter(|name| is_service_name(name)) else {
+        return Plan::Wait(Missing::DerivedServiceName);
+    };
+    let derived = observed.derived.get(name);
+    if derived.is_none_or(|derived| keys::is_deleting(&derived.metadata)) {
+        return Plan::Wait(Missing::DerivedService);
+    }
+    let slice = slice(import, name, observed.system_namespace);
+    let is_there = observed.slice.is_some_and(|stored| says_the_same(stored, &slice));
+    Plan::Import((!is_there).then(|| Box::new(slice)))
+}
+
+fn slice(import: &EndpointSliceImport, derived: &str, namespace: &str) -> EndpointSlice {
+    let labels = [
+        (label::SERVICE_NAME.to_owned(), derived.to_owned()),
+        (label::MANAGED_BY.to_owned(), ENDPOINT_SLICE_MANAGER.to_owned()),
+    ];
+    let endpoints = import.spec.endpoints.iter();
+    EndpointSlice {
+        metadata: ObjectMeta {
+            name: import.metadata.name.clone(),
+            namespace: Some(namespace.to_owned()),
+            labels: Some(labels.into()),
+            ..ObjectMeta::default()
+        },
+        address_type: "IPv4".to_owned(),
+        endpoints: endpoints
+            .map(|endpoint| Endpoint {
+                addresses: endpoint.addresses.clone(),
+                ..Endpoint::default()
+            })
+            .collect(),
+        ports: Some(import.spec.ports.clone()),
+    }
+}
+
+fn says_the_same(stored: &EndpointSlice, wanted: &EndpointSlice) -> bool {
+    stored.metadata.labels == wanted.metadata.labels
+        && stored.address_type == wanted.address_type
+        && stored
+            .endpoints
+            .iter()
+            .map(|endpoint| &endpoint.addresses)
+            .eq(wanted.endpoints.iter().map(|endpoint| &endpoint.addresses))
+        && stored.ports.as_deref().unwrap_or_default()
+            == wanted.ports.as_deref().unwrap_or_default()
+}
