@@ -8,6 +8,7 @@ mod report;
 mod resolve;
 mod service;
 mod slice;
+mod traffic;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
