@@ -3,7 +3,8 @@
 //! On a member, [`export`] and [`slice`] decide what the hub is told, [`report`] what it answers, and [`service`] and
 //! [`import_slice`] what an imported service looks like. On the hub, [`resolve`] decides who exports a service, [`claim`]
 //! who imports it, [`distribute`] who gets which endpoints, and [`traffic`] what DNS names are answered with. [`balance`]
-//! is the model of every data plane, and [`agent`] the membership of the network agents of a member.
+//! is the model of every data plane, [`vip`] what it is given, [`knobs`] what users ask of it, and [`agent`] the
+//! membership of the network agents of a member.
 //! Rules: networking.md, sections 4 to 8; networking-dataplane.md, section 6.
 
 pub mod agent;
@@ -13,6 +14,7 @@ pub mod distribute;
 pub mod export;
 pub mod import_slice;
 mod keys;
+pub mod knobs;
 pub mod names;
 pub mod report;
 pub mod resolve;
@@ -20,6 +22,7 @@ pub mod service;
 pub mod slice;
 pub mod stamp;
 pub mod traffic;
+pub mod vip;
 
 #[cfg(test)]
 mod tests;

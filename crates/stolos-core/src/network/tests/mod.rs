@@ -9,6 +9,7 @@ mod resolve;
 mod service;
 mod slice;
 mod traffic;
+mod vip;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
