@@ -138,6 +138,46 @@ pub struct ServiceImportStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// Condition types of a ServiceExport.
+pub mod condition {
+    /// The Service can be exported.
+    pub const VALID: &str = "Valid";
+    /// The Service is exported.
+    pub const READY: &str = "Ready";
+    /// Clusters export it in different ways.
+    pub const CONFLICT: &str = "Conflict";
+}
+
+/// Reasons of the conditions of a ServiceExport.
+pub mod reason {
+    /// `Valid` is True.
+    pub const VALID: &str = "Valid";
+    /// There is no Service.
+    pub const NO_SERVICE: &str = "NoService";
+    /// The Service is of a type that cannot be exported.
+    pub const INVALID_SERVICE_TYPE: &str = "InvalidServiceType";
+    /// `Conflict` is False.
+    pub const NO_CONFLICTS: &str = "NoConflicts";
+    /// Ports are different.
+    pub const PORT_CONFLICT: &str = "PortConflict";
+    /// Some are headless and some are not.
+    pub const TYPE_CONFLICT: &str = "TypeConflict";
+    /// Session affinity is different.
+    pub const SESSION_AFFINITY_CONFLICT: &str = "SessionAffinityConflict";
+    /// The time-out of the session affinity is different.
+    pub const SESSION_AFFINITY_CONFIG_CONFLICT: &str = "SessionAffinityConfigConflict";
+    /// The internal traffic policy is different.
+    pub const INTERNAL_TRAFFIC_POLICY_CONFLICT: &str = "InternalTrafficPolicyConflict";
+    /// The traffic distribution is different.
+    pub const TRAFFIC_DISTRIBUTION_CONFLICT: &str = "TrafficDistributionConflict";
+    /// Address families are different.
+    pub const IP_FAMILY_CONFLICT: &str = "IPFamilyConflict";
+    /// Exported labels are different.
+    pub const LABELS_CONFLICT: &str = "LabelsConflict";
+    /// Exported annotations are different.
+    pub const ANNOTATIONS_CONFLICT: &str = "AnnotationsConflict";
+}
+
 const BOTH_VERSIONS: &[&str] = &["v1alpha1", "v1beta1"];
 
 const SERVICE_EXPORT: Definition = Definition {

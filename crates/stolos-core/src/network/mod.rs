@@ -4,7 +4,7 @@
 //! [`import_slice`] what an imported service looks like. On the hub, [`resolve`] decides who exports a service, [`claim`]
 //! who imports it, [`distribute`] who gets which endpoints, and [`traffic`] what DNS names are answered with. [`balance`]
 //! is the model of every data plane, [`vip`] what it is given, [`knobs`] what users ask of it, and [`agent`] the
-//! membership of the network agents of a member.
+//! membership of the network agents of a member. [`mcs`] resolves conflicts as the standard wants it.
 //! Rules: networking.md, sections 4 to 8; networking-dataplane.md, section 6.
 
 pub mod agent;
@@ -15,6 +15,7 @@ pub mod export;
 pub mod import_slice;
 mod keys;
 pub mod knobs;
+pub mod mcs;
 pub mod names;
 pub mod report;
 pub mod resolve;

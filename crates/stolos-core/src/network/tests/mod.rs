@@ -4,6 +4,7 @@ mod claim;
 mod distribute;
 mod export;
 mod import_slice;
+mod mcs;
 mod report;
 mod resolve;
 mod service;

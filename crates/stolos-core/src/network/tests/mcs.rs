@@ -1,0 +1,131 @@
+//! Services of the clusterset by the standard.
+
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use serde_json::{Value, json};
+use stolos_api::network::ServiceImportType;
+use stolos_api::network::mcs::ServiceExportSpec;
+
+use super::super::mcs::{Constituent, Merged, conflict_condition, merge, valid_condition};
+use super::{at, deleting, object, said};
+
+fn service(change: Value) -> ServiceSpec {
+    let mut spec = json!({
+        "type": "ClusterIP", "clusterIP": "10.0.0.1", "sessionAffinity": "None",
+        "ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
+    });
+    spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    object(spec)
+}
+
+/// Merges the exports of members a, b, c, …, made one after another.
+fn merged(services: &[ServiceSpec]) -> Merged {
+    let export = ServiceExportSpec::default();
+    let names = ["a", "b", "c"];
+    let mut constituents: Vec<_> = (0..)
+        .zip(names)
+        .zip(services)
+        .map(|((second, cluster), service)| Constituent {
+            cluster,
+            created: at(second),
+            export: &export,
+            service,
+        })
+        .collect();
+    let merged = merge(&constituents).unwrap();
+    constituents.reverse();
+    assert_eq!(
+        merge(&constituents).as_ref(),
+        Some(&merged),
+        "their order in a list does not matter"
+    );
+    merged
+}
+
+fn told(merged: &Merged) -> String {
+    said(&[conflict_condition(merged, 1, at(9))]).remove(0)
+}
+
+#[test]
+fn clusters_that_agree_make_one_service() {
+    let merged = merged(&[service(json!({})), service(json!({"clusterIP": "10.9.9.9"}))]);
+    assert_eq!(merged.spec.type_, ServiceImportType::ClusterSetIp);
+    assert_eq!(merged.clusters.len(), 2);
+    assert_eq!(told(&merged), "Conflict=False NoConflicts: all clusters export the service alike");
+    assert_eq!(merge(&[]), None);
+}
+
+#[test]
+fn ports_are_merged_and_the_oldest_wins() {
+    let merged = merged(&[
+        service(json!({"ports": [{"name": "http", "port": 80}]})),
+        service(json!({"ports": [{"name": "http", "port": 81}, {"name": "admin", "port": 90}]})),
+        service(
+            json!({"ports": [{"name": "web", "port": 80}, {"name": "dns", "port": 80, "protocol": "UDP"}]}),
+        ),
+    ]);
+    let ports: Vec<_> = merged
+        .spec
+        .ports
+        .iter()
+        .map(|port| format!("{} {}/{}", port.name, port.port, port.protocol))
+        .collect();
+    assert_eq!(ports, ["http 80/TCP", "admin 90/TCP", "dns 80/UDP"]);
+    let want =
+        "Conflict=True PortConflict: ports of b, c differ from those of a; the oldest export wins";
+    assert_eq!(told(&merged), want);
+    assert_eq!(merged.clusters.len(), 3, "all stay in the service");
+}
+
+#[test]
+fn every_property_that_differs_is_told_to_all() {
+    for (change, reason) in [
+        (json!({"clusterIP": "None"}), "TypeConflict"),
+        (json!({"sessionAffinity": "ClientIP"}), "SessionAffinityConflict"),
+        (json!({"internalTrafficPolicy": "Local"}), "InternalTrafficPolicyConflict"),
+        (json!({"trafficDistribution": "PreferClose"}), "TrafficDistributionConflict"),
+        (json!({"ipFamilies": ["IPv6"]}), "IPFamilyConflict"),
+    ] {
+        let merged = merged(&[service(json!({})), service(change)]);
+        assert!(
+            told(&merged).starts_with(&format!("Conflict=True {reason}: ")),
+            "{}",
+            told(&merged)
+        );
+        assert_eq!(merged.conflicts[0].clusters, ["b"]);
+        assert_eq!(merged.spec.session_affinity, "None");
+    }
+    let sticky = |seconds: i32| {
+        let config = json!({"clientIP": {"timeoutSeconds": seconds}});
+        service(json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": config}))
+    };
+    let merged = merged(&[sticky(5), sticky(6)]);
+    assert!(told(&merged).starts_with("Conflict=True SessionAffinityConfigConflict: "));
+    let config = merged.spec.session_affinity_config.unwrap().client_ip.unwrap();
+    assert_eq!(config.timeout_seconds, Some(5));
+}
+
+#[test]
+fn several_reasons_are_joined() {
+    let other = service(json!({"clusterIP": "None", "ports": []}));
+    let merged = merged(&[service(json!({})), other]);
+    assert!(told(&merged).starts_with("Conflict=True PortConflict,TypeConflict: "));
+}
+
+#[test]
+fn any_service_but_an_external_name_can_be_exported() {
+    let whole = |spec: ServiceSpec| Service { spec: Some(spec), ..Service::default() };
+    let told = |service: Option<&Service>| {
+        let condition = valid_condition("app/web", service, 1, at(0));
+        format!("{} {}", condition.status, condition.reason)
+    };
+    let headless = whole(service(json!({"clusterIP": "None"})));
+    assert_eq!(told(Some(&headless)), "True Valid");
+    assert_eq!(
+        told(Some(&whole(service(json!({"type": "ExternalName"}))))),
+        "False InvalidServiceType"
+    );
+    assert_eq!(told(None), "False NoService");
+    let mut leaving = headless;
+    deleting(&mut leaving.metadata);
+    assert_eq!(told(Some(&leaving)), "False NoService");
+}
