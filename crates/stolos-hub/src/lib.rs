@@ -20,11 +20,13 @@ pub struct Config {
     pub cluster: cluster::Config,
     /// Placements.
     pub placement: placement::Config,
+    /// Update runs.
+    pub update: update::Config,
 }
 
 /// Installs the admission policies, then runs every controller of the hub until the future is dropped.
 pub async fn run(client: Client, config: Config, options: Options) {
-    let Config { cluster, placement } = config;
+    let Config { cluster, placement, update } = config;
     // They take over once the policies are in place.
     for controller in ["member-cluster", "fleet", "placement", "update-run"] {
         options.readiness.waits_for(controller, ["the admission policies"]);
@@ -41,7 +43,7 @@ pub async fn run(client: Client, config: Config, options: Options) {
         profiles,
         cluster::fleet::run(client.clone(), options.clone()),
         placement::run(client.clone(), placement, options.clone()),
-        update::run(client.clone(), options.clone()),
+        update::run(client.clone(), update, options.clone()),
         notify::run(client.clone(), options.clone()),
     );
 }

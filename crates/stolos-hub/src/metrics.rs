@@ -1,4 +1,4 @@
-//! What the hub counts and measures, under KubeFleet's names (placement-agents 11.4).
+//! What the hub counts and measures, under KubeFleet's names where it has them (placement-agents 11.4).
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use stolos_controller::metrics::{Family, Labels, Registry};
 use stolos_controller::{Round, RoundResult};
 use stolos_core::placement::status::Progress;
+
+mod update;
 
 const PLACEMENTS: Family = Family::gauge(
     "fleet_workload_placement_status_last_timestamp_seconds",
@@ -46,6 +48,8 @@ pub struct Metrics {
     registry: Registry,
     /// The series that each placement has, by namespace and name.
     placements: Mutex<BTreeMap<(String, String), Labels>>,
+    /// The series of update runs and gates.
+    updates: Mutex<update::Series>,
 }
 
 impl Default for Metrics {
@@ -61,10 +65,22 @@ impl Default for Metrics {
             MOST_ACTIVE,
             JOINS,
             LEAVES,
+            update::RUNS,
+            update::STARTS,
+            update::STAGES,
+            update::GROUPS,
+            update::MEMBERS,
+            update::PENDING,
+            update::WAITS,
+            update::PENDING_GATES,
+            update::GATE_WAITS,
+            update::ATTEMPTS,
+            update::FAILURES,
+            update::UPGRADES,
         ]);
         // Whoever looks before the first cycle finds that there is none.
         registry.set(&SCHEDULING, Vec::new(), 0.0);
-        Self { registry, placements: Mutex::default() }
+        Self { registry, placements: Mutex::default(), updates: Mutex::default() }
     }
 }
 
@@ -204,6 +220,16 @@ mod tests {
         metrics.forget_placement(("", "crp"));
         metrics.forget_placement(("app", "crp"));
         assert_eq!(shown(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_figure_is_in_the_reference() {
+        let page = include_str!("../../../docs/reference/metrics.md");
+        let text = Metrics::default().render();
+        let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        for name in names.filter_map(|line| line.split(' ').next()) {
+            assert!(page.contains(&format!("| `{name}` |")), "{name} is not in the reference");
+        }
     }
 
     #[test]

@@ -77,6 +77,7 @@ impl HubOptions {
                 snapshot_collection: self.resource_changes_collection_duration,
                 metrics: metrics.clone(),
             },
+            update: stolos_hub::update::Config { metrics: metrics.clone() },
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod cluster;
 pub mod code;
 mod events;
 mod fleet;
+mod figures;
 mod forecast;
 mod gates;
 mod goal;
@@ -49,6 +50,7 @@ use stolos_api::update::{
 
 pub use crate::event::{Event, Severity};
 pub use fleet::Members;
+pub use figures::{Ended, Figures, Turnover, figures, turnover};
 pub use forecast::{Durations, Forecast, GateForecast, MemberForecast, StageForecast, forecast};
 pub use health::deadline as health_deadline;
 pub use plan::{plan, plan_from};

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use stolos_api::cluster::fleet::FleetMember;
 use stolos_api::update::{Gate, State, UpdateRun, UpdateStrategy};
-use stolos_controller::{Change, Controller, Key, Plan, Table};
+use stolos_controller::{Change, Controller, Key, Plan, Round, Table};
 use stolos_core::update::cluster::{Finding, Operation};
 use stolos_upgrade::{Observation, SharedProvider};
 
+use super::Config;
 use super::effect::{Effect, Fact, Object};
 use super::views::View;
 
@@ -38,6 +39,7 @@ impl KnownCluster {
 
 /// The world of the controller.
 pub(super) struct Updates {
+    config: Config,
     pub(super) runs: Table<UpdateRun>,
     pub(super) strategies: Table<UpdateStrategy>,
     pub(super) gates: Table<Gate>,
@@ -54,9 +56,10 @@ pub(super) struct Updates {
 /// Most members that are remembered to be absent; beyond it they are looked for again.
 const MAX_ABSENT: usize = 4096;
 
-impl Default for Updates {
-    fn default() -> Self {
+impl Updates {
+    pub(super) fn new(config: Config) -> Self {
         Self {
+            config,
             runs: Table::indexed_by(|run| {
                 Some(fleet_of(run.metadata.namespace.as_deref()?, &run.spec.fleet_name))
             }),
@@ -139,9 +142,15 @@ impl Controller for Updates {
             ) => Vec::new(),
             Change::Listed { kind, keys } => {
                 match kind {
-                    "UpdateRun" => drop(self.runs.retain(&keys)),
+                    "UpdateRun" => {
+                        let gone = self.runs.retain(&keys);
+                        gone.iter().for_each(|run| self.config.metrics.forget_update_run(run));
+                    }
                     "UpdateStrategy" => drop(self.strategies.retain(&keys)),
-                    "Gate" => drop(self.gates.retain(&keys)),
+                    "Gate" => {
+                        let gone = self.gates.retain(&keys);
+                        gone.iter().for_each(|gate| self.config.metrics.forget_gate(gate));
+                    }
                     _ => {
                         drop(self.members.retain(&keys));
                         self.absent.clear();
@@ -160,6 +169,10 @@ impl Controller for Updates {
             Item::Member(key) => self.plan_member(key).into(),
         }
     }
+
+    fn hear_of(&self, round: &Round<'_, Item>) {
+        self.config.metrics.round("update-run", round);
+    }
 }
 
 impl Updates {
@@ -167,8 +180,9 @@ impl Updates {
         match object {
             Object::UpdateRun(run) => {
                 let key = Key::of(&run.metadata);
-                if self.runs.insert(*run).is_err() {
-                    return Vec::new();
+                let Ok(before) = self.runs.insert(*run) else { return Vec::new() };
+                if let Some(run) = self.runs.get(&key) {
+                    self.config.metrics.update_run(before.as_deref(), run);
                 }
                 self.forget_answers(&key);
                 vec![Item::Run(key)]
@@ -179,9 +193,13 @@ impl Updates {
                 if news { self.open_runs(&fleet) } else { Vec::new() }
             }
             Object::Gate(gate) => {
+                let key = Key::of(&gate.metadata);
                 let run = gate_run(&gate);
-                let news = self.gates.insert(*gate).is_ok();
-                run.filter(|_| news).into_iter().collect()
+                let Ok(before) = self.gates.insert(*gate) else { return Vec::new() };
+                if let Some(gate) = self.gates.get(&key) {
+                    self.config.metrics.gate(before.as_deref(), gate);
+                }
+                run.into_iter().collect()
             }
             Object::FleetMember(member) => {
                 let key = Key::of(&member.metadata);
@@ -202,7 +220,9 @@ impl Updates {
     fn forget_object(&mut self, object: &Object) -> Vec<Item> {
         match object {
             Object::UpdateRun(run) => {
-                self.runs.remove(&run.metadata);
+                if let Some(gone) = self.runs.remove(&run.metadata) {
+                    self.config.metrics.forget_update_run(&gone);
+                }
                 let namespace = run.metadata.namespace.as_deref().unwrap_or_default();
                 // Its leases are nobody's.
                 let fleet = fleet_of(namespace, &run.spec.fleet_name);
@@ -214,7 +234,9 @@ impl Updates {
                 self.open_runs(&strategy_fleet(strategy))
             }
             Object::Gate(gate) => {
-                self.gates.remove(&gate.metadata);
+                if let Some(gone) = self.gates.remove(&gate.metadata) {
+                    self.config.metrics.forget_gate(&gone);
+                }
                 gate_run(gate).into_iter().collect()
             }
             Object::FleetMember(member) => {

@@ -14,6 +14,8 @@ use stolos_api::update::{Gate, UpdateRun, UpdateStrategy};
 use stolos_controller::{Options, Watches};
 use tokio::sync::{mpsc, watch};
 
+use crate::Metrics;
+
 mod clusters;
 mod controller;
 mod effect;
@@ -33,15 +35,22 @@ const NEWS_BOUND: usize = 256;
 
 pub use clusters::Connect;
 
+/// How update runs are handled.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// What is counted and measured.
+    pub metrics: Arc<Metrics>,
+}
+
 /// Runs the controllers of update runs and auto-upgrade profiles until the future is dropped.
-pub async fn run(client: Client, options: Options) {
+pub async fn run(client: Client, config: Config, options: Options) {
     let connect: Connect =
         Arc::new(|secret| async move { stolos_upgrade::connect(&secret).await }.boxed());
-    run_with(client, connect, options).await;
+    run_with(client, connect, config, options).await;
 }
 
 /// Like [`run`], with another way to the clusters of members.
-pub async fn run_with(client: Client, connect: Connect, options: Options) {
+pub async fn run_with(client: Client, connect: Connect, config: Config, options: Options) {
     let (sender, receiver) = mpsc::channel(NEWS_BOUND);
     let (seen, sightings) = mpsc::channel(NEWS_BOUND);
     let news = futures::stream::unfold((receiver, seen), |(mut receiver, seen)| async {
@@ -59,10 +68,12 @@ pub async fn run_with(client: Client, connect: Connect, options: Options) {
         .add("Gate", Api::<Gate>::all(client.clone()))
         .add("FleetMember", Api::<FleetMember>::all(client.clone()))
         .add_stream(news);
-    let profiles = profiles::run(client.clone(), sightings, options.clone());
+    let metrics = config.metrics.clone();
+    let profiles = profiles::run(client.clone(), sightings, metrics, options.clone());
     let clock = options.clock.clone();
     let options = Options { name: "update-run", ..options };
-    let control = stolos_controller::run(Updates::default(), client.clone(), watches, options);
+    config.metrics.workers(options.name, options.concurrency);
+    let control = stolos_controller::run(Updates::new(config), client.clone(), watches, options);
     let (offered, providers) = watch::channel(health::Providers::new());
     let health = health::follow(client.clone(), providers, sender.clone(), clock);
     let clusters = clusters::follow(client, connect, offered, sender);

@@ -6,6 +6,7 @@ mod admission;
 mod apply;
 mod auto_upgrade;
 mod checks;
+mod figures;
 mod fleet;
 mod members;
 mod migration;

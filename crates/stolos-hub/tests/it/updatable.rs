@@ -21,6 +21,7 @@ use stolos_apiserver::serve::kubeconfig::{self, Context, Login};
 use stolos_apiserver::serve::{CertificateAuthority, Limits, Server, server_config};
 use stolos_apiserver::server::{ApiServer, Options};
 use stolos_apiserver::store::Store;
+use stolos_hub::update::Config;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -44,6 +45,8 @@ pub(crate) struct Fleet {
     pub(crate) hub: Client,
     /// Stops with the last handle.
     pub(crate) server: ApiServer,
+    /// What the controllers of [`control`](Self::control) count and measure.
+    pub(crate) metrics: Arc<stolos_hub::Metrics>,
     members: BTreeMap<String, Member>,
 }
 
@@ -65,7 +68,7 @@ impl Fleet {
             let reached = tokio::time::timeout(PATIENCE, reached).await.is_ok();
             assert!(reached, "not established: {:#?}", api.get(&name).await.unwrap().status);
         }
-        let mut fleet = Self { hub, server, members: BTreeMap::new() };
+        let mut fleet = Self { hub, server, metrics: Arc::default(), members: BTreeMap::new() };
         fleet.create::<Namespace>("v1", "Namespace", NAMESPACE, json!({})).await;
         for (name, group) in members {
             fleet.join(name, group).await;
@@ -141,14 +144,15 @@ impl Fleet {
 
     /// Starts the controller of update runs; aborting the task is what `kill -9` does to it.
     pub(crate) fn control(&self) -> JoinHandle<()> {
-        tokio::spawn(stolos_hub::update::run(self.hub.clone(), options()))
+        let config = Config { metrics: self.metrics.clone() };
+        tokio::spawn(stolos_hub::update::run(self.hub.clone(), config, options()))
     }
 
     /// Starts the controllers of update runs again and again; each dies at its next later write. Ends when nothing is left to
     /// do, which `done` tells.
     pub(crate) async fn control_mortals(&self, done: impl AsyncFn()) {
         let server = || self.server.as_user(UserInfo::internal("tester"));
-        let control = |client| stolos_hub::update::run(client, options());
+        let control = |client| stolos_hub::update::run(client, Config::default(), options());
         for n_writes in 1..MOST_LIVES {
             if !run_until_write(server(), n_writes, control, done()).await {
                 return;

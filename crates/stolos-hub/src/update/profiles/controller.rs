@@ -1,16 +1,18 @@
 //! What the controller knows, and whom a change concerns.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use stolos_api::cluster::fleet::{FleetMember, object_name};
 use stolos_api::update::{AutoUpgradeProfile, UpdateRun, UpdateStrategy, VersionCatalogue};
-use stolos_controller::{Change, Controller, Key, Plan, Table};
+use stolos_controller::{Change, Controller, Key, Plan, Round, Table};
 use stolos_core::update::cluster::Inspection;
 
 use super::Sighting;
 use super::effect::{Effect, Fact, Object};
+use crate::Metrics;
 use crate::update::controller::fleet_of;
 
 /// Something to plan for.
@@ -24,6 +26,7 @@ pub(super) enum Item {
 
 /// The world of the controller; all but catalogues by `<namespace>/<fleet>`.
 pub(super) struct Profiles {
+    metrics: Arc<Metrics>,
     pub(super) profiles: Table<AutoUpgradeProfile>,
     pub(super) members: Table<FleetMember>,
     pub(super) runs: Table<UpdateRun>,
@@ -32,9 +35,10 @@ pub(super) struct Profiles {
     pub(super) clusters: BTreeMap<Key, Inspection>,
 }
 
-impl Default for Profiles {
-    fn default() -> Self {
+impl Profiles {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
+            metrics,
             profiles: Table::indexed_by(|profile: &AutoUpgradeProfile| {
                 Some(index(&profile.metadata, &profile.spec.fleet_name))
             }),
@@ -110,6 +114,10 @@ impl Controller for Profiles {
             Item::Profile(key) => self.plan_profile(key, now),
             Item::Strategy(key) => self.plan_strategy(key).into(),
         }
+    }
+
+    fn hear_of(&self, round: &Round<'_, Item>) {
+        self.metrics.round("auto-upgrade", round);
     }
 }
 

@@ -4,6 +4,8 @@
 //! two makes no second run. A profile's runs do not belong to it: they stay when it is deleted. A strategy that a profile
 //! names has a finalizer, and an admission policy refuses to delete it.
 
+use std::sync::Arc;
+
 use kube::Client;
 use kube::api::Api;
 use stolos_api::cluster::fleet::FleetMember;
@@ -19,6 +21,8 @@ mod strategy;
 
 use controller::Profiles;
 
+use crate::Metrics;
+
 /// How the cluster of a member was seen.
 pub(super) struct Sighting {
     pub(super) member: Key,
@@ -26,7 +30,12 @@ pub(super) struct Sighting {
 }
 
 /// Runs the controller of auto-upgrade profiles until the future is dropped. `sightings` tell how clusters are.
-pub(super) async fn run(client: Client, sightings: mpsc::Receiver<Sighting>, options: Options) {
+pub(super) async fn run(
+    client: Client,
+    sightings: mpsc::Receiver<Sighting>,
+    metrics: Arc<Metrics>,
+    options: Options,
+) {
     let seen = futures::stream::unfold(sightings, |mut sightings| async {
         sightings.recv().await.map(|seen| (effect::Fact::Cluster(Box::new(seen)), sightings))
     });
@@ -38,5 +47,6 @@ pub(super) async fn run(client: Client, sightings: mpsc::Receiver<Sighting>, opt
         .add("VersionCatalogue", Api::<VersionCatalogue>::all(client.clone()))
         .add_stream(seen);
     let options = Options { name: "auto-upgrade", ..options };
-    stolos_controller::run(Profiles::default(), client, watches, options).await;
+    metrics.workers(options.name, options.concurrency);
+    stolos_controller::run(Profiles::new(metrics), client, watches, options).await;
 }

@@ -109,7 +109,12 @@ impl Fleet {
             clock: clock_of(&self.clock),
             readiness: stolos_controller::Readiness::default(),
         };
-        self.controllers.spawn(stolos_hub::update::run_with(client, connect, options));
+        self.controllers.spawn(stolos_hub::update::run_with(
+            client,
+            connect,
+            stolos_hub::update::Config::default(),
+            options,
+        ));
     }
 
     pub(super) async fn stop_simulation(&mut self, name: &'static str) {
