@@ -41,7 +41,7 @@ pub async fn run(client: Client, config: Config, options: Options) {
     tokio::join!(
         cluster::run(client.clone(), cluster.clone(), options.clone()),
         profiles,
-        cluster::fleet::run(client.clone(), options.clone()),
+        cluster::fleet::run(client.clone(), cluster.member_limits, options.clone()),
         placement::run(client.clone(), placement, options.clone()),
         update::run(client.clone(), update, options.clone()),
         notify::run(client.clone(), options.clone()),

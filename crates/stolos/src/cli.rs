@@ -12,6 +12,7 @@ use crate::auto_upgrade::AutoUpgradeCommand;
 use crate::fleet::FleetCommand;
 use crate::gate::GateCommand;
 use crate::hub_options::HubOptions;
+use crate::limit_options::LimitOptions;
 use crate::member::MemberCommand;
 use crate::placement::{ExplainCommand, PlacementCommand, PlanCommand};
 use crate::strategy::StrategyCommand;
@@ -157,6 +158,8 @@ pub(crate) struct UpArgs {
     /// How long the upgrade of one simulated node takes
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub(crate) node_upgrade_time: Duration,
+    #[command(flatten)]
+    pub(crate) limits: LimitOptions,
 }
 
 #[derive(Args)]
@@ -262,6 +265,8 @@ pub(crate) struct SimulateArgs {
     /// How long the upgrade of one node takes
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub(crate) node_upgrade_time: Duration,
+    #[command(flatten)]
+    pub(crate) limits: LimitOptions,
 }
 
 /// How to reach the hub, for the roles.

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 
 use crate::cli::{DemoArgs, UpArgs};
 use crate::exit::Exit;
+use crate::limit_options::LimitOptions;
 use crate::output;
 use crate::up;
 
@@ -94,5 +95,6 @@ fn arguments() -> UpArgs {
         merge: false,
         pod_delay: POD_DELAY,
         node_upgrade_time: NODE_UPGRADE_TIME,
+        limits: LimitOptions::default(),
     }
 }

@@ -8,6 +8,7 @@ use clap::{ArgAction, Args};
 use stolos_core::placement::eligibility::{Eligibility, KindPattern, Kinds};
 
 use crate::cli::duration;
+use crate::limit_options::LimitOptions;
 
 /// Bounds of the wait for a leaving member.
 const FORCE_DELETE: std::ops::RangeInclusive<Duration> =
@@ -50,6 +51,8 @@ pub(crate) struct HubOptions {
     /// Whether members have ClusterProfiles
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     enable_cluster_inventory_apis: bool,
+    #[command(flatten)]
+    limits: LimitOptions,
 }
 
 impl HubOptions {
@@ -64,6 +67,7 @@ impl HubOptions {
             cluster: stolos_hub::cluster::Config {
                 force_delete_wait_time: self.force_delete_wait_time,
                 cluster_unhealthy_threshold: self.cluster_unhealthy_threshold,
+                member_limits: self.limits.of_members(),
                 cluster_profiles: self.enable_cluster_inventory_apis,
                 metrics: metrics.clone(),
             },
@@ -77,7 +81,10 @@ impl HubOptions {
                 snapshot_collection: self.resource_changes_collection_duration,
                 metrics: metrics.clone(),
             },
-            update: stolos_hub::update::Config { metrics: metrics.clone() },
+            update: stolos_hub::update::Config {
+                strategy_limits: self.limits.of_strategies(),
+                metrics: metrics.clone(),
+            },
         }
     }
 }

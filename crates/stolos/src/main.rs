@@ -17,6 +17,7 @@ mod gate;
 mod hub_options;
 mod input;
 mod kubefleet;
+mod limit_options;
 mod member;
 mod observe;
 mod output;

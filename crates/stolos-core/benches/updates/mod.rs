@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use stolos_api::update::{UpdateRunSpec, UpdateRunStatus};
 use stolos_core::update::cluster::{Cluster, Inspection, Member};
-use stolos_core::update::{Observed, Run};
+use stolos_core::update::{Observed, Run, StrategyLimits};
 
 /// When the runs begin.
 pub(crate) fn begin() -> Timestamp {
@@ -19,6 +19,7 @@ pub(crate) fn run<'a>(spec: &'a UpdateRunSpec, status: Option<&'a UpdateRunStatu
         spec,
         status,
         strategy: None,
+        limits: StrategyLimits::default(),
         deleting: false,
     }
 }

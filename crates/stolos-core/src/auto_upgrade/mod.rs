@@ -31,6 +31,7 @@ use stolos_api::update::{
 
 pub use plan::plan;
 
+use crate::update::StrategyLimits;
 use crate::update::cluster::Member;
 
 /// Annotation on runs that a profile made: how many runs for the same goal it had made before.
@@ -60,6 +61,8 @@ pub struct Observed {
     pub strategy: Option<UpdateRunStrategy>,
     /// Whether somebody deletes that strategy, which stays while the profile names it.
     pub strategy_is_deleting: bool,
+    /// How big strategies may be.
+    pub limits: StrategyLimits,
     /// All runs of the fleet by their name within it.
     pub runs: BTreeMap<String, Arc<UpdateRun>>,
 }

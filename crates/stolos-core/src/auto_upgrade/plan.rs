@@ -91,15 +91,17 @@ impl Steps<'_> {
             return Err(Blocked::failure(code::STRATEGY_NOT_FOUND, message));
         }
         let strategy = self.observed.strategy.as_ref().filter(|_| name.is_some());
-        outlook::covered(strategy, &self.observed.members).map_err(|problems| {
-            let problems = problems.iter().map(|p| format!("{} {}", p.field, p.message));
-            let message = format!(
-                "UpdateStrategy `{}` cannot be used: {}",
-                name.unwrap_or_default(),
-                problems.collect::<Vec<_>>().join("; ")
-            );
-            Blocked::failure(code::INVALID_STRATEGY, message)
-        })
+        outlook::covered(strategy, self.observed.limits, &self.observed.members).map_err(
+            |problems| {
+                let problems = problems.iter().map(|p| format!("{} {}", p.field, p.message));
+                let message = format!(
+                    "UpdateStrategy `{}` cannot be used: {}",
+                    name.unwrap_or_default(),
+                    problems.collect::<Vec<_>>().join("; ")
+                );
+                Blocked::failure(code::INVALID_STRATEGY, message)
+            },
+        )
     }
 
     fn target(&self, world: &World<'_>) -> Result<Target, Blocked> {

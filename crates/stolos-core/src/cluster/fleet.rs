@@ -53,14 +53,74 @@ pub fn owner<'a>(claimants: impl Iterator<Item = &'a FleetMember>) -> Option<&'a
 
 /// Whether a member was told earlier that the cluster is its own, joined already or not.
 fn was_accepted(member: &FleetMember) -> bool {
-    let conditions = member.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    condition::find(conditions, type_::JOINED)
-        .is_some_and(|joined| joined.reason != CLUSTER_TAKEN && joined.reason != NAME_TAKEN)
+    told(member).is_some_and(|reason| !REFUSALS.contains(&reason))
 }
 
-/// Why a member is refused: another member has the cluster, or the name on the hub.
+/// Whether a member was told that it is not taken in. Nothing is done to its cluster on behalf of the fleet.
+#[must_use]
+pub fn was_refused(member: &FleetMember) -> bool {
+    told(member).is_some_and(|reason| REFUSALS.contains(&reason))
+}
+
+/// Returns the reason of what a member was told.
+fn told(member: &FleetMember) -> Option<&str> {
+    let conditions = &member.status.as_ref()?.conditions;
+    condition::find(conditions, type_::JOINED).map(|joined| joined.reason.as_str())
+}
+
+/// Why a member is refused: another member has the cluster, or the name on the hub, or the fleet is full.
 const CLUSTER_TAKEN: &str = "ClusterAlreadyJoinedAnotherFleet";
 const NAME_TAKEN: &str = "MemberNameTaken";
+const FLEET_IS_FULL: &str = "FleetMemberLimitExceeded";
+const REFUSALS: [&str; 3] = [CLUSTER_TAKEN, NAME_TAKEN, FLEET_IS_FULL];
+
+/// How many members fleets may have; as many as they like unless it is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemberLimits {
+    /// Most members of a fleet with a hub.
+    pub hubful: Option<usize>,
+    /// Most members of a fleet without a hub.
+    pub hubless: Option<usize>,
+}
+
+impl MemberLimits {
+    /// Returns the limit that counts for a fleet.
+    #[must_use]
+    pub fn of(self, has_hub: bool) -> Option<usize> {
+        if has_hub { self.hubful } else { self.hubless }
+    }
+}
+
+/// Whether a member finds its fleet full. Members that were taken in stay, also when the limit is lowered; of the others
+/// those go first that came first. A member that another fleet has takes no place.
+pub fn is_beyond<'a>(
+    limit: usize,
+    member: &FleetMember,
+    members: impl Iterator<Item = &'a FleetMember>,
+) -> bool {
+    let came = |member: &'a FleetMember| {
+        let created = member.metadata.creation_timestamp.as_ref().map(|at| at.0);
+        (created, member.metadata.uid.as_deref())
+    };
+    let before = |other: &'a FleetMember| match told(other) {
+        Some(CLUSTER_TAKEN | NAME_TAKEN) => false,
+        Some(reason) if reason != FLEET_IS_FULL => true,
+        _ => {
+            let created = member.metadata.creation_timestamp.as_ref().map(|at| at.0);
+            came(other) < (created, member.metadata.uid.as_deref())
+        }
+    };
+    !was_accepted(member) && members.filter(|other| before(other)).count() >= limit
+}
+
+/// Why a fleet does not take a member in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal<'a> {
+    /// This member has the cluster.
+    ClusterTaken(&'a str),
+    /// The fleet has as many members as it may have.
+    FleetIsFull(usize),
+}
 
 /// Annotation on a MemberCluster: the uid of the FleetMember that it was made for. Without it the object is the user's own.
 pub const MADE_FOR: &str = "fleet.stolos.dev/fleet-member-uid";
@@ -77,12 +137,11 @@ pub fn is_of_another(cluster: &MemberCluster, member: &FleetMember) -> bool {
     made_for(cluster).is_some_and(|uid| Some(uid) != member.metadata.uid.as_deref())
 }
 
-/// Decides the condition `Joined` of a fleet member. `taken_by` names another member that has the cluster; `hub` is the
-/// MemberCluster in a fleet with a hub.
+/// Decides the condition `Joined` of a fleet member. `hub` is the MemberCluster in a fleet with a hub.
 #[must_use]
 pub fn joined(
     member: &FleetMember,
-    taken_by: Option<&str>,
+    refusal: Option<Refusal<'_>>,
     has_hub: bool,
     hub: Option<&MemberCluster>,
     now: Timestamp,
@@ -91,10 +150,27 @@ pub fn joined(
     let new = |status, reason, message: &str| {
         condition::new(type_::JOINED, status, reason, message, generation, now)
     };
-    if let Some(other) = taken_by {
-        let message =
-            format!("the cluster is member `{other}` already; a cluster is in at most one fleet");
-        return new("False", CLUSTER_TAKEN, &message);
+    match refusal {
+        None => {}
+        Some(Refusal::ClusterTaken(other)) => {
+            let message = format!(
+                "the cluster is member `{other}` already; a cluster is in at most one fleet"
+            );
+            return new("False", CLUSTER_TAKEN, &message);
+        }
+        Some(Refusal::FleetIsFull(limit)) => {
+            let (kind, option) = if has_hub {
+                ("with", "--max-hubful-members")
+            } else {
+                ("without", "--max-hubless-members")
+            };
+            let message = format!(
+                "fleet `{}` is full: a fleet {kind} a hub has at most {limit} members here; \
+                 remove a member, or let the hub run with a higher {option}",
+                member.spec.fleet_name
+            );
+            return new("False", FLEET_IS_FULL, &message);
+        }
     }
     if !has_hub {
         return new("True", "Joined", "the fleet has no hub; the cluster is known to it");
@@ -167,10 +243,59 @@ mod tests {
     #[test]
     fn a_member_that_was_refused_has_no_claim_from_that() {
         let (mut refused, first) = (member("f.a", 2), member("f.z", 1));
-        let refusal = joined(&refused, Some("f.z"), true, None, Timestamp::UNIX_EPOCH);
+        let refusal =
+            joined(&refused, Some(Refusal::ClusterTaken("f.z")), true, None, Timestamp::UNIX_EPOCH);
         refused.status.get_or_insert_default().conditions.push(refusal);
         let has = owner([&refused, &first].into_iter()).expect("somebody has it");
         assert_eq!(has.metadata.name.as_deref(), Some("f.z"));
+    }
+
+    fn told(mut member: FleetMember, refusal: Option<Refusal<'_>>) -> FleetMember {
+        let joined = joined(&member, refusal, false, None, Timestamp::UNIX_EPOCH);
+        member.status.get_or_insert_default().conditions.push(joined);
+        member
+    }
+
+    #[test]
+    fn a_full_fleet_takes_those_that_came_first() {
+        let (first, second, third) = (member("f.c", 1), member("f.b", 2), member("f.a", 3));
+        let all = [&third, &second, &first];
+        let beyond = |member| is_beyond(2, member, all.into_iter());
+        assert!(!beyond(&first) && !beyond(&second) && beyond(&third));
+        assert!(!is_beyond(3, &third, all.into_iter()));
+    }
+
+    #[test]
+    fn members_that_were_taken_in_stay_when_the_limit_is_lowered() {
+        let all = [told(member("f.a", 1), None), told(member("f.b", 2), None), member("f.c", 0)];
+        let beyond = |index: usize| is_beyond(1, &all[index], all.iter());
+        assert!(!beyond(0) && !beyond(1));
+        assert!(beyond(2), "although it is older");
+    }
+
+    #[test]
+    fn a_member_that_was_refused_takes_no_place_and_comes_in_when_one_is_free() {
+        let taken = Refusal::ClusterTaken("g.x");
+        let full = |name, created| told(member(name, created), Some(Refusal::FleetIsFull(1)));
+        let all = [told(member("f.a", 0), Some(taken)), full("f.b", 1), full("f.c", 2)];
+        let beyond = |index: usize| is_beyond(1, &all[index], all.iter());
+        assert!(!beyond(1), "its place is free");
+        assert!(beyond(2), "the other came first");
+        assert!(all.iter().all(was_refused));
+    }
+
+    #[test]
+    fn a_full_fleet_says_how_many_members_it_may_have() {
+        let member = member("f.a", 0);
+        let full = Some(Refusal::FleetIsFull(2));
+        let joined = |has_hub| joined(&member, full, has_hub, None, Timestamp::UNIX_EPOCH);
+        assert_eq!(joined(true).reason, "FleetMemberLimitExceeded");
+        assert_eq!(
+            joined(true).message,
+            "fleet `f` is full: a fleet with a hub has at most 2 members here; \
+             remove a member, or let the hub run with a higher --max-hubful-members"
+        );
+        assert!(joined(false).message.ends_with("--max-hubless-members"));
     }
 
     #[test]

@@ -351,6 +351,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::update::StrategyLimits;
     use crate::update::cluster::{Inspection, Member};
 
     fn at(time: &str) -> Timestamp {
@@ -434,6 +435,7 @@ mod tests {
             spec: &spec,
             status: None,
             strategy: None,
+            limits: StrategyLimits::default(),
             deleting: false,
         };
         let durations = Durations {

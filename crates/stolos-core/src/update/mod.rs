@@ -25,6 +25,7 @@ pub mod id;
 pub mod image;
 pub mod invariants;
 mod leave;
+mod limits;
 pub(crate) mod outlook;
 mod plan;
 pub mod preflight;
@@ -53,6 +54,7 @@ pub use fleet::Members;
 pub use figures::{Ended, Figures, Turnover, figures, turnover};
 pub use forecast::{Durations, Forecast, GateForecast, MemberForecast, StageForecast, forecast};
 pub use health::deadline as health_deadline;
+pub use limits::{MAX_STAGE_CONCURRENCY, StrategyLimits};
 pub use plan::{plan, plan_from};
 pub use problem::Problem;
 pub use retry::retry;
@@ -72,6 +74,8 @@ pub struct Run<'a> {
     pub status: Option<&'a UpdateRunStatus>,
     /// The strategy that `spec.strategyName` names, where it exists.
     pub strategy: Option<&'a UpdateRunStrategy>,
+    /// How big its strategy may be.
+    pub limits: StrategyLimits,
     /// Whether the object is being deleted: members in flight come to their end, nothing begins.
     pub deleting: bool,
 }

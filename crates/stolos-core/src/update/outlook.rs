@@ -6,6 +6,7 @@ use stolos_api::update::{ManagedClusterUpdate, UpdateRunStrategy, UpgradeType};
 
 use super::cluster::{Cluster, Member, Power};
 use super::goal::{Goal, Verdict};
+use super::limits::StrategyLimits;
 use super::problem::Problem;
 use super::sequence::Sequence;
 
@@ -38,11 +39,12 @@ pub(crate) fn standing(update: &ManagedClusterUpdate, cluster: &Cluster) -> Opti
 /// Returns the members that a run with this strategy would take; without a strategy, all.
 pub(crate) fn covered(
     strategy: Option<&UpdateRunStrategy>,
+    limits: StrategyLimits,
     members: &BTreeMap<String, Member>,
 ) -> Result<BTreeSet<String>, Vec<Problem>> {
     const FIELD: &str = "spec.strategy";
     let mut problems = Vec::new();
-    let sequence = Sequence::parse(strategy, FIELD, &mut problems);
+    let sequence = Sequence::parse(strategy, FIELD, limits, &mut problems);
     let members = members.iter().map(|(name, member)| (name.as_str(), member)).collect();
     let stages = sequence.fix_members(&members, FIELD, &mut problems, &mut Vec::new());
     if !problems.is_empty() {

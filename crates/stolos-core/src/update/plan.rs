@@ -16,6 +16,7 @@ use super::events::Before;
 use super::goal::Goal;
 use super::image::{self, NodeImage};
 use super::leave::leave;
+use super::limits::StrategyLimits;
 use super::problem::Problem;
 use super::roll::{self, Roll, Rolls, each_group};
 use super::sequence::Sequence;
@@ -156,7 +157,9 @@ fn prepare(
         (Some(strategy), _) => (Some(strategy), "spec.strategy"),
         (None, copied) => (copied.as_ref(), "status.strategy"),
     };
-    let sequence = Sequence::parse(strategy, field, &mut problems);
+    // A run that was started goes on, whatever the hub is asked to allow since.
+    let limits = if started { StrategyLimits::default() } else { run.limits };
+    let sequence = Sequence::parse(strategy, field, limits, &mut problems);
     if !started {
         let mut warnings = Vec::new();
         let members = candidates(run, observed, &mut warnings);

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stolos_api::update::{
-    GateConfiguration, GroupStatus, MAX_STAGES, MemberStatus, StageGateStatus, StageStatus,
-    UpdateGroup, UpdateRunStrategy, UpdateStage, WaitStatus,
+    GateConfiguration, GroupStatus, MemberStatus, StageGateStatus, StageStatus, UpdateGroup,
+    UpdateRunStrategy, UpdateStage, WaitStatus,
 };
 
 use super::amount::{self, to_i32};
 use super::cluster::Member;
+use super::limits::StrategyLimits;
 use super::problem::Problem;
 use super::selector::Selector;
-use super::validate::{Check, MAX_STAGE_CONCURRENCY};
+use super::validate::Check;
 
 /// Name of the one stage and of its one group when a run has no strategy.
 pub(super) const ONE_BY_ONE: &str = "one-by-one";
@@ -28,6 +29,7 @@ pub(super) struct Stage {
     selector: Option<Selector>,
     pub(super) groups: Vec<Group>,
     max_concurrency: Option<String>,
+    default_concurrency: i32,
     max_allowed_failures: Option<String>,
     min_successes: Option<String>,
     wait_seconds: i32,
@@ -62,13 +64,15 @@ impl Sequence {
     pub(super) fn parse(
         strategy: Option<&UpdateRunStrategy>,
         field: &str,
+        limits: StrategyLimits,
         problems: &mut Vec<Problem>,
     ) -> Self {
         let Some(strategy) = strategy else { return Self::one_by_one() };
         let before = problems.len();
         let stages = &strategy.stages;
-        if stages.is_empty() || stages.len() > MAX_STAGES {
-            let text = format!("must have 1 to {MAX_STAGES} entries");
+        if stages.is_empty() || stages.len() > limits.stages {
+            let text =
+                format!("has {} entries, but must have {}", stages.len(), limits.of_stages());
             problems.push(Problem::new(format!("{field}.stages"), text));
         }
         let mut names = Names::default();
@@ -76,7 +80,8 @@ impl Sequence {
             .iter()
             .enumerate()
             .map(|(i, stage)| {
-                Stage::parse(stage, &format!("{field}.stages[{i}]"), &mut names, problems)
+                let field = format!("{field}.stages[{i}]");
+                Stage::parse(stage, &field, limits, &mut names, problems)
             })
             .collect();
         if problems.len() > before { Self::default() } else { Self { stages } }
@@ -97,6 +102,7 @@ impl Sequence {
             selector: None,
             groups: vec![group],
             max_concurrency: Some("1".into()),
+            default_concurrency: 1,
             max_allowed_failures: None,
             min_successes: None,
             wait_seconds: 0,
@@ -134,6 +140,7 @@ impl Stage {
     fn parse<'a>(
         stage: &'a UpdateStage,
         field: &str,
+        limits: StrategyLimits,
         names: &mut Names<'a>,
         problems: &mut Vec<Problem>,
     ) -> Self {
@@ -142,7 +149,7 @@ impl Stage {
             problems.push(Problem::new(format!("{field}.name"), text));
         }
         let mut check = Check { field, problems };
-        check.stage(stage);
+        check.stage(stage, limits);
         let selector = stage.member_selector.as_ref();
         let selector = selector.and_then(|selector| check.selector(&selector.by_label));
         let mut groups: Vec<Group> = (stage.groups.iter().enumerate())
@@ -156,6 +163,7 @@ impl Stage {
             selector,
             groups,
             max_concurrency: stage.max_concurrency.clone(),
+            default_concurrency: limits.stage_concurrency,
             max_allowed_failures: stage.max_allowed_failures.clone(),
             min_successes: stage.min_successes.clone(),
             wait_seconds: stage.after_stage_wait_in_seconds.unwrap_or(0),
@@ -181,7 +189,7 @@ impl Stage {
         let count = groups.iter().map(|group| group.members.len()).sum();
         let limits = Limits {
             concurrency: self.max_concurrency.as_deref(),
-            default_concurrency: MAX_STAGE_CONCURRENCY,
+            default_concurrency: self.default_concurrency,
             failures: self.max_allowed_failures.as_deref(),
             successes: self.min_successes.as_deref(),
         };
@@ -407,7 +415,8 @@ mod tests {
         let strategy: UpdateRunStrategy =
             serde_json::from_value(json!({ "stages": stages })).unwrap();
         let (mut problems, mut warnings) = (Vec::new(), Vec::new());
-        let sequence = Sequence::parse(Some(&strategy), "s", &mut problems);
+        let limits = StrategyLimits::default();
+        let sequence = Sequence::parse(Some(&strategy), "s", limits, &mut problems);
         let members = members();
         let members = members.iter().map(|(name, member)| (name.as_str(), member)).collect();
         let stages = sequence.fix_members(&members, "s", &mut problems, &mut warnings);
@@ -438,6 +447,20 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_group_with_a_selector_chooses_nobody() {
+        let eu = json!({"byLabel": "region=eu"});
+        let us = json!({"byLabel": "region in (us)"});
+        let fixed = fix(&json!([
+            {"name": "group", "groups": [{"name": "prod", "memberSelector": eu}]},
+            {"name": "both", "memberSelector": us, "groups": [
+                {"name": "canary", "memberSelector": {"byLabel": "region,region!=eu"}},
+            ]},
+        ]));
+        assert_eq!(fixed.groups, ["group/prod: a b", "both/canary: c d"]);
+        assert_eq!(fixed.problems, Vec::<String>::new());
+    }
+
+    #[test]
     fn the_first_group_wins_a_member_and_the_author_is_warned() {
         let fixed = fix(&json!([
             {"name": "one", "groups": [{"name": "prod"}]},
@@ -453,7 +476,7 @@ mod tests {
     #[test]
     fn a_strategy_is_refused_with_the_field_that_is_wrong() {
         for (stages, want) in [
-            (json!([]), "s.stages must have 1 to 100 entries"),
+            (json!([]), "s.stages has 0 entries, but must have 1 to 100 entries"),
             (
                 json!([{"name": "x", "groups": [{"name": "g"}]}, {"name": "x", "groups": [{"name": "h"}]}]),
                 "s.stages[1].name `x` names a second stage",

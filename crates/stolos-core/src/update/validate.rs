@@ -5,12 +5,13 @@
 use std::collections::BTreeSet;
 
 use stolos_api::update::{
-    GateConfiguration, GateType, HealthCheck, MAX_GROUPS_PER_STAGE, ScheduledStartConfiguration,
-    UpdateGroup, UpdateRunStrategy, UpdateStage,
+    GateConfiguration, GateType, HealthCheck, ScheduledStartConfiguration, UpdateGroup,
+    UpdateRunStrategy, UpdateStage,
 };
 
 use super::amount;
 use super::calendar::{parse_hour_minute, parse_offset};
+use super::limits::StrategyLimits;
 use super::problem::Problem;
 use super::selector::Selector;
 use super::sequence::Sequence;
@@ -24,13 +25,10 @@ const MAX_SELECTOR: usize = 512;
 /// Longest name of a gate for people (API model).
 const MAX_DISPLAY_NAME: usize = 100;
 
-/// Most members of a stage that are updated at a time (update-run docs).
-pub(super) const MAX_STAGE_CONCURRENCY: i32 = 50;
-
 /// Returns what is wrong with a strategy whatever the members of the fleet are. Fields are within `strategy`.
-pub fn strategy(strategy: &UpdateRunStrategy) -> Vec<Problem> {
+pub fn strategy(strategy: &UpdateRunStrategy, limits: StrategyLimits) -> Vec<Problem> {
     let mut problems = Vec::new();
-    Sequence::parse(Some(strategy), "strategy", &mut problems);
+    Sequence::parse(Some(strategy), "strategy", limits, &mut problems);
     problems
 }
 
@@ -47,11 +45,11 @@ impl Check<'_> {
         self.problems.push(Problem::new(field, format!("is `{is}`, but must be {must}")));
     }
 
-    pub(super) fn stage(&mut self, stage: &UpdateStage) {
+    pub(super) fn stage(&mut self, stage: &UpdateStage, limits: StrategyLimits) {
         self.name(&stage.name);
-        if stage.groups.len() > MAX_GROUPS_PER_STAGE {
-            let must = format!("at most {MAX_GROUPS_PER_STAGE} entries");
-            self.refuse("groups", &format!("{} entries", stage.groups.len()), &must);
+        if stage.groups.len() > limits.groups_per_stage {
+            let is = format!("{} entries", stage.groups.len());
+            self.refuse("groups", &is, &limits.of_groups());
         }
         if stage.groups.is_empty() && stage.member_selector.is_none() {
             let text = "needs groups, a memberSelector, or both";
@@ -63,12 +61,9 @@ impl Check<'_> {
         let text = stage.max_concurrency.as_deref();
         if let Some(text) = text.filter(|text| {
             !amount::is_concurrency(text)
-                || amount::fixed(text).is_some_and(|number| number > MAX_STAGE_CONCURRENCY)
+                || amount::fixed(text).is_some_and(|number| number > limits.stage_concurrency)
         }) {
-            let must = format!(
-                "a number of members from 1 to {MAX_STAGE_CONCURRENCY}, or a percentage from 1% to 100%"
-            );
-            self.refuse("maxConcurrency", text, &must);
+            self.refuse("maxConcurrency", text, &limits.of_concurrency());
         }
         self.tolerance("maxAllowedFailures", stage.max_allowed_failures.as_deref());
         self.tolerance("minSuccesses", stage.min_successes.as_deref());
@@ -215,9 +210,11 @@ impl Check<'_> {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::StrategyLimits;
+
     fn told(stages: &Value) -> Vec<String> {
         let strategy = serde_json::from_value(json!({ "stages": stages })).unwrap();
-        let problems = super::strategy(&strategy);
+        let problems = super::strategy(&strategy, StrategyLimits::default());
         problems.iter().map(|problem| format!("{} {}", problem.field, problem.message)).collect()
     }
 
@@ -282,6 +279,27 @@ mod tests {
                 "strategy.stages[1].name",
                 "strategy.stages[1].groups[0].name",
                 "strategy.stages[1].groups[0].maxAllowedFailures",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_hub_that_allows_less_says_so() {
+        let strategy = serde_json::from_value(json!({"stages": [
+            {"name": "x", "groups": [{"name": "a"}, {"name": "b"}], "maxConcurrency": "9"},
+            {"name": "y", "memberSelector": {"byLabel": "a"}},
+        ]}))
+        .unwrap();
+        let limits = StrategyLimits { stages: 1, groups_per_stage: 1, stage_concurrency: 8 };
+        let problems = super::strategy(&strategy, limits);
+        let told: Vec<String> =
+            problems.iter().map(|told| format!("{} {}", told.field, told.message)).collect();
+        assert_eq!(
+            told,
+            [
+                "strategy.stages has 2 entries, but must have 1 to 1 entries (the hub runs with --max-stages)",
+                "strategy.stages[0].groups is `2 entries`, but must be at most 1 entries (the hub runs with --max-groups-per-stage)",
+                "strategy.stages[0].maxConcurrency is `9`, but must be a number of members from 1 to 8 (the hub runs with --max-stage-concurrency), or a percentage from 1% to 100%",
             ]
         );
     }

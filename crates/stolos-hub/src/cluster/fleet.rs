@@ -18,7 +18,7 @@ use stolos_api::update::{
     AutoUpgradeProfile, EventSubscription, NAMED_BY_PROFILE_FINALIZER, UpdateRun, UpdateStrategy,
 };
 use stolos_controller::{Change, Controller, Key, Options, Plan, Table, Watches, Write};
-use stolos_core::cluster::fleet;
+use stolos_core::cluster::fleet::{self, MemberLimits, Refusal};
 use stolos_core::condition;
 
 stolos_controller::kinds! {
@@ -27,7 +27,7 @@ stolos_controller::kinds! {
 }
 
 /// Runs the controller of Fleets and FleetMembers until the future is dropped.
-pub async fn run(client: Client, options: Options) {
+pub async fn run(client: Client, limits: MemberLimits, options: Options) {
     let watches = Watches::default()
         .add("AutoUpgradeProfile", Api::<AutoUpgradeProfile>::all(client.clone()))
         .add("EventSubscription", Api::<EventSubscription>::all(client.clone()))
@@ -36,11 +36,12 @@ pub async fn run(client: Client, options: Options) {
         .add("MemberCluster", Api::<MemberCluster>::all(client.clone()))
         .add("UpdateRun", Api::<UpdateRun>::all(client.clone()))
         .add("UpdateStrategy", Api::<UpdateStrategy>::all(client.clone()));
-    stolos_controller::run(Fleets::new(), client, watches, Options { name: "fleet", ..options })
-        .await;
+    let options = Options { name: "fleet", ..options };
+    stolos_controller::run(Fleets::new(limits), client, watches, options).await;
 }
 
 struct Fleets {
+    limits: MemberLimits,
     fleets: Table<Fleet>,
     /// By `<namespace>/<fleet>`, as runs and strategies are; by the cluster; by the name within the fleet.
     members: Table<FleetMember>,
@@ -64,8 +65,9 @@ fn index(child: &ObjectMeta, fleet: &str) -> String {
 }
 
 impl Fleets {
-    fn new() -> Self {
+    fn new(limits: MemberLimits) -> Self {
         Self {
+            limits,
             fleets: Table::default(),
             members: Table::indexed_by(|member: &FleetMember| {
                 Some(index(&member.metadata, &member.spec.fleet_name))
@@ -127,8 +129,11 @@ impl Fleets {
         let key = Key::of(&member.metadata);
         let fleet = Key::namespaced(&key.namespace, &member.spec.fleet_name);
         let rivals = self.members.indexed(&of_cluster(member));
-        let rivals = rivals.map(|other| Item::Member(Key::of(&other.metadata)));
-        rivals.chain([Item::Fleet(fleet), Item::Member(key.clone())]).collect()
+        // A place that gets free is one for whom the fleet was full.
+        let fellows = self.members.indexed(&format!("{}/{}", fleet.namespace, fleet.name));
+        let refused = fellows.filter(|fellow| fleet::was_refused(fellow));
+        let others = rivals.chain(refused).map(|other| Item::Member(Key::of(&other.metadata)));
+        others.chain([Item::Fleet(fleet), Item::Member(key.clone())]).collect()
     }
 }
 
@@ -243,17 +248,20 @@ impl Fleets {
         let owner = fleet::owner(self.members.indexed(&of_cluster(member)).map(AsRef::as_ref));
         let taken_by = owner.filter(|owner| owner.metadata.uid != member.metadata.uid);
         let has_hub = fleet.spec.hub.is_some();
+        let refusal = match taken_by {
+            Some(other) => other.metadata.name.as_deref().map(Refusal::ClusterTaken),
+            None => self.full(fleet, member).map(Refusal::FleetIsFull),
+        };
         let location = member.status.as_ref().and_then(|status| status.location.as_deref());
         let labels = fleet::labels(name, member, location);
         let cluster = self.clusters.get(&Key::cluster(name));
         let mut writes = Vec::new();
-        if has_hub && taken_by.is_none() {
+        if has_hub && refusal.is_none() {
             writes.extend(ensure_cluster(member, name, &labels, cluster));
         }
         let mut status = member.status.clone().unwrap_or_default();
         status.observed_generation = member.metadata.generation;
-        let taken_by = taken_by.and_then(|other| other.metadata.name.as_deref());
-        let joined = fleet::joined(member, taken_by, has_hub, cluster.map(AsRef::as_ref), now);
+        let joined = fleet::joined(member, refusal, has_hub, cluster.map(AsRef::as_ref), now);
         condition::set(&mut status.conditions, joined);
         status.labels = labels;
         if member.status.as_ref() != Some(&status) {
@@ -261,6 +269,13 @@ impl Fleets {
             writes.push(Write::ReplaceStatus(reported.into()));
         }
         writes
+    }
+
+    /// Returns how many members a fleet may have that is too full for this one.
+    fn full(&self, fleet: &Fleet, member: &FleetMember) -> Option<usize> {
+        let limit = self.limits.of(fleet.spec.hub.is_some())?;
+        let members = self.members.indexed(&index_of(fleet)).map(AsRef::as_ref);
+        fleet::is_beyond(limit, member, members).then_some(limit)
     }
 
     /// A member that leaves takes the MemberCluster along that was made for it, and only that one.
@@ -446,7 +461,7 @@ mod tests {
 
     /// Two fleets of one name in two namespaces, each with a member and a strategy.
     fn two_fleets() -> Fleets {
-        let mut fleets = Fleets::new();
+        let mut fleets = Fleets::new(MemberLimits::default());
         for namespace in ["a", "b"] {
             let cluster = json!({ "kubeconfigSecret": { "name": "s" } });
             let member = json!({ "fleetName": "f", "cluster": cluster });

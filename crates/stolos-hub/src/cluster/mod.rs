@@ -21,6 +21,7 @@ use stolos_api::placement::Work;
 use stolos_controller::{
     Change, Controller, Key, Options, Plan, Round, Table, Tracked, Watches, Write,
 };
+use stolos_core::cluster::fleet::MemberLimits;
 use stolos_core::cluster::membership::{self, Leaving, Reported};
 use stolos_core::condition::find;
 
@@ -50,6 +51,8 @@ pub struct Config {
     /// How long a member may be silent before its MemberCluster and its ClusterProfile say so (KubeFleet's
     /// `cluster-unhealthy-threshold`).
     pub cluster_unhealthy_threshold: Duration,
+    /// How many members fleets may have.
+    pub member_limits: MemberLimits,
     /// Whether members have ClusterProfiles (KubeFleet's `enable-cluster-inventory-apis`).
     pub cluster_profiles: bool,
     /// What is counted and measured.
@@ -61,6 +64,7 @@ impl Default for Config {
         Self {
             force_delete_wait_time: Duration::from_mins(15),
             cluster_unhealthy_threshold: Duration::from_mins(1),
+            member_limits: MemberLimits::default(),
             cluster_profiles: true,
             metrics: Arc::default(),
         }

@@ -39,7 +39,7 @@ impl KnownCluster {
 
 /// The world of the controller.
 pub(super) struct Updates {
-    config: Config,
+    pub(super) config: Config,
     pub(super) runs: Table<UpdateRun>,
     pub(super) strategies: Table<UpdateStrategy>,
     pub(super) gates: Table<Gate>,
@@ -143,13 +143,15 @@ impl Controller for Updates {
             Change::Listed { kind, keys } => {
                 match kind {
                     "UpdateRun" => {
-                        let gone = self.runs.retain(&keys);
-                        gone.iter().for_each(|run| self.config.metrics.forget_update_run(run));
+                        for gone in self.runs.retain(&keys) {
+                            self.config.metrics.forget_update_run(&gone);
+                        }
                     }
                     "UpdateStrategy" => drop(self.strategies.retain(&keys)),
                     "Gate" => {
-                        let gone = self.gates.retain(&keys);
-                        gone.iter().for_each(|gate| self.config.metrics.forget_gate(gate));
+                        for gone in self.gates.retain(&keys) {
+                            self.config.metrics.forget_gate(&gone);
+                        }
                     }
                     _ => {
                         drop(self.members.retain(&keys));

@@ -12,6 +12,7 @@ use kube::api::Api;
 use stolos_api::cluster::fleet::FleetMember;
 use stolos_api::update::{Gate, UpdateRun, UpdateStrategy};
 use stolos_controller::{Options, Watches};
+use stolos_core::update::StrategyLimits;
 use tokio::sync::{mpsc, watch};
 
 use crate::Metrics;
@@ -38,6 +39,8 @@ pub use clusters::Connect;
 /// How update runs are handled.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
+    /// How big strategies may be.
+    pub strategy_limits: StrategyLimits,
     /// What is counted and measured.
     pub metrics: Arc<Metrics>,
 }
@@ -68,8 +71,7 @@ pub async fn run_with(client: Client, connect: Connect, config: Config, options:
         .add("Gate", Api::<Gate>::all(client.clone()))
         .add("FleetMember", Api::<FleetMember>::all(client.clone()))
         .add_stream(news);
-    let metrics = config.metrics.clone();
-    let profiles = profiles::run(client.clone(), sightings, metrics, options.clone());
+    let profiles = profiles::run(client.clone(), sightings, config.clone(), options.clone());
     let clock = options.clock.clone();
     let options = Options { name: "update-run", ..options };
     config.metrics.workers(options.name, options.concurrency);

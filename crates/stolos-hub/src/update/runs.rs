@@ -50,6 +50,7 @@ impl Updates {
                 spec: &run.spec,
                 status: run.status.as_ref(),
                 strategy: strategy.map(|strategy| &strategy.spec.strategy),
+                limits: self.config.strategy_limits,
                 deleting,
             },
             &observed,

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use stolos_api::cluster::fleet::FleetMember;
 use stolos_api::update::UpdateRun;
 use stolos_controller::Key;
+use stolos_core::cluster::fleet::was_refused;
 use stolos_core::update::Members;
 use stolos_core::update::cluster::{Inspection, Member};
 
@@ -17,7 +18,7 @@ pub(super) struct View {
     members: Members,
     /// Members whose cluster has not been looked at for the first time.
     unseen: BTreeSet<String>,
-    /// Members that are being removed from the fleet.
+    /// Members that are being removed from the fleet, or were never taken in.
     leaving: BTreeSet<String>,
 }
 
@@ -32,7 +33,8 @@ impl View {
         &self.members
     }
 
-    /// Returns the members as a run reads them: one that is being removed counts while the run upgrades it.
+    /// Returns the members as a run reads them: one that is being removed, or was
+    /// never taken in, counts while the run upgrades it.
     pub(super) fn of_run(&self, run: &UpdateRun) -> Members {
         let mut members = self.members.clone();
         for name in &self.leaving {
@@ -82,11 +84,13 @@ impl Updates {
             return;
         };
         let known = self.clusters.get(key);
-        let is_leaving = member.metadata.deletion_timestamp.is_some();
+        // Another fleet may have the cluster of one that was refused.
+        let is_refused = was_refused(member);
+        let is_leaving = is_refused || member.metadata.deletion_timestamp.is_some();
         let findings = self.preflight.get(key).cloned().unwrap_or_default();
         let observed =
             Member { preflight: findings, ..observe_member(&key.namespace, member, known) };
-        view.take(name, observed, known.is_some(), is_leaving);
+        view.take(name, observed, is_refused || known.is_some(), is_leaving);
     }
 
     /// Reads all members anew.

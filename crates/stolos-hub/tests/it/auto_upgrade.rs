@@ -10,6 +10,7 @@ use stolos_api::update::{
     AUTO_UPGRADE_PROFILE_LABEL, AutoUpgradeProfile, NAMED_BY_PROFILE_FINALIZER, RunState, State,
     TriggerStatus, UpdateRun, UpdateStrategy, VersionCatalogue,
 };
+use stolos_core::cluster::fleet::MemberLimits;
 
 use crate::updatable::{FLEET, Fleet, options};
 
@@ -248,7 +249,11 @@ async fn a_fleet_that_is_deleted_takes_profiles_and_the_strategies_they_name_alo
     let fleet = Fleet::start(&[]).await;
     stolos_hub::admission::install(&fleet.hub).await;
     fleet.control();
-    tokio::spawn(stolos_hub::cluster::fleet::run(fleet.hub.clone(), options()));
+    tokio::spawn(stolos_hub::cluster::fleet::run(
+        fleet.hub.clone(),
+        MemberLimits::default(),
+        options(),
+    ));
     let object: stolos_api::cluster::fleet::Fleet =
         serde_json::from_value(json!({"metadata": {"name": FLEET}, "spec": {}})).unwrap();
     let fleets = fleet.api::<stolos_api::cluster::fleet::Fleet>();

@@ -8,6 +8,7 @@ mod auto_upgrade;
 mod checks;
 mod figures;
 mod fleet;
+mod limits;
 mod members;
 mod migration;
 mod mortal;

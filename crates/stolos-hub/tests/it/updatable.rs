@@ -21,6 +21,7 @@ use stolos_apiserver::serve::kubeconfig::{self, Context, Login};
 use stolos_apiserver::serve::{CertificateAuthority, Limits, Server, server_config};
 use stolos_apiserver::server::{ApiServer, Options};
 use stolos_apiserver::store::Store;
+use stolos_core::update::StrategyLimits;
 use stolos_hub::update::Config;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -144,7 +145,12 @@ impl Fleet {
 
     /// Starts the controller of update runs; aborting the task is what `kill -9` does to it.
     pub(crate) fn control(&self) -> JoinHandle<()> {
-        let config = Config { metrics: self.metrics.clone() };
+        self.control_within(StrategyLimits::default())
+    }
+
+    /// As [`control`](Self::control), with other limits of strategies.
+    pub(crate) fn control_within(&self, strategy_limits: StrategyLimits) -> JoinHandle<()> {
+        let config = Config { strategy_limits, metrics: self.metrics.clone() };
         tokio::spawn(stolos_hub::update::run(self.hub.clone(), config, options()))
     }
 

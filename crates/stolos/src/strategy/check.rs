@@ -7,7 +7,7 @@ use kube::api::{PostParams, Request};
 use kube::core::Status;
 use serde_json::Value;
 use stolos_api::update::{UpdateRunStrategy, UpdateStrategy};
-use stolos_core::update::validate;
+use stolos_core::update::{StrategyLimits, validate};
 
 use crate::fleet::hub::post;
 
@@ -16,7 +16,7 @@ pub(super) fn by_the_engine(strategy: &Value) -> Vec<String> {
     let Ok(strategy) = serde_json::from_value::<UpdateRunStrategy>(strategy.clone()) else {
         return Vec::new();
     };
-    let problems = validate::strategy(&strategy);
+    let problems = validate::strategy(&strategy, StrategyLimits::default());
     problems.iter().map(|problem| format!("spec.{}: {}", problem.field, problem.message)).collect()
 }
 

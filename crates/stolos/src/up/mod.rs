@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::cli::{Output, UpArgs};
 use crate::exit::Exit;
+use crate::limit_options::LimitOptions;
 use crate::output;
 
 mod bootstrap;
@@ -40,6 +41,13 @@ pub(crate) async fn run(args: UpArgs, output: Output) -> anyhow::Result<Exit> {
     }
     fleet.stop().await;
     Ok(Exit::Success)
+}
+
+fn config(limits: &LimitOptions) -> stolos_hub::Config {
+    let mut config = stolos_hub::Config::default();
+    config.cluster.member_limits = limits.of_members();
+    config.update.strategy_limits = limits.of_strategies();
+    config
 }
 
 /// A running fleet.
@@ -108,7 +116,7 @@ impl Fleet {
             readiness: stolos_controller::Readiness::default(),
         };
         let hub = self.hub.as_user("system:stolos:hub");
-        self.tasks.spawn(stolos_hub::run(hub, stolos_hub::Config::default(), options));
+        self.tasks.spawn(stolos_hub::run(hub, config(&args.limits), options));
         for (index, member) in self.members.iter().enumerate() {
             let simulation = stolos_sim::Config {
                 cluster: bootstrap::simulated(&member.name, index),

@@ -12,6 +12,7 @@ use kube::Client;
 use kube::api::Api;
 use stolos_api::cluster::fleet::FleetMember;
 use stolos_api::update::{Gate, State, UpdateRun};
+use stolos_core::cluster::fleet::was_refused;
 use stolos_core::update::cluster::{Cluster, Holder, Inspection, Member};
 use stolos_core::update::{Durations, Observed};
 use stolos_upgrade::{Access, ClusterApi, Observation, SharedProvider, Simulated};
@@ -31,6 +32,7 @@ pub(super) async fn observe(fleet: &Fleet) -> anyhow::Result<Observed> {
     let gates: Vec<Gate> = fleet.list().await?;
     let looks: Vec<_> = members
         .into_iter()
+        .filter(|member| !was_refused(member))
         .map(|member| async move {
             let seen = look(fleet, &member).await;
             (member, seen)

@@ -7,7 +7,9 @@ use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use stolos_api::update::{GateTiming, State, UpdateRun, UpdateRunStrategy, UpdateStrategy};
-use stolos_core::update::{Durations, Forecast, MemberForecast, Observed, Run, forecast};
+use stolos_core::update::{
+    Durations, Forecast, MemberForecast, Observed, Run, StrategyLimits, forecast,
+};
 
 use super::{observe, text};
 use crate::cli::{FleetArgs, Output, duration};
@@ -115,6 +117,7 @@ pub(super) fn foresee(
         spec: &run.spec,
         status: run.status.as_ref(),
         strategy,
+        limits: StrategyLimits::default(),
         deleting: false,
     };
     forecast(&run, observed, durations, now)

@@ -14,7 +14,7 @@ use stolos_api::update::{
 use crate::update::cluster::{Cluster, Hold, Holder, Inspection, Member, Offer, Operation, Pool};
 use crate::update::plan::{Known, plan_knowing};
 use crate::update::states::members;
-use crate::update::{GateAction, Observed, Plan, Run, plan};
+use crate::update::{GateAction, Observed, Plan, Run, StrategyLimits, plan};
 
 /// Something that happens at a second of the play.
 #[derive(Clone, Debug)]
@@ -117,6 +117,7 @@ impl Player {
             spec: &self.spec,
             status: self.status.as_ref(),
             strategy: self.strategy.as_ref(),
+            limits: StrategyLimits::default(),
             deleting: false,
         }
     }

@@ -1,7 +1,6 @@
 //! What the controller knows, and whom a change concerns.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -12,7 +11,7 @@ use stolos_core::update::cluster::Inspection;
 
 use super::Sighting;
 use super::effect::{Effect, Fact, Object};
-use crate::Metrics;
+use crate::update::Config;
 use crate::update::controller::fleet_of;
 
 /// Something to plan for.
@@ -26,7 +25,7 @@ pub(super) enum Item {
 
 /// The world of the controller; all but catalogues by `<namespace>/<fleet>`.
 pub(super) struct Profiles {
-    metrics: Arc<Metrics>,
+    pub(super) config: Config,
     pub(super) profiles: Table<AutoUpgradeProfile>,
     pub(super) members: Table<FleetMember>,
     pub(super) runs: Table<UpdateRun>,
@@ -36,9 +35,9 @@ pub(super) struct Profiles {
 }
 
 impl Profiles {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(config: Config) -> Self {
         Self {
-            metrics,
+            config,
             profiles: Table::indexed_by(|profile: &AutoUpgradeProfile| {
                 Some(index(&profile.metadata, &profile.spec.fleet_name))
             }),
@@ -117,7 +116,7 @@ impl Controller for Profiles {
     }
 
     fn hear_of(&self, round: &Round<'_, Item>) {
-        self.metrics.round("auto-upgrade", round);
+        self.config.metrics.round("auto-upgrade", round);
     }
 }
 

@@ -4,8 +4,6 @@
 //! two makes no second run. A profile's runs do not belong to it: they stay when it is deleted. A strategy that a profile
 //! names has a finalizer, and an admission policy refuses to delete it.
 
-use std::sync::Arc;
-
 use kube::Client;
 use kube::api::Api;
 use stolos_api::cluster::fleet::FleetMember;
@@ -21,7 +19,7 @@ mod strategy;
 
 use controller::Profiles;
 
-use crate::Metrics;
+use super::Config;
 
 /// How the cluster of a member was seen.
 pub(super) struct Sighting {
@@ -33,7 +31,7 @@ pub(super) struct Sighting {
 pub(super) async fn run(
     client: Client,
     sightings: mpsc::Receiver<Sighting>,
-    metrics: Arc<Metrics>,
+    config: Config,
     options: Options,
 ) {
     let seen = futures::stream::unfold(sightings, |mut sightings| async {
@@ -47,6 +45,6 @@ pub(super) async fn run(
         .add("VersionCatalogue", Api::<VersionCatalogue>::all(client.clone()))
         .add_stream(seen);
     let options = Options { name: "auto-upgrade", ..options };
-    metrics.workers(options.name, options.concurrency);
-    stolos_controller::run(Profiles::new(metrics), client, watches, options).await;
+    config.metrics.workers(options.name, options.concurrency);
+    stolos_controller::run(Profiles::new(config), client, watches, options).await;
 }

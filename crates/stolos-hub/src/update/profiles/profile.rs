@@ -11,6 +11,7 @@ use stolos_api::update::{
 };
 use stolos_controller::{Key, Plan, Write};
 use stolos_core::auto_upgrade::{self, ATTEMPT_ANNOTATION, Action, NewRun, Observed, Profile};
+use stolos_core::cluster::fleet::was_refused;
 use stolos_core::condition;
 
 use super::controller::{Profiles, strategy_of};
@@ -50,7 +51,7 @@ impl Profiles {
         let fleet = &profile.spec.fleet_name;
         let mut members = BTreeMap::new();
         for member in self.members.indexed(&fleet_of(&key.namespace, fleet)) {
-            if member.metadata.deletion_timestamp.is_some() {
+            if member.metadata.deletion_timestamp.is_some() || was_refused(member) {
                 continue;
             }
             let cluster = self.clusters.get(&Key::of(&member.metadata))?;
@@ -70,6 +71,7 @@ impl Profiles {
             strategy: strategy.map(|strategy| strategy.spec.strategy.clone()),
             strategy_is_deleting: strategy
                 .is_some_and(|strategy| strategy.metadata.deletion_timestamp.is_some()),
+            limits: self.config.strategy_limits,
             runs: runs.collect(),
         })
     }
