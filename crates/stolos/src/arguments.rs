@@ -74,6 +74,22 @@ pub(crate) fn concurrency(text: &str) -> Result<String, String> {
     }
 }
 
+/// Takes a number of members that may fail or must succeed, or a percentage.
+pub(crate) fn tolerance(text: &str) -> Result<String, String> {
+    let (digits, most) = match text.strip_suffix('%') {
+        Some(percent) => (percent, 100),
+        None => (text, i32::MAX.unsigned_abs()),
+    };
+    let plain =
+        digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+    match digits.parse::<u32>() {
+        Ok(number) if plain && number <= most => Ok(text.to_owned()),
+        _ => {
+            Err(format!("`{text}` is neither a number of members nor a percentage from 0% to 100%"))
+        }
+    }
+}
+
 /// Takes a duration of whole seconds.
 pub(crate) fn wait_seconds(text: &str) -> Result<i32, String> {
     let wrong = || format!("`{text}` is not a duration of whole seconds such as 30s, 10m or 1h30m");
@@ -146,6 +162,16 @@ mod tests {
         }
         for wrong in ["", "0", "51", "0%", "101%", "%", "-1", "+1", "01", "many"] {
             assert!(concurrency(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_tolerance_is_a_number_or_a_percentage() {
+        for right in ["0", "1", "1000", "0%", "100%"] {
+            assert_eq!(tolerance(right).as_deref(), Ok(right));
+        }
+        for wrong in ["", "101%", "%", "-1", "+1", "01", "many", "9999999999"] {
+            assert!(tolerance(wrong).is_err(), "{wrong}");
         }
     }
 

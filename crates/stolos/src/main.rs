@@ -22,6 +22,7 @@ mod member;
 mod observe;
 mod output;
 mod placement;
+mod policies;
 mod reference;
 mod roles;
 mod stages;

@@ -11,21 +11,34 @@ use stolos_api::update::{
 
 use crate::arguments;
 
+/// What limits each stage; a number of members or a percentage.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits<'a> {
+    /// Most members that are updated at a time.
+    pub(crate) max_concurrency: Option<&'a str>,
+    /// Failed members that do not end the run.
+    pub(crate) max_allowed_failures: Option<&'a str>,
+    /// Members that must be at the goal in the end.
+    pub(crate) min_successes: Option<&'a str>,
+}
+
 /// Stages as they stand on the command line.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Stages(Vec<UpdateStage>);
 
 impl Stages {
-    /// Returns the strategy. With a limit, a stage updates so many members at a time, whatever groups they are in;
-    /// without, each group updates one after another.
-    pub(crate) fn strategy(&self, max_concurrency: Option<&str>) -> UpdateRunStrategy {
+    /// Returns the strategy. What limits a stage counts for its members in whatever groups they are; where nothing limits
+    /// how many are updated at a time, each group updates one after another.
+    pub(crate) fn strategy(&self, limits: &Limits<'_>) -> UpdateRunStrategy {
+        let Limits { max_concurrency, max_allowed_failures, min_successes } = *limits;
         let mut stages = self.0.clone();
-        if let Some(limit) = max_concurrency {
-            for stage in &mut stages {
-                stage.max_concurrency = Some(limit.to_owned());
-                for group in &mut stage.groups {
-                    group.max_concurrency = Some("100%".to_owned());
-                }
+        for stage in &mut stages {
+            stage.max_concurrency = max_concurrency.map(str::to_owned);
+            stage.max_allowed_failures = max_allowed_failures.map(str::to_owned);
+            stage.min_successes = min_successes.map(str::to_owned);
+            for group in &mut stage.groups {
+                group.max_concurrency = max_concurrency.map(|_| "100%".to_owned());
+                group.max_allowed_failures = max_allowed_failures.map(|_| "100%".to_owned());
             }
         }
         UpdateRunStrategy { stages }
@@ -119,11 +132,12 @@ mod tests {
 
     #[test]
     fn a_limit_is_the_stages_and_not_the_groups() {
-        let strategy = parse("prod:europe,world").unwrap().strategy(Some("3"));
+        let limits = Limits { max_concurrency: Some("3"), ..Limits::default() };
+        let strategy = parse("prod:europe,world").unwrap().strategy(&limits);
         assert_eq!(strategy.stages[0].max_concurrency.as_deref(), Some("3"));
         let groups = &strategy.stages[0].groups;
         assert!(groups.iter().all(|group| group.max_concurrency.as_deref() == Some("100%")));
-        let strategy = parse("prod:europe,world").unwrap().strategy(None);
+        let strategy = parse("prod:europe,world").unwrap().strategy(&Limits::default());
         assert_eq!(strategy.stages[0].max_concurrency, None);
         assert_eq!(strategy.stages[0].groups[0].max_concurrency, None);
     }

@@ -23,7 +23,9 @@ mod retry;
 mod show;
 mod steer;
 mod text;
+mod update;
 mod watch;
+mod wish;
 
 #[cfg(test)]
 mod sample;
@@ -33,6 +35,9 @@ pub(crate) enum UpdateRunCommand {
     /// Creates an update run; it updates nothing before it is started
     #[command(after_help = create::EXAMPLES)]
     Create(create::CreateArgs),
+    /// Changes a run: before its start everything, afterwards how it treats members that cannot be updated
+    #[command(after_help = update::EXAMPLES)]
+    Update(update::UpdateArgs),
     /// Starts a run, resumes a stopped one, or tries the failed members of a failed one again
     #[command(
         after_help = "Examples:\n  stolos updaterun start june\n  stolos updaterun start june --wait"
@@ -98,6 +103,7 @@ pub(crate) struct SteerArgs {
 pub(crate) async fn run(command: UpdateRunCommand, output: Output) -> anyhow::Result<Exit> {
     match command {
         UpdateRunCommand::Create(args) => create::run(args, output).await,
+        UpdateRunCommand::Update(args) => update::run(args, output).await,
         UpdateRunCommand::Start(args) => steer::start(args, output).await,
         UpdateRunCommand::Stop(args) => steer::stop(args, output).await,
         UpdateRunCommand::Skip(args) => steer::skip(args, output).await,

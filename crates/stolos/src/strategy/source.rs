@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::exit::Hinted;
 use crate::input;
-use crate::stages;
+use crate::stages::{self, Limits};
 
 /// What a file may hold, for the hint.
 const FORMS: &str = "it may hold `stages: [...]` as `az fleet updatestrategy create --stages` takes it, or an UpdateStrategy";
@@ -29,7 +29,8 @@ pub(super) fn from_stages(text: &str) -> anyhow::Result<Value> {
             "a file needs a name that ends in .json, .yaml or .yml, or -f before it",
         )
     })?;
-    serde_json::to_value(stages.strategy(None)).context("failed to write the stages as JSON")
+    serde_json::to_value(stages.strategy(&Limits::default()))
+        .context("failed to write the stages as JSON")
 }
 
 /// Returns the strategy that a file holds, unchecked.

@@ -1,21 +1,18 @@
 //! `stolos updaterun create`.
 
-use std::collections::BTreeSet;
-
-use clap::{Args, ValueEnum};
-use stolos_api::cluster::fleet::{FleetMember, object_name};
+use clap::Args;
+use stolos_api::cluster::fleet::object_name;
 use stolos_api::update::{
-    ManagedClusterUpdate, ManagedClusterUpgrade, NodeImageSelection, NodeImageSelectionType,
-    RunState, UpdateRun, UpdateRunSpec, UpdateStrategy, UpgradeType,
+    ManagedClusterUpdate, ManagedClusterUpgrade, RunState, UpdateRun, UpdateRunSpec, UpgradeType,
 };
 
+use super::wish::Wish;
 use super::{text, watch};
 use crate::arguments;
 use crate::cli::{FleetArgs, Output};
 use crate::exit::Exit;
 use crate::fleet::hub::Fleet;
 use crate::output;
-use crate::stages::{self, Stages};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -26,6 +23,9 @@ Examples:
   stolos updaterun create images --node-image-only --node-image consistent \\
       --stages 'canary:canary@30s;prod:europe,world' --max-concurrency 25%
       first the group canary, then 30 seconds nothing, then europe and world side by side
+  stolos updaterun create june --kubernetes-version 1.35.0 --strategy rings --preflight nodes-ready,pod-disruption-budgets \\
+      --on-unreachable skip --members shop-1,shop-2
+      two members of the strategy's; each begins when its nodes are ready, and is left out when it does not answer
 
 Without --strategy and --stages, members are updated one after another.
 
@@ -37,28 +37,8 @@ pub(crate) struct CreateArgs {
     /// Name of the update run within its fleet
     #[arg(value_parser = arguments::name)]
     name: String,
-    /// Brings control planes and nodes to this version: 1.33.2, or 1.33 for its newest patch
-    #[arg(long, value_name = "VERSION", value_parser = arguments::kubernetes_version)]
-    kubernetes_version: Option<String>,
-    /// Brings nodes to other images and leaves Kubernetes versions alone
-    #[arg(long)]
-    node_image_only: bool,
-    /// Leaves nodes as they are
-    #[arg(long, requires = "kubernetes_version", conflicts_with_all = ["node_image_only", "node_image"])]
-    control_plane_only: bool,
-    /// How node images are chosen
-    #[arg(long, value_enum, value_name = "RULE")]
-    node_image: Option<NodeImage>,
-    /// Follows the UpdateStrategy of this name, as it is now
-    #[arg(long, value_name = "NAME", value_parser = arguments::name, conflicts_with = "stages")]
-    strategy: Option<String>,
-    /// Follows these stages: `stage:group,group@wait;stage…`; groups of a stage run side by side
-    #[arg(long, value_name = "STAGES", value_parser = stages::parse)]
-    stages: Option<Stages>,
-    /// Most members of a stage that are updated at a time, in whatever groups: a number or a percentage
-    /// [default: one per group]
-    #[arg(long, value_name = "N", value_parser = arguments::concurrency, requires = "stages")]
-    max_concurrency: Option<String>,
+    #[command(flatten)]
+    wish: Wish,
     /// Starts the run at once
     #[arg(long)]
     start: bool,
@@ -69,29 +49,11 @@ pub(crate) struct CreateArgs {
     fleet: FleetArgs,
 }
 
-/// A rule by which node images are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum NodeImage {
-    /// Each cluster takes the newest image of its region when its turn comes
-    Latest,
-    /// All clusters take the newest image that is available to all of them
-    Consistent,
-}
-
 pub(super) async fn run(args: CreateArgs, output: Output) -> anyhow::Result<Exit> {
     let name = &args.name;
     let fleet = Fleet::connect(&args.fleet).await?;
     fleet.require().await?;
-    if let Some(strategy) = &args.strategy {
-        fleet.get::<UpdateStrategy>(strategy).await?;
-    }
-    if let Some(stages) = &args.stages {
-        for group in without_members(stages, &fleet.list().await?) {
-            output::note(&format!(
-                "warning: no member is in group `{group}`, so the run leaves it out"
-            ));
-        }
-    }
+    args.wish.check(&fleet).await?;
     let run = fleet.create(name, &draft(&args)).await?;
     if args.wait {
         output::note(&format!("update run `{name}` created and started"));
@@ -102,47 +64,28 @@ pub(super) async fn run(args: CreateArgs, output: Output) -> anyhow::Result<Exit
 
 /// Returns the object that the arguments describe.
 fn draft(args: &CreateArgs) -> UpdateRun {
-    let upgrade_type = match (args.node_image_only, args.control_plane_only) {
-        (true, _) => UpgradeType::NodeImageOnly,
-        (false, true) => UpgradeType::ControlPlaneOnly,
-        (false, false) => UpgradeType::Full,
-    };
-    let selection = |rule: NodeImage| NodeImageSelection {
-        selection_type: match rule {
-            NodeImage::Latest => NodeImageSelectionType::Latest,
-            NodeImage::Consistent => NodeImageSelectionType::Consistent,
-        },
-        custom_node_image_versions: Vec::new(),
-    };
-    let spec = UpdateRunSpec {
-        members: Vec::new(),
-        member_policy: None,
-        preflight: Vec::new(),
+    let mut spec = UpdateRunSpec {
         fleet_name: args.fleet.fleet.clone(),
         managed_cluster_update: ManagedClusterUpdate {
             upgrade: ManagedClusterUpgrade {
-                upgrade_type,
-                kubernetes_version: args.kubernetes_version.clone(),
+                upgrade_type: UpgradeType::Full,
+                kubernetes_version: None,
             },
-            node_image_selection: args.node_image.map(selection),
+            node_image_selection: None,
         },
-        strategy: (args.stages.as_ref())
-            .map(|stages| stages.strategy(args.max_concurrency.as_deref())),
-        strategy_name: args.strategy.clone(),
+        strategy: None,
+        strategy_name: None,
+        members: Vec::new(),
+        member_policy: None,
+        preflight: Vec::new(),
         state: if args.start { RunState::Run } else { RunState::Initialize },
         restarts: 0,
         skip: Vec::new(),
     };
+    args.wish.apply(&mut spec);
     let mut run = UpdateRun::new(&object_name(&args.fleet.fleet, &args.name), spec);
     run.metadata.namespace = Some(args.fleet.namespace.clone());
     run
-}
-
-/// Returns the groups that no member names. The run would take them as done.
-fn without_members<'a>(stages: &'a Stages, members: &[FleetMember]) -> Vec<&'a str> {
-    let named: BTreeSet<&str> =
-        members.iter().filter_map(|member| member.spec.group.as_deref()).collect();
-    stages.groups().filter(|group| !named.contains(group)).collect()
 }
 
 fn tell(args: &CreateArgs, run: &UpdateRun, output: Output) -> anyhow::Result<Exit> {
@@ -222,6 +165,27 @@ mod tests {
     }
 
     #[test]
+    fn members_policies_and_checks_reach_the_run() {
+        let line = "june --kubernetes-version 1.35.0 --members b,a,b --on-busy fail --preflight nodes-ready \
+            --stages a --max-allowed-failures 10% --min-successes 1";
+        assert_eq!(
+            spec(line),
+            json!({
+                "fleetName": "local",
+                "managedClusterUpdate": { "upgrade": { "type": "Full", "kubernetesVersion": "1.35.0" } },
+                "strategy": { "stages": [{
+                    "name": "a", "groups": [{ "name": "a", "maxAllowedFailures": "100%" }],
+                    "maxAllowedFailures": "10%", "minSuccesses": "1",
+                }]},
+                "members": ["a", "b"],
+                "memberPolicy": { "onBusy": "Fail" },
+                "preflight": ["NodesReady"],
+                "state": "Initialize",
+            })
+        );
+    }
+
+    #[test]
     fn contradictions_are_refused_before_anything_is_sent() {
         let errors = [
             "june",
@@ -234,6 +198,10 @@ mod tests {
             "june --kubernetes-version 1.35.0 --max-concurrency 3",
             "june --kubernetes-version 1.35.0 --stages a:x;b:x",
             "june --kubernetes-version 1.35.0 --wait",
+            "june --kubernetes-version 1.35.0 --min-successes 1",
+            "june --kubernetes-version 1.35.0 --stages a --min-successes 101%",
+            "june --kubernetes-version 1.35.0 --preflight nodes-ready --no-preflight",
+            "june --kubernetes-version 1.35.0 --preflight deprecated-apis",
         ]
         .map(|line| parse(line).err().unwrap_or_else(|| format!("accepted: {line}")));
         insta::assert_snapshot!(errors.join("\n"), @"
@@ -250,6 +218,12 @@ mod tests {
         error: invalid value 'a:x;b:x' for '--stages <STAGES>': group `x` is named twice
         error: the following required arguments were not provided:
           --start
+        error: the following required arguments were not provided:
+          --stages <STAGES>
+        error: invalid value '101%' for '--min-successes <N>': `101%` is neither a number of members nor a percentage from 0% to 100%
+        error: the argument '--preflight <CHECK>' cannot be used with '--no-preflight'
+        error: invalid value 'deprecated-apis' for '--preflight <CHECK>'
+          [possible values: nodes-ready, pod-disruption-budgets]
         ");
     }
 }

@@ -26,8 +26,14 @@ pub(crate) struct DeleteArgs {
 
 pub(super) async fn run(args: DeleteArgs, output: Output) -> anyhow::Result<Exit> {
     let fleet = Fleet::connect(&args.fleet).await?;
+    let mut runs = Vec::new();
+    // A name that is wrong deletes none of the others.
     for name in &args.names {
-        let run = delete(&fleet, name).await?;
+        runs.push(ended(fleet.get(name).await?, name)?);
+    }
+    for (name, run) in args.names.iter().zip(runs) {
+        let hint = "is `stolos hub` or `stolos up` running? it gives back what the run holds";
+        fleet.delete(&run, GONE_WITHIN, hint).await?;
         if output == Output::Name {
             output::line(name)?;
         } else if !output::structured(&text::readable(&run), output)? {
@@ -37,17 +43,14 @@ pub(super) async fn run(args: DeleteArgs, output: Output) -> anyhow::Result<Exit
     Ok(Exit::Success)
 }
 
-/// Deletes a run and returns it as it was.
-async fn delete(fleet: &Fleet, name: &str) -> anyhow::Result<UpdateRun> {
-    let run = fleet.get::<UpdateRun>(name).await?;
+/// Returns a run that may be deleted.
+fn ended(run: UpdateRun, name: &str) -> anyhow::Result<UpdateRun> {
     if is_under_way(&run) {
         return Err(Hinted::error(
             format!("update run `{name}` is {}", text::name_of(text::state(&run))),
             format!("`stolos updaterun stop {name} --wait` first"),
         ));
     }
-    let hint = "is `stolos hub` or `stolos up` running? it gives back what the run holds";
-    fleet.delete(&run, GONE_WITHIN, hint).await?;
     Ok(run)
 }
 

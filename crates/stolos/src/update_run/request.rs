@@ -51,6 +51,12 @@ impl Change {
     }
 }
 
+fn put_right(name: &str) -> String {
+    format!(
+        "put the run right with `stolos updaterun update {name}`, or delete it and create another"
+    )
+}
+
 fn refuse<T>(message: impl Into<String>, hint: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal { message: message.into(), hint: hint.into() })
 }
@@ -89,7 +95,7 @@ pub(super) fn start(run: &UpdateRun, name: &str) -> Result<Change, Refusal> {
         (State::NotStarted, RunState::Run) => match refused_by_hub(run) {
             Some(why) => refuse(
                 format!("update run `{name}` is asked to start already, but cannot: {why}"),
-                "put the run right with `kubectl edit`, or delete it and create another",
+                put_right(name),
             ),
             None => refuse(format!("update run `{name}` is asked to start already"), follow),
         },
@@ -176,7 +182,7 @@ pub(super) fn skip(run: &UpdateRun, name: &str, targets: &[SkipTarget]) -> Resul
     if let (true, Some(error)) = (status.stages.is_empty(), &status.status.error) {
         return refuse(
             format!("update run `{name}` has nothing to skip: {}", error.message),
-            "put the run right with `kubectl edit`, or delete it and create another",
+            put_right(name),
         );
     }
     let unknown: Vec<String> =

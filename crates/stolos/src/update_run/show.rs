@@ -11,6 +11,7 @@ use crate::cli::Output;
 use crate::exit::Exit;
 use crate::fleet::hub::Fleet;
 use crate::output;
+use crate::policies;
 use crate::tree::{self, Node, SCREEN};
 
 /// Members of a group that are all shown; of a bigger one, only those where something happens.
@@ -69,6 +70,10 @@ fn head(name: &str, run: &UpdateRun, now: Timestamp) -> String {
         ("goal", text::goal(run)),
         ("sequence", text::strategy(run)),
     ];
+    if !run.spec.members.is_empty() {
+        lines.push(("only", run.spec.members.join(", ")));
+    }
+    lines.extend(policies::told(run.spec.member_policy.as_ref(), &run.spec.preflight));
     if let Some(status) = &run.status {
         if let Some(start) = &status.status.start_time {
             let ago = text::age(start.0, now);

@@ -115,17 +115,17 @@ fn a_run_survives_a_kill_without_updating_anybody_twice() {
 fn the_command_line_creates_stops_skips_and_shows_runs() {
     let Some(fleet) = Fleet::embedded(3) else { return };
     let stages = "first:canary@60s;rest:europe,world";
-    let created = fleet.stolos(&[
-        "updaterun",
-        "create",
-        "august",
-        "--kubernetes-version",
-        "1.35.0",
-        "--stages",
-        stages,
-        "--start",
-    ]);
-    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+    for line in [
+        "updaterun create august --node-image-only --members member-1",
+        "updaterun update august --kubernetes-version 1.35.0 --all-members --stages",
+    ] {
+        let mut line: Vec<&str> = line.split(' ').collect();
+        line.extend((line[1] == "update").then_some(stages));
+        let done = fleet.stolos(&line);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    let begun = fleet.stolos(&["updaterun", "start", "august"]);
+    assert!(begun.status.success(), "{}", String::from_utf8_lossy(&begun.stderr));
     let hub = fleet.kubectl("hub");
     hub.wait_for("the wait after the first stage begins", &["updaterun", "local.august"], |run| {
         run["status"]["stages"][0]["afterStageWaitStatus"]["status"]["state"] == "Running"
@@ -138,6 +138,12 @@ fn the_command_line_creates_stops_skips_and_shows_runs() {
     assert!(versions(&fleet, "member-3").iter().all(|(version, _)| version == "v1.34.1"));
     let skipped = fleet.stolos(&["updaterun", "skip", "august", "--after-stage-wait", "first"]);
     assert!(skipped.status.success(), "{}", String::from_utf8_lossy(&skipped.stderr));
+    let other = fleet.stolos(&["updaterun", "update", "august", "--kubernetes-version", "1.36.0"]);
+    let refused = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert_eq!(other.status.code(), Some(1), "{refused}");
+    assert!(refused.contains("its goal cannot be changed"), "{refused}");
+    let policy = fleet.stolos(&["updaterun", "update", "august", "--on-busy", "fail"]);
+    assert!(policy.status.success(), "{}", String::from_utf8_lossy(&policy.stderr));
     let started = fleet.stolos(&["updaterun", "start", "august"]);
     assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
     let watched = fleet.stolos(&["updaterun", "watch", "august"]);
