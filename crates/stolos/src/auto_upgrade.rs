@@ -38,7 +38,7 @@ pub(crate) enum AutoUpgradeCommand {
     Show(ProfileArgs),
     /// Changes a profile; runs that it made go on
     #[command(
-        after_help = "Examples:\n  stolos autoupgrade update stable --disable\n  stolos autoupgrade update stable --enable --strategy slow\n  stolos autoupgrade update stable --no-strategy"
+        after_help = "Examples:\n  stolos autoupgrade update stable --disable\n  stolos autoupgrade update stable --enable --strategy slow\n  stolos autoupgrade update stable --no-strategy\n  stolos autoupgrade update stable --on-unreachable skip --preflight nodes-ready\n\nRuns that exist stay as they are."
     )]
     Update(update::UpdateArgs),
     /// Deletes profiles; runs that they made go on

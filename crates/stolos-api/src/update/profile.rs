@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ErrorDetail, GateConfiguration, NodeImageSelectionType};
+use super::{ErrorDetail, GateConfiguration, MemberPolicy, NodeImageSelectionType, PreflightCheck};
 use crate::cluster::fleet::{
     FLEET_NAME_IMMUTABLE, NAME_MESSAGE, NAME_RULE, OBJECT_NAME_MESSAGE, OBJECT_NAME_RULE,
 };
@@ -90,6 +90,14 @@ pub struct AutoUpgradeProfileSpec {
     #[schemars(length(min = 1, max = 50))]
     #[x_kube(validation = Rule::new(NAME_RULE).message(NAME_MESSAGE))]
     pub strategy_name: Option<String>,
+    /// What becomes of members that cannot be updated when their turn comes in a run of the profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_policy: Option<MemberPolicy>,
+    /// Checks that a member must pass before a run of the profile begins its upgrade.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub preflight: Vec<PreflightCheck>,
     /// Makes the profile start nothing new. Runs that it made go on.
     #[serde(default)]
     pub disabled: bool,

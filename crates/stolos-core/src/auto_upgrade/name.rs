@@ -48,7 +48,8 @@ fn version(target: &Target) -> String {
     text.replace('.', "-")
 }
 
-/// Members that are left out are no part of it: they follow from the state of clusters, not from what is asked for.
+/// Members that are left out are no part of it: they follow from the state of clusters, not from what is asked for. Nor is what
+/// becomes of members that cannot be updated: a profile that changes its mind about that does not make a second run.
 fn hash(profile: &str, spec: &AutoUpgradeProfileSpec, run: &UpdateRunSpec, attempt: u32) -> String {
     let what = (
         &run.fleet_name,

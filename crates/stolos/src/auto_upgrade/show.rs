@@ -8,6 +8,7 @@ use crate::cli::Output;
 use crate::exit::Exit;
 use crate::fleet::hub::Fleet;
 use crate::output;
+use crate::policies;
 
 pub(super) async fn run(args: ProfileArgs, output: Output) -> anyhow::Result<Exit> {
     let fleet = Fleet::connect(&args.fleet).await?;
@@ -39,6 +40,7 @@ fn page(name: &str, profile: &AutoUpgradeProfile, now: Timestamp) -> String {
         ("sequence", sequence),
         ("acts", acts),
     ];
+    lines.extend(policies::told(spec.member_policy.as_ref(), &spec.preflight));
     lines.extend(text::latest(profile).map(|latest| {
         let at = profile.status.as_ref().and_then(|status| status.last_triggered_at.as_ref());
         let ago = at.map(|at| format!(", {} ago", output::age(at.0, now))).unwrap_or_default();

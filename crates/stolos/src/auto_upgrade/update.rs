@@ -13,7 +13,7 @@ use crate::output;
 #[derive(Args)]
 #[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args([
     "channel", "kubernetes_version", "node_image", "strategy", "reconcile", "max_retries", "no_strategy", "enable",
-    "disable",
+    "disable", "on_stopped", "on_busy", "on_unreachable", "preflight", "no_preflight",
 ]))]
 pub(crate) struct UpdateArgs {
     /// Name of the profile within its fleet

@@ -6,6 +6,7 @@ use stolos_api::update::{
 };
 
 use crate::arguments;
+use crate::policies::PolicyArgs;
 
 /// Settings that are given when a profile is created, and that may be changed.
 #[derive(Args, Clone, Debug, Default)]
@@ -25,6 +26,8 @@ pub(super) struct Wish {
     /// How often what failed is tried again
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=10))]
     max_retries: Option<i32>,
+    #[command(flatten)]
+    policy: PolicyArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -103,6 +106,7 @@ impl Wish {
         if self.max_retries.is_some() {
             spec.max_retries = self.max_retries;
         }
+        self.policy.apply(&mut spec.member_policy, &mut spec.preflight);
     }
 }
 
@@ -115,6 +119,8 @@ pub(super) fn plain(fleet: &str, channel: Channel) -> AutoUpgradeProfileSpec {
         long_term_support: false,
         node_image_selection: None,
         strategy_name: None,
+        member_policy: None,
+        preflight: Vec::new(),
         disabled: false,
         reconcile: Reconcile::Drift,
         split: None,

@@ -1,6 +1,7 @@
 //! What channels stand for, and names.
 
 use serde_json::{Value, json};
+use stolos_api::update::{MemberAction, PreflightCheck};
 
 use super::player::{Player, cluster, member, version};
 use crate::auto_upgrade::{Action, NewRun};
@@ -127,6 +128,25 @@ fn created(mut player: Player) -> NewRun {
         [Action::Create(run)] => (**run).clone(),
         other => panic!("{other:#?}"),
     }
+}
+
+#[test]
+fn what_a_profile_says_about_members_that_cannot_be_updated_is_in_its_runs_and_not_in_their_names()
+{
+    let run = |spec: Value| {
+        let mut player = Player::new(spec, &[("m1", "1.33.0")]);
+        player.publish(&["1.33.2"]);
+        created(player)
+    };
+    let plain = run(json!({"channel": "Rapid"}));
+    assert_eq!((plain.spec.member_policy, &plain.spec.preflight[..]), (None, &[][..]));
+    let asked = run(json!({
+        "channel": "Rapid", "memberPolicy": {"onUnreachable": "Fail"}, "preflight": ["NodesReady"],
+    }));
+    let policy = asked.spec.member_policy.and_then(|policy| policy.on_unreachable);
+    assert_eq!(policy, Some(MemberAction::Fail));
+    assert_eq!(asked.spec.preflight, [PreflightCheck::NodesReady]);
+    assert_eq!(asked.name, plain.name);
 }
 
 #[test]
