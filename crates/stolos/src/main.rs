@@ -30,6 +30,7 @@ mod strategy;
 mod tree;
 mod up;
 mod update_run;
+mod windows;
 
 use cli::{Cli, Command};
 use exit::Exit;

@@ -19,15 +19,13 @@ mod update;
 #[derive(Subcommand)]
 pub(crate) enum MemberCommand {
     /// Joins a cluster to a fleet
-    #[command(after_help = join::EXAMPLES)]
+    #[command(visible_alias = "create", after_help = join::EXAMPLES)]
     Join(join::JoinArgs),
     /// Lets members leave their fleet; the clusters and what was placed on them live on
-    #[command(after_help = leave::EXAMPLES)]
+    #[command(visible_alias = "delete", after_help = leave::EXAMPLES)]
     Leave(leave::LeaveArgs),
-    /// Changes the update group and the labels of a member
-    #[command(
-        after_help = "Examples:\n  stolos member update shop --fleet edge --group canary\n  stolos member update shop --fleet edge --label tier=gold --label region-\n\nRuns that have started keep the members that they have."
-    )]
+    /// Changes the update group, the labels and the maintenance windows of a member
+    #[command(after_help = update::EXAMPLES)]
     Update(update::UpdateArgs),
     /// Lists the members of the hub, or of one fleet
     #[command(

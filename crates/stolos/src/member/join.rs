@@ -18,6 +18,7 @@ use crate::fleet::hub::Fleet;
 use crate::fleet::members::{self, Verb};
 use crate::fleet::text::{self, MemberState};
 use crate::output;
+use crate::windows::WindowArgs;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -27,6 +28,8 @@ Examples:
       a Cluster of Cluster API in the namespace clusters, which brings it to other versions
   stolos member join shop --fleet edge --arm-id /subscriptions/…/managedClusters/shop
       a cluster of AKS
+  stolos member join shop --fleet edge --arm-id … --window 'saturday 22:00+01:00/6h'
+      the same, and nobody begins to upgrade it but on Saturdays from 22:00 to 04:00
   stolos member join shop --fleet edge --simulated
       a simulated cluster, through the kubeconfig in the secret shop-kubeconfig
 
@@ -59,6 +62,8 @@ pub(crate) struct JoinArgs {
     /// Labels of the member, for selectors of strategies and placements; several with commas between, or by repeating it
     #[arg(long = "label", visible_alias = "labels", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = arguments::label)]
     labels: Vec<(String, String)>,
+    #[command(flatten)]
+    windows: WindowArgs,
     /// Waits until the cluster has joined
     #[arg(long)]
     wait: bool,
@@ -147,7 +152,7 @@ fn draft(args: &JoinArgs) -> FleetMember {
         cluster,
         group: args.group.clone(),
         labels: args.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
-        maintenance_windows: None,
+        maintenance_windows: args.windows.over(None),
     };
     let name = stolos_api::cluster::fleet::object_name(&args.fleet.fleet, &args.name);
     let mut member = FleetMember::new(&name, spec);

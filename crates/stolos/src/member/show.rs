@@ -12,6 +12,7 @@ use crate::exit::Exit;
 use crate::fleet::hub::Fleet;
 use crate::fleet::text;
 use crate::output;
+use crate::windows;
 
 /// Columns of a terminal.
 const WIDTH: usize = 100;
@@ -62,6 +63,11 @@ fn fleet_screen(name: &str, member: &FleetMember, now: Timestamp) -> Vec<String>
         let since = output::age(lease.acquired_time.0, now);
         ("updating", format!("by update run {}, for {since}", lease.update_run))
     }));
+    let set = member.spec.maintenance_windows.clone().unwrap_or_default();
+    for (kind, window) in [("kubernetes", set.kubernetes), ("node images", set.node_image)] {
+        lines
+            .extend(window.map(|window| ("window", format!("{kind}: {}", windows::text(&window)))));
+    }
     let automatic = status.labels.iter().filter(|(key, _)| !member.spec.labels.contains_key(*key));
     for (heading, (key, value)) in std::iter::once("labels")
         .chain(std::iter::repeat(""))
@@ -112,6 +118,25 @@ fn screen(member: &MemberCluster, placed: &[String], now: Timestamp) -> Vec<Stri
 mod tests {
     use super::*;
     use crate::fleet::text::tests::member;
+
+    #[test]
+    fn maintenance_windows_are_shown_as_they_are_given() {
+        let mut shop = member("shop", "True", "Joined", "");
+        let windows = stolos_api::update::MaintenanceWindows {
+            kubernetes: Some(windows::parse("last sunday 02:00/4h").unwrap()),
+            node_image: Some(windows::parse("daily 02:00/4h").unwrap()),
+        };
+        shop.spec.maintenance_windows = Some(windows);
+        let lines = fleet_screen("shop", &shop, Timestamp::UNIX_EPOCH);
+        let shown: Vec<_> = lines.iter().filter(|line| line.starts_with("window")).collect();
+        assert_eq!(
+            shown,
+            [
+                "window     kubernetes: last sunday 02:00/4h",
+                "window     node images: daily 02:00/4h"
+            ]
+        );
+    }
 
     #[test]
     fn a_member_of_a_fleet_says_why_it_is_not_joined() {
