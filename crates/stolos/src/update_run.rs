@@ -10,6 +10,7 @@ use crate::cli::{FleetArgs, Output};
 use crate::exit::Exit;
 
 pub(crate) mod calendar;
+mod coming;
 mod create;
 mod delete;
 mod frame;

@@ -7,11 +7,12 @@ use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::json;
-use stolos_api::update::{GateTiming, MaintenanceWindow, State, UpdateRun};
+use stolos_api::update::{GateTiming, MaintenanceWindow, RunState, State, UpdateRun};
 use stolos_core::update::cluster::{Inspection, Member};
 use stolos_core::update::window::Window;
-use stolos_core::update::{Forecast, Observed};
+use stolos_core::update::{Durations, Forecast, Observed};
 
+use super::coming::{Coming, Outlook, Profiles};
 use super::plan::foresee;
 use super::{observe, plan, text};
 use crate::cli::{FleetArgs, Output, duration};
@@ -26,7 +27,12 @@ Examples:
   stolos calendar --days 30 -o json
   stolos calendar --fleet edge -n shops -o wide
 
-It foresees update runs that are under way, and tells when gates open and maintenance windows begin. -o wide has every member.";
+It foresees update runs that are under way and those that auto-upgrade profiles will begin, and tells when gates open and
+maintenance windows begin; for a window that does not open within the days asked for, when it opens next. -o wide has every
+member and every opening, and so have json and yaml.
+
+What nobody knows is not in it: what will be published, what will fail, when somebody approves a gate or starts a run, and what
+a profile does after the run that it begins next.";
 
 #[derive(Args)]
 pub(crate) struct CalendarArgs {
@@ -68,16 +74,29 @@ pub(crate) async fn run(args: CalendarArgs, output: Output) -> anyhow::Result<Ex
     let until = now
         .checked_add(SignedDuration::from_hours(24 * i64::from(args.days)))
         .context("--days leads out of the calendar")?;
-    let mut entries = windows(&observed, now, until);
+    let mut entries = Vec::new();
     for run in runs.iter().filter(|run| is_under_way(run)) {
         let name = fleet.short_name(run);
         let strategy = plan::strategy_of(&fleet, run).await?;
         let forecast = foresee(name, run, strategy.as_ref(), &observed, &durations, now);
         entries.extend(of_run(name, &forecast));
     }
+    let profiles = Profiles::of(&fleet, &runs).await?;
+    let mut notes = Vec::new();
+    for (name, outlook) in profiles.outlooks(&observed, now, until) {
+        match outlook {
+            Outlook::Begins(coming) => entries.extend(of_profile(&coming, &observed, &durations)),
+            Outlook::Blocked(why) => notes.push(format!("profile {name} begins nothing: {why}")),
+            Outlook::Rests => {}
+        }
+    }
     entries.retain(|entry| entry.time >= now && entry.time <= until);
+    entries.extend(windows(&observed, now, until));
     entries.sort();
     print(&fleet, &entries, output)?;
+    for note in &notes {
+        output::note(note);
+    }
     Ok(Exit::Success)
 }
 
@@ -126,20 +145,39 @@ fn of_run(name: &str, forecast: &Forecast) -> Vec<Entry> {
     entries
 }
 
-/// Returns when the windows of members begin.
+/// Returns the beginning of a run by a profile, and what the run will do if it is as the fleet is now.
+fn of_profile(coming: &Coming, observed: &Observed, durations: &Durations) -> Vec<Entry> {
+    let Coming { at, profile, event, name, run, strategy } = coming;
+    let mut entries = vec![Entry {
+        time: *at,
+        end_time: None,
+        about: format!("profile {profile}"),
+        event: event.clone(),
+        is_detail: false,
+    }];
+    if run.spec.state == RunState::Run {
+        let forecast = foresee(name, run, strategy.as_ref(), observed, durations, *at);
+        entries.extend(of_run(name, &forecast));
+    }
+    entries
+}
+
+/// Returns when the windows of members begin until then, and the next time of those that do not.
 fn windows(observed: &Observed, now: Timestamp, until: Timestamp) -> Vec<Entry> {
     let mut entries = Vec::new();
     for (name, member) in &observed.members {
         for (kind, window) in windows_of(member) {
             // A window that cannot be read is told where it is used.
             let Ok(window) = Window::parse(window) else { continue };
-            let spans = window.spans(now).take_while(|(start, _)| *start <= until);
-            entries.extend(spans.filter(|(start, _)| *start >= now).map(|(start, end)| Entry {
+            let spans = window.spans(now).enumerate();
+            let shown = spans.take_while(|(index, (start, _))| *index == 0 || *start <= until);
+            entries.extend(shown.map(|(index, (start, end))| Entry {
                 time: start,
                 end_time: Some(end),
                 about: format!("member {name}"),
                 event: format!("maintenance window for {kind} begins"),
-                is_detail: false,
+                // The next opening is what matters; a daily one would fill the screen.
+                is_detail: index > 0,
             }));
         }
     }
@@ -188,7 +226,6 @@ fn row(entry: &Entry) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use serde_json::from_value;
-    use stolos_core::update::Durations;
     use stolos_core::update::cluster::Cluster;
 
     use super::*;
@@ -220,6 +257,14 @@ mod tests {
         2026-06-06 20:00 UTC | 6h | member member-2 | maintenance window for node images begins
         2026-06-13 20:00 UTC | 6h | member member-2 | maintenance window for node images begins
         ");
+    }
+
+    #[test]
+    fn a_window_that_opens_after_the_days_that_were_asked_for_shows_its_next_opening() {
+        let now = sample::now();
+        let found = windows(&observed(), now, now + SignedDuration::from_hours(24));
+        let found: Vec<String> = found.iter().map(|entry| row(entry).join(" | ")).collect();
+        insta::assert_snapshot!(found.join("\n"), @"2026-06-06 20:00 UTC | 6h | member member-2 | maintenance window for node images begins");
     }
 
     #[test]

@@ -103,6 +103,14 @@ fn members_move(fleet: &Fleet) {
             "tier=gold",
         ],
     );
+    let window = ["member", "update", "shop", "--fleet", "edge", "--window"];
+    ok(fleet, &[&window[..], &["every 2 weeks saturday 22:00+01:00/6h"]].concat());
+    let shown = ok(fleet, &["member", "show", "shop", "--fleet", "edge"]);
+    let window = "window     node images: every 2 weeks saturday 22:00+01:00/6h";
+    assert!(shown.contains(window), "{shown}");
+    let calendar = ok(fleet, &["calendar", "--fleet", "edge", "--days", "1"]);
+    assert!(calendar.contains("maintenance window for node images begins"), "{calendar}");
+    ok(fleet, &["member", "update", "shop", "--fleet", "edge", "--no-windows"]);
     let label =
         ["member", "update", "shop", "--fleet", "edge", "--label", "fleet.azure.com/location=here"];
     assert!(ends(fleet, &label, 1).contains("is set by the fleet itself"));
