@@ -1,10 +1,11 @@
-//! Keeps `docs/reference/compatibility.md` true: the tests that it names exist, and every line of the guide for users of
-//! KubeFleet has some.
+//! Keeps the pages true that say which tests show what: the tests that they name exist, and every line of the guide for
+//! users of KubeFleet has some.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const PAGE: &str = "docs/reference/compatibility.md";
+const RULES: &str = "docs/reference/update-rules.md";
 const GUIDE: &str = "docs/guides/coming-from-kubefleet.md";
 
 fn root() -> PathBuf {
@@ -31,19 +32,25 @@ fn rows(text: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn every_test_that_is_named_exists() {
-    let rows = rows(&read(PAGE));
-    assert!(rows.len() > 40, "only {} rows were read", rows.len());
-    for row in rows {
-        let [behaviour, tests] = row.as_slice() else { panic!("{row:?} is not two cells") };
-        for of_file in tests.split("; ") {
-            let (file, names) = of_file.split_once(": ").unwrap_or_else(|| panic!("{of_file}"));
-            let source = read(file.trim_matches('`'));
-            for name in names.split(", ").map(|name| name.trim_matches('`')) {
-                let exists = ["fn ", "async fn "]
-                    .iter()
-                    .any(|start| source.contains(&format!("{start}{name}(")));
-                assert!(exists, "{file} has no test `{name}`, which is to show that: {behaviour}");
-            }
+    for page in [PAGE, RULES] {
+        let rows = rows(&read(page));
+        assert!(rows.len() > 40, "only {} rows of {page} were read", rows.len());
+        for row in &rows {
+            names_tests_that_exist(row);
+        }
+    }
+}
+
+fn names_tests_that_exist(row: &[String]) {
+    let [behaviour, tests] = row else { panic!("{row:?} is not two cells") };
+    for of_file in tests.split("; ") {
+        let (file, names) = of_file.split_once(": ").unwrap_or_else(|| panic!("{of_file}"));
+        let source = read(file.trim_matches('`'));
+        for name in names.split(", ").map(|name| name.trim_matches('`')) {
+            let exists = ["fn ", "async fn "]
+                .iter()
+                .any(|start| source.contains(&format!("{start}{name}(")));
+            assert!(exists, "{file} has no test `{name}`, which is to show that: {behaviour}");
         }
     }
 }

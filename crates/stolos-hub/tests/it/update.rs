@@ -264,6 +264,28 @@ async fn a_run_that_is_written_wrong_is_refused_with_the_field() {
 }
 
 #[tokio::test]
+async fn a_run_with_images_that_contradict_each_other_is_refused() {
+    let fleet = Fleet::start(&[]).await;
+    for (selection, want) in [
+        (json!({"type": "Custom"}), "customNodeImageVersions is required for type Custom"),
+        (
+            json!({"type": "Latest", "customNodeImageVersions": [{"version": "u-1.0"}]}),
+            "forbidden for any other type",
+        ),
+        (
+            json!({"type": "Custom", "customNodeImageVersions": [{"version": "latest"}]}),
+            "must be a family, a dash and a version",
+        ),
+    ] {
+        let body = json!({"spec": {"fleetName": FLEET, "managedClusterUpdate": {
+            "upgrade": {"type": "NodeImageOnly"}, "nodeImageSelection": selection,
+        }}});
+        let refused = fleet.create_ours::<UpdateRun>("UpdateRun", "bad", body).await.unwrap_err();
+        assert!(refused.to_string().contains(want), "wanted: {want}\n   got: {refused}");
+    }
+}
+
+#[tokio::test]
 async fn a_run_is_changed_only_in_ways_that_make_sense() {
     let fleet = Fleet::start(&[("m1", "all")]).await;
     let spec = json!({"spec": {

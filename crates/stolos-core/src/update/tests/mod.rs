@@ -5,3 +5,4 @@ mod history;
 mod model;
 mod player;
 mod properties;
+mod rules;
