@@ -128,6 +128,11 @@ impl Cluster {
         self.pools.iter().filter_map(|pool| Some(pool.image.as_ref()?.family.as_str())).collect()
     }
 
+    /// Whether nothing is known of images: neither what the nodes have nor what there is.
+    pub fn has_no_image_source(&self) -> bool {
+        self.images == Offer::These(Vec::new()) && self.image_families().is_empty()
+    }
+
     /// Returns the oldest version of a pool, or the control plane's when there is none.
     pub fn oldest_pool(&self) -> Version {
         self.pools.iter().map(|pool| pool.version).min().unwrap_or(self.control_plane)

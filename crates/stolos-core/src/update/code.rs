@@ -44,5 +44,7 @@ pub const AT_TARGET: &str = "AtTarget";
 pub const SKIPPED_BY_REQUEST: &str = "SkippedByRequest";
 /// Reason of a skipped member: the run has no image for one of its pools.
 pub const NO_CONSISTENT_IMAGE: &str = "NoConsistentNodeImage";
+/// Reason of a skipped member: its provider knows no images for the nodes.
+pub const NO_IMAGE_SOURCE: &str = "NoImageSource";
 /// The member left the fleet.
 pub const MEMBER_LEFT: &str = "MemberLeft";

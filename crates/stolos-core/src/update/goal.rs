@@ -134,7 +134,12 @@ impl Goal {
             && self.images == Images::Latest
             && cluster.images == Offer::Anything;
         if version.is_none() && behind.is_empty() && !newest_is_unknown {
-            return at_target(cluster, &ahead);
+            return if upgrade_type == UpgradeType::NodeImageOnly && cluster.has_no_image_source() {
+                let message = "no image source configured".into();
+                Verdict::Skip { reason: code::NO_IMAGE_SOURCE, message }
+            } else {
+                at_target(cluster, &ahead)
+            };
         }
         let mut images: Vec<&NodeImage> = behind.iter().map(|wish| &wish.image).collect();
         images.sort_unstable();
@@ -490,6 +495,28 @@ mod tests {
             let told = format!("{upgrade_type} {wanted} from {current}, long-term {lts}");
             assert_eq!(summary(&verdict), want, "{told}");
         }
+    }
+
+    #[test]
+    fn a_cluster_without_images_is_skipped_by_a_run_of_images_with_the_reason() {
+        let mut cluster = cluster("1.33.0", "1.33.0", "u-1.0");
+        cluster.pools[0].image = None;
+        cluster.images = Offer::These(Vec::new());
+        let selected = ["u-2.0".parse().unwrap()];
+        for selection in [
+            json!({"type": "Latest"}),
+            json!({"type": "Consistent"}),
+            json!({"type": "Custom", "customNodeImageVersions": [{"version": "u-2.0"}]}),
+        ] {
+            let update =
+                json!({"upgrade": {"type": "NodeImageOnly"}, "nodeImageSelection": selection});
+            let Verdict::Skip { reason, message } = goal(update).assess(&cluster, &selected) else {
+                panic!("{selection}");
+            };
+            assert_eq!((reason, &*message), ("NoImageSource", "no image source configured"));
+        }
+        // Versions need no images.
+        assert_eq!(summary(&version_goal("Full", "1.33.4").assess(&cluster, &[])), "start 1.33.4 ");
     }
 
     #[test]
