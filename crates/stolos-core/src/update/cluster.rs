@@ -96,6 +96,8 @@ pub struct Cluster {
     pub hold: Option<Hold>,
     /// Whether the cluster has long-term support and may jump between such versions.
     pub long_term_support: bool,
+    /// Whether an upgrade over several minor versions walks over those in between by itself.
+    pub walks_minors: bool,
     /// Versions that this very cluster can be brought to, its own among them if it is still offered.
     pub versions: Offer<Version>,
     /// Versions that have long-term support in the cluster's region.
@@ -116,6 +118,7 @@ impl Cluster {
             power: Power::Running,
             hold: None,
             long_term_support: false,
+            walks_minors: false,
             versions: Offer::Anything,
             long_term_support_versions: Vec::new(),
             images: Offer::Anything,

@@ -233,7 +233,9 @@ fn assess_version(
         return Err(Verdict::Fail { code: code::MINOR_SKIP_NOT_ALLOWED, message });
     }
     let skew = target.minors_ahead_of(cluster.oldest_pool());
-    if skew > MAX_KUBELET_SKEW {
+    // Whoever walks over the minors takes the nodes along in time, if they are to come at all.
+    let follows = cluster.walks_minors && scope == Scope::Cluster;
+    if skew > MAX_KUBELET_SKEW && !follows {
         let message = format!(
             "a control plane at {target} would be {skew} minor versions ahead of nodes at {}, {MAX_KUBELET_SKEW} are allowed",
             cluster.oldest_pool()
@@ -256,10 +258,11 @@ fn needs_long_term_support(target: Version, cluster: &Cluster) -> bool {
         && !cluster.versions.listed().iter().any(minor)
 }
 
-/// Minors go one at a time, but a cluster with long-term support may go to another version that has it, and one whose
-/// version is not supported any longer to the oldest that is, as a whole (section 8.2).
+/// Minors go one at a time, unless the provider sees to that. But a cluster with long-term support may go to another
+/// version that has it, and one whose version is not supported any longer to the oldest that is, as a whole (section
+/// 8.2).
 fn may_jump(current: Version, target: Version, cluster: &Cluster, scope: Scope) -> bool {
-    if current.reaches_in_one_step(target) {
+    if current.reaches_in_one_step(target) || cluster.walks_minors {
         return true;
     }
     let long_term = &cluster.long_term_support_versions;
@@ -494,6 +497,21 @@ mod tests {
             let verdict = version_goal(upgrade_type, wanted).assess(&cluster, &[]);
             let told = format!("{upgrade_type} {wanted} from {current}, long-term {lts}");
             assert_eq!(summary(&verdict), want, "{told}");
+        }
+    }
+
+    #[test]
+    fn a_provider_may_walk_over_minors_but_nodes_that_stay_may_not_be_left_too_far_behind() {
+        for (upgrade_type, wanted, current, want) in [
+            ("Full", "1.34.1", "1.32.0", "start 1.34.1 u-3.0"),
+            ("Full", "1.34.1", "1.29.0", "start 1.34.1 u-3.0"),
+            ("ControlPlaneOnly", "1.34.1", "1.32.0", "start 1.34.1 "),
+            ("ControlPlaneOnly", "1.34.1", "1.29.0", "fail SkewNotAllowed"),
+            ("Full", "1.35.0", "1.32.0", "wait KubernetesVersionNotAvailable"),
+        ] {
+            let cluster = Cluster { walks_minors: true, ..cluster(current, current, "u-2.0") };
+            let verdict = version_goal(upgrade_type, wanted).assess(&cluster, &[]);
+            assert_eq!(summary(&verdict), want, "{upgrade_type} {wanted} {current}");
         }
     }
 

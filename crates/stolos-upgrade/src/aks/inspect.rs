@@ -104,6 +104,7 @@ pub(super) fn inspect(seen: &Seen, upgrade: Option<&str>) -> Result<Cluster, Str
         power: if is_stopped(cluster) { Power::Stopped } else { Power::Running },
         hold: own.or_else(|| in_progress(cluster)).map(Hold::busy),
         long_term_support: has_long_term_support(cluster),
+        walks_minors: false,
         versions: Offer::These(versions(offers, control_plane)),
         long_term_support_versions: long_term_support_versions(region_versions),
         images: Offer::These(images),

@@ -32,6 +32,7 @@ fn known(world: &World, record: &Record) -> Result<Cluster, String> {
         region: world.location().map(str::to_owned),
         pools,
         hold: hold(world, record),
+        walks_minors: walks_minors(world),
         versions: versions(world),
         images: images::offered(world),
         ..Cluster::running(control_plane)
@@ -63,6 +64,15 @@ fn versions(world: &World) -> Offer<Version> {
         Some(versions) => Offer::These(versions.clone()),
         None => Offer::Anything,
     }
+}
+
+/// Whether Cluster API goes over the minor versions in between by itself ("chained upgrades"): where the class of a
+/// topology lists its versions or plans upgrades by an extension.
+fn walks_minors(world: &World) -> bool {
+    const WAYS: [&str; 2] =
+        ["/spec/kubernetesVersions/0", "/spec/upgrade/external/generateUpgradePlanExtension"];
+    let class = world.class.as_ref().filter(|_| world.topology().is_some());
+    class.is_some_and(|class| WAYS.iter().any(|way| class.data.pointer(way).is_some()))
 }
 
 /// Returns what keeps the cluster from being upgraded at the moment.

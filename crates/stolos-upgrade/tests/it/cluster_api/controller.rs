@@ -154,7 +154,7 @@ async fn propagate(
     deployments: &[DynamicObject],
     pools: &[DynamicObject],
 ) -> Option<&'static str> {
-    let version = &topology["version"];
+    let version = &step(rig, topology, control_plane, deployments, pools).await;
     if control_plane.data["spec"]["version"] != *version {
         let patch = json!({"spec": {"version": version}});
         rig.patch(CONTROL_PLANE, "KubeadmControlPlane", "c-cp", patch).await;
@@ -189,7 +189,30 @@ async fn propagate(
             }
         }
     }
-    None
+    (*version != topology["version"]).then_some("ControlPlaneUpgradePending")
+}
+
+/// Returns the version that everything goes to next: that of the topology, or the next one that its class lists on the way.
+async fn step(
+    rig: &Rig,
+    topology: &Value,
+    control_plane: &DynamicObject,
+    deployments: &[DynamicObject],
+    pools: &[DynamicObject],
+) -> Value {
+    let class = rig.get(CORE, "ClusterClass", "standard").await;
+    let Some(listed) = class.data["spec"]["kubernetesVersions"].as_array() else {
+        return topology["version"].clone();
+    };
+    let current = &control_plane.data["spec"]["version"];
+    let together = deployments.iter().chain(pools).all(|worker| {
+        is_settled(worker) && worker.data["spec"]["template"]["spec"]["version"] == *current
+    });
+    if current == &topology["version"] || !together || !is_settled(control_plane) {
+        return current.clone();
+    }
+    let here = listed.iter().position(|version| version == current).unwrap();
+    listed[here + 1].clone()
 }
 
 /// Replaces one machine of a part and writes its status.

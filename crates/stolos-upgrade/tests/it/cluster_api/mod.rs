@@ -9,6 +9,7 @@ use stolos_upgrade::{ClusterApi, Provider, StartError};
 
 use crate::support::{known, pool_version, state_of, until};
 
+mod classes;
 mod controller;
 mod rig;
 

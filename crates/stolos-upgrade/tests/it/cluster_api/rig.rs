@@ -92,13 +92,27 @@ impl Rig {
             crd.status = None;
             api.create(&PostParams::default(), &crd).await.unwrap();
         }
-        let served = async {
-            while let Some(wrong) = not_established(&api).await {
-                assert!(!wrong.contains("False"), "{wrong}");
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(crate::support::PATIENCE, served).await.unwrap();
+        all_served(&api).await;
+    }
+
+    /// Adds a kind of control plane that somebody else runs.
+    pub(crate) async fn define_managed_control_plane(&self) {
+        let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        let crd: CustomResourceDefinition = serde_json::from_value(json!({
+            "metadata": {"name": format!("managedcontrolplanes.{CONTROL_PLANE}")},
+            "spec": {
+                "group": CONTROL_PLANE, "scope": "Namespaced",
+                "names": {"kind": "ManagedControlPlane", "plural": "managedcontrolplanes"},
+                "versions": [{
+                    "name": self.version, "served": true, "storage": true, "subresources": {"status": {}},
+                    "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": open, "status": open}}},
+                }],
+            },
+        }))
+        .unwrap();
+        let api = Api::<CustomResourceDefinition>::all(self.client.clone());
+        api.create(&PostParams::default(), &crd).await.unwrap();
+        all_served(&api).await;
     }
 
     pub(crate) fn api(&self, group: &str, kind: &str) -> Api<DynamicObject> {
@@ -240,6 +254,16 @@ impl Rig {
     pub(crate) fn provider(&self) -> ClusterApi {
         ClusterApi::new(self.client.clone(), NAMESPACE, "c")
     }
+}
+
+async fn all_served(api: &Api<CustomResourceDefinition>) {
+    let served = async {
+        while let Some(wrong) = not_established(api).await {
+            assert!(!wrong.contains("False"), "{wrong}");
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(crate::support::PATIENCE, served).await.unwrap();
 }
 
 /// Returns the conditions of a definition that is not served yet.
