@@ -54,8 +54,8 @@ impl Follower {
                 Ok(inspection) => inspection,
                 Err(error) => {
                     debug!(%error, cluster = self.aks.id, "Azure did not answer as hoped");
-                    if let Error::Refused { retry_after: Some(asked), .. } = &error {
-                        self.wait = self.wait.max(self.aks.arm.paced(*asked));
+                    if let Some(asked) = error.retry_after() {
+                        self.wait = self.wait.max(self.aks.arm.paced(asked));
                     }
                     Inspection::Unknown(error.to_string())
                 }

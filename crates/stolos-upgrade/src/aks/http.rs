@@ -24,24 +24,36 @@ const TIMEOUT: Duration = Duration::from_secs(90);
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(10);
 
 /// Why there is no answer, or not the one that was hoped for.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Error {
     /// No connection, or it broke.
     #[error("no answer from {host}: {message}")]
     Connection { host: String, message: String },
     /// Entra ID gave no token.
-    #[error("no access token: {message}")]
-    Token { message: String },
+    #[error("no access token for {identity}: {message}")]
+    Token { identity: String, message: String, retry_after: Option<Duration> },
     /// The server refused.
     #[error("{status} {code}: {message}")]
     Refused { status: StatusCode, code: String, message: String, retry_after: Option<Duration> },
 }
 
+impl Error {
+    /// Returns when whoever answered wants to be asked again.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Connection { .. } => None,
+            Self::Token { retry_after, .. } | Self::Refused { retry_after, .. } => *retry_after,
+        }
+    }
+}
+
 /// What a request carries.
-pub(super) enum Body {
+#[derive(Clone, Debug)]
+pub(super) enum Body<'a> {
     None,
-    Json(Value),
-    Form(Vec<(&'static str, String)>),
+    Json(&'a Value),
+    /// A form that is encoded already.
+    Form(Bytes),
 }
 
 /// An answer, whatever its status.
@@ -83,7 +95,7 @@ impl Answer {
 }
 
 /// A client that keeps its connections.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Http {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
@@ -113,7 +125,7 @@ impl Http {
         method: Method,
         url: &str,
         headers: &[(HeaderName, String)],
-        body: Body,
+        body: Body<'_>,
     ) -> Result<Answer, Error> {
         let host = url.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
         let host = host.unwrap_or_else(|| "the server".into());
@@ -125,7 +137,7 @@ impl Http {
         let (kind, bytes) = match body {
             Body::None => (None, Bytes::new()),
             Body::Json(value) => (Some("application/json"), value.to_string().into()),
-            Body::Form(fields) => (Some("application/x-www-form-urlencoded"), form(&fields).into()),
+            Body::Form(form) => (Some("application/x-www-form-urlencoded"), form),
         };
         if let Some(kind) = kind {
             request = request.header(CONTENT_TYPE, kind);
@@ -145,7 +157,7 @@ impl Http {
 }
 
 /// Returns an error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -154,27 +166,6 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-fn form(fields: &[(&'static str, String)]) -> String {
-    let pairs = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
-    pairs.collect::<Vec<_>>().join("&")
-}
-
-/// Percent-encodes all but the unreserved characters of RFC 3986.
-fn encoded(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.extend(['%', hex_digit(byte >> 4), hex_digit(byte & 15)]);
-        }
-        encoded
-    })
-}
-
-fn hex_digit(number: u8) -> char {
-    char::from(b"0123456789ABCDEF"[usize::from(number & 15)])
 }
 
 /// Whether secrets may be sent to a URL: over TLS, or to this machine.
@@ -208,7 +199,21 @@ mod tests {
     }
 
     #[test]
-    fn forms_are_encoded() {
-        assert_eq!(form(&[("a", "x y&z=é~".into())]), "a=x%20y%26z%3D%C3%A9~");
+    fn a_server_may_ask_for_patience_up_to_a_bound() {
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        for (header, seconds) in [
+            ("7", Some(7)),
+            ("Thu, 01 Jan 2026 00:00:30 GMT", Some(30)),
+            ("Wed, 31 Dec 2025 23:59:00 GMT", Some(0)),
+            ("999999999999", Some(600)),
+            ("Fri, 01 Jan 2100 00:00:00 GMT", Some(600)),
+            ("-1", None),
+            ("soon", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, header.parse().unwrap())]);
+            let answer =
+                Answer { status: StatusCode::TOO_MANY_REQUESTS, headers, body: Value::Null };
+            assert_eq!(answer.retry_after(now), seconds.map(Duration::from_secs), "{header}");
+        }
     }
 }

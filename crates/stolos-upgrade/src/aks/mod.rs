@@ -20,13 +20,15 @@ use stolos_core::update::cluster::Operation;
 use tokio::sync::Notify;
 
 mod arm;
+mod certificate;
+mod credentials;
 mod follow;
 mod http;
 mod inspect;
 mod progress;
 mod token;
 
-pub use token::{Credentials, CredentialsError, HostIdentity};
+pub use credentials::{Credentials, CredentialsError, HostIdentity};
 
 use crate::{ClientError, Observation, Provider, StartError};
 
@@ -176,7 +178,7 @@ impl Aks {
         if !is_managed_cluster(id) {
             return Err(AksError::Id(id.to_owned()));
         }
-        let arm = arm::Arm::new(token::Tokens::new(credentials), pace.factor);
+        let arm = arm::Arm::new(credentials, pace.factor);
         let arm = Arc::new(arm.map_err(AksError::Tls)?);
         Ok(Self { arm, id: id.to_owned(), pace, upgrades })
     }

@@ -11,9 +11,14 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use super::entra::Entra;
+
 pub(crate) const SUBSCRIPTION: &str = "/subscriptions/00000000-0000-0000-0000-000000000001";
 pub(crate) const ID: &str = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.ContainerService/managedClusters/c";
 const API_VERSION: &str = "2025-05-01";
+
+/// Number of an operation that nobody knows.
+const FORGOTTEN: u32 = 404;
 
 /// An answer that takes the place of the usual one.
 #[derive(Clone, Debug)]
@@ -35,23 +40,40 @@ pub(crate) struct State {
     pub(crate) script: Vec<Scripted>,
     /// Writes that were accepted, in order.
     pub(crate) writes: Vec<String>,
+    /// Their bodies, where they had one.
+    pub(crate) bodies: Vec<Value>,
     /// Everything that was asked, as `METHOD path`.
     pub(crate) requests: Vec<String>,
     /// Requests that Azure would not understand.
     pub(crate) wrong: Vec<String>,
-    /// Forms that asked for a token.
-    pub(crate) forms: Vec<BTreeMap<String, String>>,
-    /// The next long operation ends like this.
-    pub(crate) fail_next: Option<Value>,
+    pub(crate) entra: Entra,
+    /// The next long operation ends like this, with `status`, and the cluster then has this state.
+    pub(crate) fail_next: Option<(Value, &'static str)>,
+    /// How long operations are announced.
+    pub(crate) announced: Announced,
+    /// Somebody else sets a tag before the next write of the cluster is looked at.
+    pub(crate) meanwhile: Option<&'static str>,
     operations: BTreeMap<u32, Operation>,
-    tokens: u32,
+}
+
+/// How Azure says where a long operation can be followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Announced {
+    #[default]
+    Here,
+    /// Not at all.
+    Nowhere,
+    /// At a place that is not the resource manager's.
+    Elsewhere,
+    /// At a place that is forgotten at once, but the operation ends.
+    Forgotten,
 }
 
 #[derive(Clone, Debug)]
 struct Operation {
     looks: u32,
     effect: Effect,
-    failure: Option<Value>,
+    failure: Option<(Value, &'static str)>,
 }
 
 #[derive(Clone, Debug)]
@@ -75,12 +97,18 @@ impl Fake {
             json!({
                 "name": name, "mode": mode, "osType": "Linux", "orchestratorVersion": "1.33.4",
                 "currentOrchestratorVersion": "1.33.4", "nodeImageVersion": "AKSUbuntu-2204gen2containerd-202507.1.0",
-                "provisioningState": "Succeeded", "eTag": format!("{name}-1"),
+                "provisioningState": "Succeeded", "eTag": format!("{name}-1"), "powerState": {"code": "Running"},
+                "upgradeSettings": {"maxSurge": "33%", "drainTimeoutInMinutes": 30}, "fieldOfTomorrow": [1, {"deep": null}],
             })
         };
         let cluster = json!({
-            "id": ID, "name": "c", "location": "north", "eTag": "c-1",
+            "id": ID, "name": "c", "type": "Microsoft.ContainerService/ManagedClusters", "location": "north", "eTag": "c-1",
+            "tags": {"team": "a"}, "systemData": {"createdBy": "somebody"}, "zones": ["1"],
+            "identity": {"type": "UserAssigned", "userAssignedIdentities": {"/i": {"principalId": "p"}}},
             "properties": {
+                "fqdn": "c.example", "nodeResourceGroup": "MC_rg", "fieldOfTomorrow": {"kept": [1.5]},
+                "autoUpgradeProfile": {"upgradeChannel": "none", "nodeOSUpgradeChannel": "None"},
+                "upgradeSettings": {"overrideSettings": {"forceUpgrade": false}},
                 "kubernetesVersion": "1.33.4", "currentKubernetesVersion": "1.33.4",
                 "provisioningState": "Succeeded", "powerState": {"code": "Running"},
                 "dnsPrefix": "kept", "agentPoolProfiles": [pool("apps", "User"), pool("sys", "System")],
@@ -88,6 +116,7 @@ impl Fake {
         });
         let state = State {
             base: base.clone(),
+            entra: Entra::new(&base),
             cluster,
             newest_image: "AKSUbuntu-2204gen2containerd-202508.1.0".into(),
             maintenance: json!({"value": []}),
@@ -128,21 +157,23 @@ impl Fake {
         let body = body.collect().await.unwrap().to_bytes();
         let mut state = self.state();
         let path = parts.uri.path().to_owned();
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         if path.ends_with("/oauth2/v2.0/token") {
-            return state.token(&path, &body);
+            let State { entra, wrong, .. } = &mut *state;
+            let (status, answer) = entra.answer(&path, header("content-type"), &body, wrong);
+            return reply(status, &answer);
         }
         let asked = format!("{} {path}", parts.method);
         state.requests.push(asked.clone());
-        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         if parts.uri.query() != Some(&format!("api-version={API_VERSION}")) {
             state.wrong.push(format!("{asked}: query {:?}", parts.uri.query()));
         }
-        let bearer = format!("Bearer token-{}", state.tokens);
-        if header("authorization") != Some(&bearer) {
-            return reply(
-                401,
-                &json!({"error": {"code": "InvalidAuthenticationToken", "message": "old"}}),
-            );
+        let kind = (parts.method == "PUT").then_some("application/json");
+        if header("content-type") != kind || (parts.method == "GET" && !body.is_empty()) {
+            state.wrong.push(format!("{asked}: content of type {:?}", header("content-type")));
+        }
+        if !state.entra.accepts(header("authorization")) {
+            return refuse(401, "InvalidAuthenticationToken");
         }
         if let Some(index) = state.script.iter().position(|s| asked.starts_with(&s.request)) {
             let scripted = state.script[index].clone();
@@ -157,7 +188,12 @@ impl Fake {
             return answer;
         }
         let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        state.resource_manager(&asked, &path, header("if-match"), body)
+        let (n, sent) = (state.writes.len(), body.clone());
+        let answer = state.resource_manager(&asked, &path, header("if-match"), body);
+        if state.writes.len() > n && !sent.is_null() {
+            state.bodies.push(sent);
+        }
+        answer
     }
 }
 
@@ -172,35 +208,6 @@ fn refuse(status: u16, code: &str) -> Response<Full<Bytes>> {
 }
 
 impl State {
-    fn token(&mut self, path: &str, body: &[u8]) -> Response<Full<Bytes>> {
-        let text = String::from_utf8(body.to_vec()).unwrap();
-        let fields = text.split('&').map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap();
-            (name.to_owned(), decoded(value))
-        });
-        let form: BTreeMap<String, String> = fields.collect();
-        let wanted = [
-            (path, "/tenant/oauth2/v2.0/token"),
-            (&*form["grant_type"], "client_credentials"),
-            (&*form["client_id"], "app"),
-            (&*form["scope"], &format!("{}/.default", self.base)),
-        ];
-        for (is, wanted) in wanted {
-            if is != wanted {
-                self.wrong.push(format!("token: {is}, not {wanted}"));
-            }
-        }
-        if form.get("client_secret").is_some_and(|secret| secret != "s&cret") {
-            return reply(
-                401,
-                &json!({"error": "invalid_client", "error_description": "wrong secret"}),
-            );
-        }
-        self.forms.push(form);
-        self.tokens += 1;
-        reply(200, &json!({"access_token": format!("token-{}", self.tokens), "expires_in": 3600}))
-    }
-
     fn resource_manager(
         &mut self,
         asked: &str,
@@ -234,7 +241,12 @@ impl State {
             return refuse(404, "NotFound");
         };
         match rest.split('/').collect::<Vec<_>>()[..] {
-            ["GET"] => reply(200, &self.cluster),
+            ["GET"] => {
+                if self.announced != Announced::Here {
+                    self.finish_all();
+                }
+                reply(200, &self.cluster)
+            }
             ["GET", "upgradeProfiles", "default"] => reply(
                 200,
                 &json!({"properties": {"controlPlaneProfile": {"upgrades": [
@@ -249,6 +261,12 @@ impl State {
                 reply(200, &json!({"properties": {"latestNodeImageVersion": self.newest_image}}))
             }
             ["PUT"] => {
+                let changed = self.meanwhile.take();
+                if let Some(team) = changed {
+                    self.cluster["tags"]["team"] = json!(team);
+                    self.cluster["eTag"] = json!(format!("c-{team}"));
+                    return refuse(412, "EtagMismatch");
+                }
                 let version =
                     body["properties"]["kubernetesVersion"].as_str().unwrap_or_default().to_owned();
                 let mut expected = self.cluster.clone();
@@ -269,6 +287,11 @@ impl State {
                     .as_str()
                     .unwrap_or_default()
                     .to_owned();
+                let mut expected = json!({"name": name, "properties": self.pool(name)});
+                expected["properties"]["orchestratorVersion"] = json!(version);
+                if body != expected {
+                    self.wrong.push(format!("{asked}: body {body}"));
+                }
                 let etag = self.pool(name)["eTag"].as_str().unwrap().to_owned();
                 let effect = Effect::Pool(name.to_owned(), version.clone());
                 self.accept(format!("pool {name} {version}"), if_match, Some(etag), effect)
@@ -310,17 +333,26 @@ impl State {
         let number = u32::try_from(self.operations.len()).unwrap();
         let failure = self.fail_next.take();
         self.operations.insert(number, Operation { looks: 3, effect, failure });
+        let (host, number) = match self.announced {
+            Announced::Here => (&*self.base, number),
+            Announced::Nowhere | Announced::Elsewhere => ("https://elsewhere.invalid", number),
+            Announced::Forgotten => (&*self.base, FORGOTTEN),
+        };
         let url = format!(
-            "{}{SUBSCRIPTION}/providers/Microsoft.ContainerService/locations/north/operations/{number}?api-version={API_VERSION}",
-            self.base
+            "{host}{SUBSCRIPTION}/providers/Microsoft.ContainerService/locations/north/operations/{number}?api-version={API_VERSION}",
         );
         let mut answer = reply(202, &json!({}));
-        answer.headers_mut().insert("azure-asyncoperation", url.parse().unwrap());
+        if self.announced != Announced::Nowhere {
+            answer.headers_mut().insert("azure-asyncoperation", url.parse().unwrap());
+        }
         answer.headers_mut().insert("retry-after", "1".parse().unwrap());
         answer
     }
 
     fn operation(&mut self, number: u32) -> Response<Full<Bytes>> {
+        if number == FORGOTTEN {
+            return refuse(404, "NotFound");
+        }
         let operation = self.operations.get_mut(&number).unwrap();
         operation.looks = operation.looks.saturating_sub(1);
         if operation.looks > 0 {
@@ -329,9 +361,9 @@ impl State {
             return answer;
         }
         let Operation { effect, failure, .. } = operation.clone();
-        if let Some(failure) = failure {
-            self.cluster["properties"]["provisioningState"] = json!("Failed");
-            return reply(200, &json!({"status": "Failed", "error": failure}));
+        if let Some((ending, state)) = failure {
+            self.cluster["properties"]["provisioningState"] = json!(state);
+            return reply(200, &ending);
         }
         self.finish(&effect);
         reply(200, &json!({"status": "Succeeded"}))
@@ -364,20 +396,4 @@ impl State {
             Effect::Image(name) => self.pool(name)["nodeImageVersion"] = json!(newest),
         }
     }
-}
-
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        if first == b'%' {
-            let hex = std::str::from_utf8(&tail[..2]).unwrap();
-            bytes.push(u8::from_str_radix(hex, 16).unwrap());
-            rest = &tail[2..];
-        } else {
-            bytes.push(first);
-            rest = tail;
-        }
-    }
-    String::from_utf8(bytes).unwrap()
 }
