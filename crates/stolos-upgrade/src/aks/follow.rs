@@ -21,6 +21,10 @@ use crate::Observation;
 /// not for ever.
 const MAX_WRITES: u32 = 3;
 
+/// How often Azure may leave one write of an attempt without an answer, or throttle it after all repetitions. By the
+/// usual interval this is half an hour.
+const MAX_UNANSWERED: u32 = 30;
+
 /// Yields what is seen, for ever. Requests are made while the stream is polled.
 pub(super) fn follow(aks: Aks) -> impl Stream<Item = Observation> + Send {
     let follower = Follower { aks, seen: None, long: None, wait: Duration::ZERO, last: None };
@@ -106,8 +110,9 @@ impl Follower {
                 }
             }
             // Azure forgets operations after a while; the state of the cluster tells.
-            Ok(Outcome::Succeeded) | Err(Error::Refused { status: StatusCode::NOT_FOUND, .. }) => {
-                self.long = None
+            Ok(Outcome::Succeeded)
+            | Err(Error::Refused { status: StatusCode::NOT_FOUND | StatusCode::GONE, .. }) => {
+                self.long = None;
             }
             Err(error) => return Err(error),
         }
@@ -201,9 +206,24 @@ impl Follower {
                 set(Operation::Failed { code, message });
                 Ok(())
             }
-            // It may have been accepted or not; the next look tells.
-            Err(error) => Err(error),
+            Err(error) => self.unanswered(&upgrade.id, &step, error),
         }
+    }
+
+    /// A write may have been accepted or not; the next look tells.
+    fn unanswered(&self, id: &str, step: &Step, error: Error) -> Result<(), Error> {
+        let upgrades = &self.aks.upgrades;
+        upgrades.forgive(id, step.key());
+        let part = format!("{}, unanswered", step.key().unwrap_or_default());
+        if upgrades.count(id, part) <= MAX_UNANSWERED {
+            return Err(error);
+        }
+        let message = format!(
+            "{}: asked for {MAX_UNANSWERED} times without an answer; the last: {error}",
+            step.message()
+        );
+        upgrades.set(id, Operation::Failed { code: "NoAnswer".into(), message });
+        Ok(())
     }
 
     async fn write(&self, step: &Step) -> Result<LongOperation, Error> {

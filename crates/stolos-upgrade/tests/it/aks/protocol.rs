@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use stolos_api::update::UpgradeType;
-use stolos_core::update::cluster::Power;
+use stolos_core::update::cluster::{Inspection, Power};
 use stolos_upgrade::Provider;
 
 use super::fake::{self, Announced, Fake, ID, Scripted};
@@ -70,6 +70,36 @@ async fn what_azure_forbids_fails_at_once() {
     provider.start("one", &full()).await.unwrap();
     let failed = until(&mut seen, |o| state_of(o, "one").starts_with("failed")).await;
     assert_eq!(state_of(&failed, "one"), "failed AuthorizationFailed AuthorizationFailed it is");
+    assert!(fake.writes().is_empty());
+}
+
+#[tokio::test]
+async fn a_write_that_azure_throttles_or_drops_is_asked_for_again() {
+    for (status, code, times) in [(429, "TooManyRequests", 22), (500, "InternalServerError", 5)] {
+        let fake = Fake::start().await;
+        fake.state().script = vec![scripted(format!("PUT {ID}"), times, status, code)];
+        let provider = provider(&fake);
+        let mut seen = provider.follow();
+        provider.start("one", &full()).await.unwrap();
+        until(&mut seen, |o| matches!(&o.cluster, Inspection::Unknown(why) if why.contains(code)))
+            .await;
+        let done = until(&mut seen, |o| !state_of(o, "one").starts_with("running")).await;
+        assert_eq!(state_of(&done, "one"), "done", "{code}");
+        assert_eq!(fake.writes(), ALL);
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_azure_never_answers_ends_with_its_words() {
+    let fake = Fake::start().await;
+    fake.state().script = vec![scripted(format!("PUT {ID}"), 1000, 500, "InternalServerError")];
+    let provider = provider(&fake);
+    let mut seen = provider.follow();
+    provider.start("one", &full()).await.unwrap();
+    let failed = until(&mut seen, |o| state_of(o, "one").starts_with("failed")).await;
+    let told = state_of(&failed, "one");
+    assert!(told.starts_with("failed NoAnswer control plane: to 1.34.1"), "{told}");
+    assert!(told.contains("InternalServerError it is"), "{told}");
     assert!(fake.writes().is_empty());
 }
 
