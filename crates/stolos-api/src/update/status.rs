@@ -269,6 +269,9 @@ pub struct MemberTarget {
     /// Node images, `<family>-<version>`, at most one for each family.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub node_images: Vec<String>,
+    /// Whether pools that were made from a snapshot keep the image that it holds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_snapshots: bool,
 }
 
 /// The node images of a run.

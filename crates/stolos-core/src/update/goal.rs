@@ -97,9 +97,10 @@ impl Goal {
                 assess_version(wanted, cluster, Scope::ControlPlane).map_or_else(
                     |verdict| verdict,
                     |version| match version {
-                        Some(version) => {
-                            start(UpgradeType::ControlPlaneOnly, Some(version), &[], None)
-                        }
+                        Some(version) => Verdict::Start {
+                            target: target(UpgradeType::ControlPlaneOnly, Some(version)),
+                            message: None,
+                        },
                         None => at_target(cluster, &[]),
                     },
                 )
@@ -144,7 +145,15 @@ impl Goal {
         let mut images: Vec<&NodeImage> = behind.iter().map(|wish| &wish.image).collect();
         images.sort_unstable();
         images.dedup();
-        start(upgrade_type, version, &images, left_alone(&ahead))
+        let target = MemberTarget {
+            node_images: images.iter().map(ToString::to_string).collect(),
+            // Their family may be in the list for the sake of other pools.
+            keeps_snapshots: !images.is_empty()
+                && self.images == Images::Latest
+                && cluster.pools.iter().any(|pool| pool.from_snapshot),
+            ..target(upgrade_type, version)
+        };
+        Verdict::Start { target, message: left_alone(&ahead) }
     }
 
     /// Returns the image that each pool should have. Pools that the run leaves alone are absent.
@@ -296,18 +305,13 @@ fn in_region(cluster: &Cluster) -> String {
     cluster.region.as_ref().map_or_else(String::new, |region| format!(" in region \"{region}\""))
 }
 
-fn start(
-    upgrade_type: UpgradeType,
-    version: Option<Version>,
-    images: &[&NodeImage],
-    message: Option<String>,
-) -> Verdict {
-    let target = MemberTarget {
+fn target(upgrade_type: UpgradeType, version: Option<Version>) -> MemberTarget {
+    MemberTarget {
         upgrade_type,
         kubernetes_version: version.map(|version| version.to_string()),
-        node_images: images.iter().map(ToString::to_string).collect(),
-    };
-    Verdict::Start { target, message }
+        node_images: Vec::new(),
+        keeps_snapshots: false,
+    }
 }
 
 fn at_target(cluster: &Cluster, ahead: &[Wish<'_>]) -> Verdict {
@@ -554,6 +558,25 @@ mod tests {
                 json!({"upgrade": {"type": "NodeImageOnly"}, "nodeImageSelection": selection}),
             );
             assert_eq!(summary(&goal.assess(&cluster, &selected)), want, "{goal:?}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_kept_although_another_pool_gets_an_image_of_its_family() {
+        let mut cluster = cluster("1.33.0", "1.33.0", "u-1.0");
+        let of_snapshot =
+            Pool { name: "fixed".into(), from_snapshot: true, ..cluster.pools[0].clone() };
+        cluster.pools.push(of_snapshot);
+        let selected = ["u-2.0".parse().unwrap()];
+        for (selection, image, keeps) in [("Latest", "u-3.0", true), ("Consistent", "u-2.0", false)]
+        {
+            let goal = goal(json!({
+                "upgrade": {"type": "NodeImageOnly"}, "nodeImageSelection": {"type": selection},
+            }));
+            let Verdict::Start { target, .. } = goal.assess(&cluster, &selected) else {
+                panic!("{selection}");
+            };
+            assert_eq!((target.node_images, target.keeps_snapshots), (vec![image.into()], keeps));
         }
     }
 

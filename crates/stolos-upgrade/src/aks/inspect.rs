@@ -58,6 +58,11 @@ pub(super) fn pool_image(pool: &Value) -> Option<NodeImage> {
     text(pool, "/nodeImageVersion")?.parse().ok()
 }
 
+/// Whether the pool was made from a snapshot.
+pub(super) fn is_from_snapshot(pool: &Value) -> bool {
+    text(pool, "/creationData/sourceResourceId").is_some()
+}
+
 /// Returns what Azure does to the cluster or a pool at the moment.
 pub(super) fn in_progress(cluster: &Value) -> Option<String> {
     let going_on = |state: &&str| !matches!(*state, "Succeeded" | "Failed" | "Canceled");
@@ -90,7 +95,7 @@ pub(super) fn inspect(seen: &Seen, upgrade: Option<&str>) -> Result<Cluster, Str
             name: text(pool, "/name")?.to_owned(),
             version: pool_version(pool)?,
             image: pool_image(pool),
-            from_snapshot: text(pool, "/creationData/sourceResourceId").is_some(),
+            from_snapshot: is_from_snapshot(pool),
         })
     });
     let own = upgrade.map(|id| format!("upgrade {id} of the cluster is under way"));

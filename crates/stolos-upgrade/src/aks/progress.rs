@@ -10,7 +10,8 @@ use stolos_core::update::image::NodeImage;
 use stolos_core::update::version::Version;
 
 use super::inspect::{
-    Seen, control_plane, in_progress, is_stopped, pool_image, pool_version, pools, text,
+    Seen, control_plane, in_progress, is_from_snapshot, is_stopped, pool_image, pool_version,
+    pools, text,
 };
 
 /// What to do next.
@@ -84,7 +85,9 @@ pub(super) fn next(seen: &Seen, target: &MemberTarget) -> Step {
     }
     let images: Vec<NodeImage> =
         target.node_images.iter().filter_map(|image| image.parse().ok()).collect();
-    let steps = pools(cluster).into_iter().filter_map(|pool| image_step(seen, pool, &images));
+    let moves = |pool: &&Value| !(target.keeps_snapshots && is_from_snapshot(pool));
+    let moving = pools(cluster).into_iter().filter(moves);
+    let steps = moving.filter_map(|pool| image_step(seen, pool, &images));
     steps.into_iter().next().unwrap_or(Step::Done)
 }
 

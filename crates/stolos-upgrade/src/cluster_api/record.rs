@@ -129,6 +129,7 @@ mod tests {
             upgrade_type: UpgradeType::Full,
             kubernetes_version: Some("1.34.1".into()),
             node_images: Vec::new(),
+            keeps_snapshots: false,
         }
     }
 

@@ -48,6 +48,7 @@ fn full(version: &str, image: &str) -> MemberTarget {
         upgrade_type: UpgradeType::Full,
         kubernetes_version: Some(version.into()),
         node_images: vec![image.into()],
+        keeps_snapshots: false,
     }
 }
 
@@ -103,6 +104,7 @@ async fn nothing_goes_back_to_an_older_version() {
         upgrade_type: UpgradeType::ControlPlaneOnly,
         kubernetes_version: Some("1.34.10".into()),
         node_images: Vec::new(),
+        keeps_snapshots: false,
     };
     provider.start("control-plane", &ahead).await.unwrap();
     let done =

@@ -1,7 +1,7 @@
 //! What section 6.1 says of ARM, line by line: bodies, tags, long operations, throttling, failures.
 
 use serde_json::json;
-use stolos_api::update::UpgradeType;
+use stolos_api::update::{MemberTarget, UpgradeType};
 use stolos_core::update::cluster::{Inspection, Power};
 use stolos_upgrade::Provider;
 
@@ -189,4 +189,20 @@ async fn a_pool_that_is_being_deleted_is_no_obstacle() {
     provider.start("one", &to(UpgradeType::Full, Some("1.34.1"), &[])).await.unwrap();
     let after = until(&mut seen, |o| state_of(o, "one") == "done").await;
     assert_eq!(known(&after).unwrap().images.listed()[0].as_str(), NEWEST);
+}
+
+#[tokio::test]
+async fn pools_from_snapshots_keep_their_image_where_the_run_leaves_it_to_them() {
+    for (keeps_snapshots, writes) in [(true, &ALL[3..4]), (false, &ALL[3..])] {
+        let fake = Fake::start().await;
+        fake.state().cluster["properties"]["agentPoolProfiles"][0]["creationData"] =
+            json!({"sourceResourceId": "/s"});
+        let provider = provider(&fake);
+        let mut seen = provider.follow();
+        let target =
+            MemberTarget { keeps_snapshots, ..to(UpgradeType::NodeImageOnly, None, &[NEWEST]) };
+        provider.start("one", &target).await.unwrap();
+        until(&mut seen, |o| state_of(o, "one") == "done").await;
+        assert_eq!(fake.writes(), writes);
+    }
 }
