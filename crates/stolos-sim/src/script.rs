@@ -10,6 +10,7 @@
 //! | `unavailable` | versions and images of those lists that the region does not have yet, separated by commas |
 //! | `unavailableUntil` | a time from which on it has them |
 //! | `apiErrorsUntil` | a time: until then the cluster counts as not reachable, and no upgrade goes on |
+//! | `versionRollback` | `true`: the cluster reports that its Kubernetes version can be taken back after an upgrade |
 //! | `upgradeSeed` | a number: the upgrade of each node takes between half and one and a half times as long as usual, always the same for the same seed, upgrade and node |
 //!
 //! The simulation takes away what has come to its time, so whoever reads the ConfigMap needs no clock.

@@ -7,6 +7,7 @@
 //! | `kubernetesVersion` | asker | wanted version without `v`; absent = leave |
 //! | `nodeImage` | asker | wanted image of the nodes; absent = leave |
 //! | `controlPlaneOnly` | asker | `true`: the nodes stay as they are |
+//! | `rollback` | asker | `true`: what is ahead of the wanted version goes back to it, nodes before the control plane |
 //! | `state` | simulation | `Running`, then `Done` or `Failed` |
 //! | `message` | simulation | what is going on |
 //! | `node`, `nodeStartedAt` | simulation | the node being upgraded, and since when |
@@ -68,27 +69,38 @@ fn go_on(
         }
     }
     let node_time = script.node_time(request, node_time);
-    let version = value(request, "kubernetesVersion");
-    let control_plane = value(facts, "controlPlaneVersion").unwrap_or_default();
-    if let Some(version) = version.filter(|version| !reached(control_plane, version)) {
-        return Step {
-            actions: vec![
-                set(
-                    request,
-                    &json!({ "state": "Running", "message": format!("control plane to {version}") }),
-                ),
-                set(facts, &json!({ "controlPlaneVersion": version })),
-            ],
-            wake_at: None,
-        };
-    }
-    match outdated(world, request) {
-        None => Step::act(set(
+    let control_plane = move_control_plane(request, facts);
+    let node = outdated(world, request);
+    // Nodes are never newer than their control plane.
+    match (control_plane, node) {
+        (Some(step), None) => step,
+        (Some(step), Some(_)) if !is_rollback(request) => step,
+        (_, Some(node)) => upgrade(request, node, node_time, now),
+        (None, None) => Step::act(set(
             request,
             &json!({ "state": "Done", "message": "all nodes are up to date", "node": null, "nodeStartedAt": null }),
         )),
-        Some(node) => upgrade(request, node, node_time, now),
     }
+}
+
+fn move_control_plane(request: &Arc<ConfigMap>, facts: &Arc<ConfigMap>) -> Option<Step> {
+    let version = value(request, "kubernetesVersion")?;
+    let running = value(facts, "controlPlaneVersion").unwrap_or_default();
+    if reached(running, version, request) {
+        return None;
+    }
+    let message = format!("control plane to {version}");
+    Some(Step {
+        actions: vec![
+            set(request, &json!({ "state": "Running", "message": message })),
+            set(facts, &json!({ "controlPlaneVersion": version })),
+        ],
+        wake_at: None,
+    })
+}
+
+fn is_rollback(request: &ConfigMap) -> bool {
+    value(request, "rollback") == Some("true")
 }
 
 impl Step {
@@ -133,14 +145,15 @@ fn outdated<'a>(world: &'a World, request: &ConfigMap) -> Option<&'a Arc<Node>> 
 fn has(node: &Node, request: &ConfigMap) -> bool {
     let running = node.status.as_ref().and_then(|status| status.node_info.as_ref());
     let running = running.map_or("", |info| info.kubelet_version.as_str());
-    value(request, "kubernetesVersion").is_none_or(|version| reached(running, version))
+    value(request, "kubernetesVersion").is_none_or(|version| reached(running, version, request))
         && value(request, "nodeImage")
             .is_none_or(|image| label(&node.metadata, NODE_IMAGE_LABEL) == Some(image))
 }
 
-/// Whether a part that runs one version has nothing left to do for another: it is there, or ahead. Clusters never go back.
-fn reached(running: &str, wanted: &str) -> bool {
-    numbers(running) >= numbers(wanted)
+/// Whether a part that runs one version has nothing left to do for another: it is there, or ahead and not asked to go back.
+fn reached(running: &str, wanted: &str, request: &ConfigMap) -> bool {
+    let (running, wanted) = (numbers(running), numbers(wanted));
+    running == wanted || (running > wanted && !is_rollback(request))
 }
 
 /// Returns the numbers of `v1.34.1+vendor`.

@@ -35,6 +35,9 @@ pub enum OnHealthFailure {
     Pause,
     /// The run fails. When it is started again, the gate looks anew.
     Fail,
+    /// The run fails, and the members that it has updated behind the gate are put back to what they were. Where none of them
+    /// can be, the run waits as with `Pause`. Only for a gate that stands after a stage or group.
+    Rollback,
 }
 
 /// One check.

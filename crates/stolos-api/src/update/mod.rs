@@ -36,8 +36,8 @@ pub use run::{
     SkipTargetType, UpdateRun, UpdateRunSpec, UpgradeType,
 };
 pub use status::{
-    ErrorCause, ErrorDetail, GroupStatus, MemberPrevious, MemberStatus, MemberTarget,
-    NodeImageSelectionStatus, NodeImageVersion, StageGateStatus, StageStatus, State,
+    ErrorCause, ErrorDetail, GroupStatus, MemberPrevious, MemberRollback, MemberStatus,
+    MemberTarget, NodeImageSelectionStatus, NodeImageVersion, StageGateStatus, StageStatus, State,
     UpdateRunStatus, UpdateStatus, WaitStatus,
 };
 pub use strategy::{

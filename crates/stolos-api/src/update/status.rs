@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::run::is_zero;
+use super::run::{is_false, is_zero};
 use super::{UpdateRunStrategy, UpgradeType};
 
 /// What happened in an update run.
@@ -236,6 +236,9 @@ pub struct MemberStatus {
     /// What the cluster was before this run first began to upgrade it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<MemberPrevious>,
+    /// How the member is put back to that, after a gate has failed that asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<MemberRollback>,
     /// Why the member was skipped, for programs: `AtTarget`, `SkippedByRequest`, `MemberLeft`, or what kept it from being
     /// updated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -251,9 +254,26 @@ pub struct MemberStatus {
 pub struct MemberPrevious {
     /// Kubernetes version of the control plane.
     pub kubernetes_version: String,
+    /// Oldest Kubernetes version of a pool, where that is not the control plane's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_pool_version: Option<String>,
     /// Node images of the pools, each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub node_images: Vec<String>,
+}
+
+/// How a member is put back to what it was before a run upgraded it.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberRollback {
+    /// `NotStarted` waits for its turn, `Pending` for the cluster; a member that is left as it is is `Skipped`, with the reason.
+    /// A member that was put back is itself `Failed`: it is not where the run wants it.
+    #[serde(default)]
+    pub status: UpdateStatus,
+    /// The attempt that is taken back. Each is taken back at most once.
+    pub attempt: i32,
+    /// Name for people of the gate that failed, or its name within the fleet.
+    pub gate: String,
 }
 
 /// What one upgrade brings a member to.
@@ -272,6 +292,9 @@ pub struct MemberTarget {
     /// Whether pools that were made from a snapshot keep the image that it holds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keeps_snapshots: bool,
+    /// Whether the member is put back: what is ahead of these versions goes back to them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rollback: bool,
 }
 
 /// The node images of a run.

@@ -22,6 +22,8 @@ pub(super) const TIME_RULE: &str = "self.matches('^([01][0-9]|2[0-3]):[0-5][0-9]
 pub(super) const TIME_MESSAGE: &str = "must be a time of day such as 08:30";
 pub(super) const OFFSET_RULE: &str = "self.matches('^[+-]((0[0-9]|1[0-3]):[0-5][0-9]|14:00)$')";
 pub(super) const OFFSET_MESSAGE: &str = "must be an offset from UTC such as +02:00";
+const BEFORE_GATES_RULE: &str = "self.all(gate, !has(gate.healthCheck) || !has(gate.healthCheck.onFailure) || gate.healthCheck.onFailure != 'Rollback')";
+const BEFORE_GATES_MESSAGE: &str = "onFailure: Rollback can only be asked for by an after gate: before it nothing has been updated";
 const AFTER_GATES_RULE: &str = "self.all(gate, gate.type != 'ScheduledStart')";
 const AFTER_GATES_MESSAGE: &str = "a gate of type ScheduledStart can only be a before gate";
 
@@ -105,6 +107,7 @@ pub struct UpdateStage {
     /// Gates that must be completed before the stage begins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
+    #[x_kube(validation = Rule::new(BEFORE_GATES_RULE).message(BEFORE_GATES_MESSAGE))]
     pub before_gates: Vec<GateConfiguration>,
     /// Gates that must be completed before the next stage begins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -144,6 +147,7 @@ pub struct UpdateGroup {
     /// Gates that must be completed before the group begins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
+    #[x_kube(validation = Rule::new(BEFORE_GATES_RULE).message(BEFORE_GATES_MESSAGE))]
     pub before_gates: Vec<GateConfiguration>,
     /// Gates that must be completed before the group is done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -24,6 +24,8 @@ pub(super) struct Step<'a> {
     pub(super) images: Vec<NodeImage>,
     /// Nothing new begins.
     pub(super) stop: bool,
+    /// A restart waits for the members in flight.
+    pub(super) restarting: bool,
     pub(super) now: Timestamp,
     pub(super) wake_at: Option<Timestamp>,
 }
@@ -62,13 +64,13 @@ enum Picked {
 }
 
 /// How many members may still begin in a stage and in each of its groups.
-struct Budget {
+pub(super) struct Budget {
     stage: usize,
     groups: Vec<usize>,
 }
 
 impl Budget {
-    fn of(stage: &StageStatus, rolls: &[Roll]) -> Self {
+    pub(super) fn of(stage: &StageStatus, rolls: &[Roll]) -> Self {
         let running: Vec<usize> = rolls.iter().map(|roll| roll.count(State::Running)).collect();
         let left = |limit: i32, running: usize| to_usize(limit).max(1).saturating_sub(running);
         Self {
@@ -79,11 +81,11 @@ impl Budget {
         }
     }
 
-    fn has_room(&self, group: usize) -> bool {
+    pub(super) fn has_room(&self, group: usize) -> bool {
         self.stage > 0 && self.groups[group] > 0
     }
 
-    fn take(&mut self, group: usize) {
+    pub(super) fn take(&mut self, group: usize) {
         self.stage -= 1;
         self.groups[group] -= 1;
     }
@@ -112,6 +114,9 @@ impl Step<'_> {
         }
         if self.stop {
             self.stop_members(stage, rolls);
+        } else if !self.restarting {
+            self.put_back(stage, rolls, sequence);
+            count_outcomes(stage, rolls);
         }
         derive_stage(stage, rolls, self.stop, self.now);
     }

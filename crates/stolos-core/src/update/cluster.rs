@@ -106,10 +106,28 @@ pub struct Cluster {
     pub images: Offer<NodeImage>,
     /// When the cluster may be upgraded, as its provider knows.
     pub windows: MaintenanceWindows,
+    /// What the cluster's provider can take it back to.
+    pub restorable: Restorable,
+}
+
+/// What a provider can take a cluster back to after an upgrade.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restorable {
+    /// Whether Kubernetes versions go back.
+    pub versions: bool,
+    /// Node images that pools can get again.
+    pub images: Offer<NodeImage>,
+}
+
+impl Restorable {
+    /// Nothing goes back.
+    pub fn nothing() -> Self {
+        Self { versions: false, images: Offer::These(Vec::new()) }
+    }
 }
 
 impl Cluster {
-    /// Returns a running cluster of one version, without pools, that can be brought anywhere.
+    /// Returns a running cluster of one version, without pools, that can be brought anywhere and not back.
     pub fn running(version: Version) -> Self {
         Self {
             region: None,
@@ -123,6 +141,7 @@ impl Cluster {
             long_term_support_versions: Vec::new(),
             images: Offer::Anything,
             windows: MaintenanceWindows::default(),
+            restorable: Restorable::nothing(),
         }
     }
 

@@ -38,6 +38,14 @@ pub const PREFLIGHT_FAILED: &str = "PreflightFailed";
 pub const SUCCESS_THRESHOLD_NOT_MET: &str = "SuccessThresholdNotMet";
 /// Health was not reached by the deadline of a gate.
 pub const HEALTH_CHECK_FAILED: &str = "HealthCheckFailed";
+/// The member was put back to what it was before the run updated it.
+pub const ROLLED_BACK: &str = "RolledBack";
+/// The provider failed to put a member back.
+pub const ROLLBACK_FAILED: &str = "RollbackFailed";
+/// A member cannot be put back to what it was.
+pub const ROLLBACK_NOT_SUPPORTED: &str = "RollbackNotSupported";
+/// Somebody has changed the cluster since the run updated it.
+pub const CLUSTER_CHANGED: &str = "ClusterChanged";
 /// Reason of a skipped member: there was nothing to do.
 pub const AT_TARGET: &str = "AtTarget";
 /// Reason of a skipped member: somebody asked for it.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use stolos_api::update::{GroupStatus, MemberStatus, State, UpdateRunStatus};
+use stolos_api::update::{GroupStatus, MemberRollback, MemberStatus, State, UpdateRunStatus};
 
 use super::gates::pending;
-use super::roll::{Roll, Rolls};
+use super::roll::{Moment, Roll, Rolls, moment};
 use super::{Event, Severity};
 
 /// What has to be known of a status to tell later what happened since.
@@ -33,7 +33,14 @@ impl Before {
         let mut events: Vec<Event> = groups
             .zip(rolls.iter().flatten())
             .flat_map(|(group, roll)| changed(group, roll))
-            .filter_map(member_event)
+            .filter_map(|(member, was)| {
+                let is = moment(member);
+                let rollback = member.rollback.as_ref().filter(|_| was.rollback != is.rollback);
+                match rollback {
+                    Some(rollback) => rollback_event(member, rollback),
+                    None => member_event(member),
+                }
+            })
             .collect();
         for stage in &after.stages {
             for gate in pending(stage) {
@@ -77,12 +84,13 @@ impl Before {
     }
 }
 
-/// Returns the members that are in another state, or in another attempt, than when the roll was called.
-fn changed<'a>(group: &'a GroupStatus, roll: &'a Roll) -> impl Iterator<Item = &'a MemberStatus> {
+/// Returns the members that are elsewhere than when the roll was called, with where they were.
+fn changed<'a>(
+    group: &'a GroupStatus,
+    roll: &'a Roll,
+) -> impl Iterator<Item = (&'a MemberStatus, Moment)> {
     let before = roll.before().iter().map(|(index, was)| (&group.members[*index], *was));
-    before
-        .filter(|(member, was)| (member.status.state, member.attempt) != *was)
-        .map(|(member, _)| member)
+    before.filter(|(member, was)| moment(member) != *was)
 }
 
 fn member_event(member: &MemberStatus) -> Option<Event> {
@@ -109,4 +117,20 @@ fn member_event(member: &MemberStatus) -> Option<Event> {
         | State::Stopped
         | State::Completed => None,
     }
+}
+
+fn rollback_event(member: &MemberStatus, rollback: &MemberRollback) -> Option<Event> {
+    let MemberRollback { status, gate, attempt: _ } = rollback;
+    let why = status.error.as_ref().map_or("", |error| error.message.as_str());
+    let (reason, what) = match status.state {
+        State::Running => ("MemberRollbackStarted", format!("goes back, as {gate} has failed")),
+        State::Completed => ("MemberRolledBack", format!("was put back, as {gate} has failed")),
+        State::Failed => ("MemberRollbackFailed", why.to_owned()),
+        State::Skipped => {
+            ("MemberNotRolledBack", format!("stays as it is although {gate} has failed: {why}"))
+        }
+        State::NotStarted | State::Pending | State::Stopping | State::Stopped => return None,
+    };
+    let message = format!("member `{}` {what}", member.name);
+    Some(Event { severity: Severity::Warning, reason, message })
 }

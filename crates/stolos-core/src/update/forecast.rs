@@ -11,7 +11,7 @@ use stolos_api::update::{
 use super::cluster::Operation;
 use super::plan::{Known, plan_knowing};
 use super::states::members;
-use super::{GateAction, Observed, Plan, Run};
+use super::{GateAction, Observed, Plan, Run, rollback};
 
 /// How long upgrades take.
 #[derive(Clone, Debug)]
@@ -128,7 +128,14 @@ pub fn forecast(
     };
     play.take_over(durations);
     play.run_through(durations);
-    summarize(play.status, durations)
+    let mut forecast = summarize(play.status, durations);
+    let strategy = spec.strategy.as_ref().or(forecast.status.strategy.as_ref());
+    let guarded = strategy.map(rollback::guarded).unwrap_or_default();
+    if !guarded.is_empty() {
+        let text = "health is reached; where it is not, members are put back in";
+        forecast.assumptions.push(format!("{text} {}", guarded.join(", ")));
+    }
+    forecast
 }
 
 /// A run on a simulated clock.
@@ -411,7 +418,13 @@ mod tests {
             "managedClusterUpdate": {"upgrade": {"type": "Full", "kubernetesVersion": "1.34.1"}},
             "strategy": {"stages": [
                 {"name": "first", "groups": [{"name": "canary"}], "afterStageWaitInSeconds": 600,
-                 "afterGates": [{"type": "Approval", "displayName": "go"}]},
+                 "afterGates": [
+                    {"type": "Approval", "displayName": "go"},
+                    {"type": "HealthCheck", "displayName": "up", "healthCheck": {
+                        "checks": [{"name": "a", "prometheus": {"url": "http://p", "query": "up"}}],
+                        "onFailure": "Rollback",
+                    }},
+                 ]},
                 {"name": "second", "groups": [{"name": "prod", "maxConcurrency": "2"}]},
             ]},
         });
@@ -452,11 +465,13 @@ mod tests {
         first 04 10:00:00 - 04 10:40:00, 1 upgraded, 1 at once
         second 04 10:40:00 - never, 3 upgraded, 2 at once
         gate go 04 10:30:00
+        gate up 04 10:30:00
         Pending never, 2 at once
         if no upgrade fails
         if the upgrade of a member takes 30m, where nothing else is known (4 members)
         if gates of type Approval and HealthCheck are completed at once
         if clusters that are busy, stopped or not reachable stay so
+        if health is reached; where it is not, members are put back in stage `first`
         ");
     }
 }

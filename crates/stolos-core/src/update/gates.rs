@@ -85,7 +85,8 @@ fn look(
             let missed = format!("health was not reached in time: {reason}");
             match wanted.on_failure.unwrap_or_default() {
                 OnHealthFailure::Pause => say(format!("{missed}; complete the gate to go on")),
-                OnHealthFailure::Fail => {
+                // With a rollback, members are put back once the gate has failed.
+                OnHealthFailure::Fail | OnHealthFailure::Rollback => {
                     say(missed);
                     enter(&mut status.status, State::Failed, now);
                 }

@@ -311,6 +311,7 @@ fn target(upgrade_type: UpgradeType, version: Option<Version>) -> MemberTarget {
         kubernetes_version: version.map(|version| version.to_string()),
         node_images: Vec::new(),
         keeps_snapshots: false,
+        rollback: false,
     }
 }
 

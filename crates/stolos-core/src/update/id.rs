@@ -9,6 +9,11 @@ pub fn operation_id(run_uid: &str, member: &str, attempt: i32) -> String {
     guid(&["operation", run_uid, member, &attempt.to_string()])
 }
 
+/// Returns the id of putting a member back to what it was before an attempt of a run to upgrade it.
+pub fn rollback_id(run_uid: &str, member: &str, attempt: i32) -> String {
+    guid(&["rollback", run_uid, member, &attempt.to_string()])
+}
+
 /// Returns the name within its fleet of a gate.
 pub fn gate_id(
     run_uid: &str,
@@ -50,6 +55,7 @@ mod tests {
         assert_eq!(id, operation_id("uid", "member-1", 1));
         assert_ne!(id, operation_id("uid", "member-1", 2));
         assert_ne!(id, operation_id("uid", "member-", 11));
+        assert_ne!(id, rollback_id("uid", "member-1", 1));
         assert_ne!(
             gate_id("uid", "a", None, GateTiming::Before, 0),
             gate_id("uid", "a", Some("a"), GateTiming::Before, 0)

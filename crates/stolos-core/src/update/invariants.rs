@@ -8,11 +8,12 @@ use stolos_api::update::{
     MemberStatus, RunState, StageGateStatus, StageStatus, State, UpdateRunStatus, UpdateStatus,
 };
 
+use super::cluster::Inspection;
 use super::goal::Goal;
 use super::roll;
 use super::states::{is_final, is_passed, members, stage_failed};
 use super::window::{Opening, Window};
-use super::{GateAction, Observed, Plan, Run};
+use super::{GateAction, Observed, Plan, Run, rollback};
 
 /// A plan that must not be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,12 +42,14 @@ pub struct Planned<'a> {
 
 type Rule = fn(&Planned<'_>) -> Result<(), String>;
 
-const RULES: [(&str, Rule); 10] = [
+const RULES: [(&str, Rule); 12] = [
     ("budgets_are_kept", budgets_are_kept),
     ("earlier_stages_come_first", earlier_stages_come_first),
     ("nothing_begins_after_a_stop_or_a_failure", nothing_begins_after_a_stop_or_a_failure),
     ("nothing_begins_outside_its_window", nothing_begins_outside_its_window),
     ("starts_are_written_down", starts_are_written_down),
+    ("only_what_the_run_updated_is_put_back", only_what_the_run_updated_is_put_back),
+    ("nobody_is_put_back_twice", nobody_is_put_back_twice),
     ("final_states_stay", final_states_stay),
     ("gates_are_made_once", gates_are_made_once),
     ("times_are_in_order", times_are_in_order),
@@ -84,11 +87,12 @@ fn budgets_are_kept(planned: &Planned<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns the members of a stage whose upgrade was decided in this plan.
+/// Returns the members of a stage whose upgrade was decided in this plan. Putting them back is no upgrade.
 fn begun<'a>(planned: &Planned<'a>, stage: &'a StageStatus) -> Vec<&'a str> {
     let decided: Vec<&MemberStatus> = members(stage)
         .filter(|member| member.status.state == State::Running)
         .filter(|member| member.status.start_time.as_ref().is_some_and(|t| t.0 == planned.now))
+        .filter(|member| !rollback::is_under_way(member))
         .collect();
     if decided.is_empty() {
         return Vec::new();
@@ -172,6 +176,63 @@ fn starts_are_written_down(planned: &Planned<'_>) -> Result<(), String> {
     Ok(())
 }
 
+/// Returns the members that begin to be put back in this plan, each as it was before, and whether its run goes on.
+fn put_back<'a>(
+    planned: &Planned<'a>,
+) -> impl Iterator<Item = (Option<&'a MemberStatus>, &'a MemberStatus)> {
+    let before = planned.before;
+    let of = |status: &'a UpdateRunStatus| status.stages.iter().flat_map(members);
+    let before: BTreeMap<&str, &MemberStatus> =
+        before.into_iter().flat_map(of).map(|member| (member.name.as_str(), member)).collect();
+    of(&planned.plan.status).filter(|member| rollback::is_under_way(member)).filter_map(
+        move |member| {
+            let was = before.get(member.name.as_str()).copied();
+            (!was.is_some_and(rollback::is_under_way)).then_some((was, member))
+        },
+    )
+}
+
+/// Only behind a gate that has failed, only while the run goes on, and only a cluster that nobody else works on.
+fn only_what_the_run_updated_is_put_back(planned: &Planned<'_>) -> Result<(), String> {
+    let stop = planned.run.deleting || planned.run.spec.state != RunState::Run;
+    let failed = |stage: &StageStatus| gates(stage).any(|gate| gate.status.state == State::Failed);
+    for (was, member) in put_back(planned) {
+        let updated = was.is_some_and(|was| {
+            let by_run = was.status.state == State::Completed || was.status.state == State::Running;
+            by_run && was.attempt == member.attempt && was.attempt > 0 && was.previous.is_some()
+        });
+        let stage = planned
+            .plan
+            .status
+            .stages
+            .iter()
+            .find(|stage| members(stage).any(|other| other.name == member.name));
+        let seen = planned.observed.members.get(&member.name);
+        let is_free = seen.is_some_and(|seen| {
+            let held = seen.holder.as_ref().is_some_and(|holder| holder.uid != planned.run.uid);
+            let quiet =
+                matches!(&seen.cluster, Inspection::Known(cluster) if cluster.hold.is_none());
+            !held && quiet
+        });
+        if stop || !updated || !is_free || !stage.is_some_and(failed) {
+            return Err(format!("member `{}`", member.name));
+        }
+    }
+    Ok(())
+}
+
+fn nobody_is_put_back_twice(planned: &Planned<'_>) -> Result<(), String> {
+    for (was, member) in put_back(planned) {
+        let ended = was.and_then(|was| was.rollback.as_ref()).filter(|rollback| {
+            is_final(rollback.status.state) && rollback.attempt == member.attempt
+        });
+        if ended.is_some() {
+            return Err(format!("member `{}`", member.name));
+        }
+    }
+    Ok(())
+}
+
 fn final_states_stay(planned: &Planned<'_>) -> Result<(), String> {
     let started = |status: &&UpdateRunStatus| status.status.start_time.is_some();
     let Some(before) = planned.before.filter(started) else { return Ok(()) };
@@ -182,7 +243,8 @@ fn final_states_stay(planned: &Planned<'_>) -> Result<(), String> {
             return Err(format!("stage `{}`", was.name));
         }
         for (was, is) in members(was).zip(members(is)) {
-            let again = was.status.state == State::Failed && restarted;
+            let again = was.status.state == State::Failed && restarted
+                || was.status.state == State::Completed && rollback::is_under_way(is);
             let stays = was.status.state == is.status.state;
             if was.name != is.name || (is_final(was.status.state) && !stays && !again) {
                 return Err(format!("member `{}`", was.name));

@@ -11,7 +11,7 @@ use stolos_api::update::{ErrorDetail, GroupStatus, MemberStatus, State, UpdateRu
 use super::cluster::Member;
 use super::roll::{Roll, Rolls, each_group};
 use super::states::enter;
-use super::{Members, code};
+use super::{Members, code, rollback};
 
 /// Ends members that left the fleet, or whose name stands for another cluster by now.
 pub(super) fn leave(
@@ -41,6 +41,7 @@ fn leavers(group: &GroupStatus, roll: &Roll, fleet: &mut InOrder<'_>) -> Vec<usi
 }
 
 fn end(member: &mut MemberStatus, now: Timestamp) {
+    rollback::leave(member, now);
     let message = "the member left the fleet".to_owned();
     member.reason = Some(code::MEMBER_LEFT.into());
     member.message = Some(message.clone());

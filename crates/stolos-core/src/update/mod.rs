@@ -34,6 +34,7 @@ mod problem;
 mod reach;
 mod retry;
 mod roll;
+mod rollback;
 pub mod selector;
 mod sequence;
 mod skip;
@@ -58,6 +59,7 @@ pub use limits::{MAX_STAGE_CONCURRENCY, StrategyLimits};
 pub use plan::{plan, plan_from};
 pub use problem::Problem;
 pub use retry::retry;
+pub use rollback::is_awaited as awaits_rollback;
 
 /// An update run as it is stored.
 #[derive(Clone, Copy, Debug)]

@@ -24,7 +24,7 @@ use super::states::{
     count_outcomes, derive_run, derive_skipped, enter, is_final, is_passed, members, stage_failed,
     summarize,
 };
-use super::{Members, Observed, Plan, Run, Start, code, gates, skip};
+use super::{Members, Observed, Plan, Run, Start, code, gates, rollback, skip};
 
 /// Decides the next step of an update run. Asking twice with the same input gives the same answer, and asking again
 /// after the answer was carried out asks for nothing.
@@ -317,7 +317,16 @@ fn read_operation(member: &mut MemberStatus, observed: &Observed, now: Timestamp
     let operation = member.operation_id.as_ref().and_then(|id| observed.operations.get(id));
     match operation {
         None | Some(Operation::Running(None)) => {}
+        Some(Operation::Running(Some(message))) if rollback::is_under_way(member) => {
+            rollback::tell(member, Some(message));
+        }
         Some(Operation::Running(message)) => member.message.clone_from(message),
+        Some(Operation::Done(message)) if rollback::is_under_way(member) => {
+            rollback::end(member, Ok(message.clone()), now);
+        }
+        Some(Operation::Failed { code, message }) if rollback::is_under_way(member) => {
+            rollback::end(member, Err((code.clone(), message.clone())), now);
+        }
         Some(Operation::Done(message)) => {
             member.message.clone_from(message);
             enter(&mut member.status, State::Completed, now);
@@ -353,6 +362,9 @@ fn resume(run: &Run<'_>, status: &mut UpdateRunStatus, rolls: &mut Rolls) -> boo
         restart &= !(stage_failed(stage, rolls) && in_flight);
         for (group, roll) in stage.groups.iter_mut().zip(&mut *rolls) {
             any |= put_back(group, roll, restart);
+            if restart {
+                rollback::call_off(group);
+            }
         }
         if restart {
             look_at_health_anew(stage);
@@ -423,7 +435,8 @@ fn advance(
     }
     let selected = status.node_image_selection.iter().flat_map(|s| &s.selected_node_image_versions);
     let images = selected.filter_map(|image| image.version.parse().ok()).collect();
-    let mut step = Step { run, observed, goal, images, stop, now, wake_at: None };
+    let restarting = run.spec.restarts > status.observed_restarts;
+    let mut step = Step { run, observed, goal, images, stop, restarting, now, wake_at: None };
     let stages = status.stages.iter_mut().zip(&mut *rolls);
     for ((stage, rolls), sequence) in stages.zip(&sequence.stages) {
         if is_passed(stage.status.state) {

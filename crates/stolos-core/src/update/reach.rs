@@ -42,6 +42,7 @@ impl Step<'_> {
                 member.operation_id =
                     Some(id::operation_id(self.run.uid, &member.name, member.attempt));
                 member.target = Some(target);
+                member.rollback = None;
                 member.message = message;
                 member.status.error = None;
                 member.status.start_time = Some(MicroTime(self.now));
@@ -164,7 +165,12 @@ fn previous(cluster: &Cluster) -> MemberPrevious {
     let mut node_images: Vec<String> = images.map(ToString::to_string).collect();
     node_images.sort_unstable();
     node_images.dedup();
-    MemberPrevious { kubernetes_version: cluster.control_plane.to_string(), node_images }
+    let oldest = Some(cluster.oldest_pool()).filter(|oldest| *oldest != cluster.control_plane);
+    MemberPrevious {
+        kubernetes_version: cluster.control_plane.to_string(),
+        oldest_pool_version: oldest.map(|oldest| oldest.to_string()),
+        node_images,
+    }
 }
 
 fn error(code: &str, message: String) -> ErrorDetail {

@@ -25,26 +25,42 @@ pub(super) struct Roll {
     running: BTreeSet<usize>,
     /// Places of the members whose turn has not come, in their order.
     waiting: Vec<usize>,
-    /// State and attempt that changed members had when changes began to be noted.
-    before: BTreeMap<usize, (State, i32)>,
+    /// Where changed members were when changes began to be noted.
+    before: BTreeMap<usize, Moment>,
+}
+
+/// Where a member stands, as far as people are told when it changes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Moment {
+    state: State,
+    attempt: i32,
+    /// How being put back stands.
+    pub(super) rollback: Option<State>,
+}
+
+/// Returns where a member stands.
+pub(super) fn moment(member: &MemberStatus) -> Moment {
+    Moment {
+        state: member.status.state,
+        attempt: member.attempt,
+        rollback: member.rollback.as_ref().map(|rollback| rollback.status.state),
+    }
 }
 
 /// What a roll knows of one member.
 #[derive(Clone, Copy, PartialEq)]
 struct Standing {
-    state: State,
-    attempt: i32,
+    moment: Moment,
     at_goal: bool,
     excused: bool,
 }
 
 impl Standing {
     fn of(member: &MemberStatus) -> Self {
-        let MemberStatus { status, attempt, reason, .. } = member;
+        let MemberStatus { status, reason, .. } = member;
         let skipped_for = reason.as_deref().filter(|_| status.state == State::Skipped);
         Self {
-            state: status.state,
-            attempt: *attempt,
+            moment: moment(member),
             at_goal: status.state == State::Completed || skipped_for == Some(code::AT_TARGET),
             excused: matches!(skipped_for, Some(code::SKIPPED_BY_REQUEST | code::MEMBER_LEFT)),
         }
@@ -101,7 +117,7 @@ impl Roll {
         if was != is {
             self.remove(index, was);
             self.add(index, is);
-            self.before.entry(index).or_insert((was.state, was.attempt));
+            self.before.entry(index).or_insert(was.moment);
         }
         answer
     }
@@ -127,8 +143,8 @@ impl Roll {
         &self.running
     }
 
-    /// Returns the places of changed members, in their order, with the state and attempt that they had.
-    pub(super) fn before(&self) -> &BTreeMap<usize, (State, i32)> {
+    /// Returns the places of changed members, in their order, with where they were.
+    pub(super) fn before(&self) -> &BTreeMap<usize, Moment> {
         &self.before
     }
 
@@ -165,13 +181,13 @@ impl Roll {
     }
 
     fn add(&mut self, index: usize, standing: Standing) {
-        self.by_state[standing.state as usize] += 1;
+        self.by_state[standing.moment.state as usize] += 1;
         self.n_at_goal += usize::from(standing.at_goal);
         self.n_excused += usize::from(standing.excused);
-        if standing.state == State::Running {
+        if standing.moment.state == State::Running {
             self.running.insert(index);
         }
-        if waits(standing.state)
+        if waits(standing.moment.state)
             && let Err(place) = self.waiting.binary_search(&index)
         {
             self.waiting.insert(place, index);
@@ -179,13 +195,13 @@ impl Roll {
     }
 
     fn remove(&mut self, index: usize, standing: Standing) {
-        self.by_state[standing.state as usize] -= 1;
+        self.by_state[standing.moment.state as usize] -= 1;
         self.n_at_goal -= usize::from(standing.at_goal);
         self.n_excused -= usize::from(standing.excused);
-        if standing.state == State::Running {
+        if standing.moment.state == State::Running {
             self.running.remove(&index);
         }
-        if waits(standing.state)
+        if waits(standing.moment.state)
             && let Ok(place) = self.waiting.binary_search(&index)
         {
             self.waiting.remove(place);

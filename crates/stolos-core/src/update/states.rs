@@ -8,8 +8,8 @@ use stolos_api::update::{
 };
 
 use super::amount::to_i32;
-use super::code;
 use super::roll::{Roll, Rolls};
+use super::{code, rollback};
 
 /// Whether a member is through: it is not touched again unless the run is restarted.
 pub(super) fn is_final(state: State) -> bool {
@@ -162,7 +162,7 @@ fn group_state(
         return State::Pending;
     }
     if group_failed(group, roll) {
-        return halted(State::Failed);
+        return failed_state(in_flight, group.members.iter().any(rollback::is_awaited), stop);
     }
     if (stop || stage_failed) && !is_through(group, roll) {
         return halted(if begun { State::Stopped } else { State::NotStarted });
@@ -179,6 +179,15 @@ fn group_state(
     if is_through(group, roll) { State::Completed } else { State::Pending }
 }
 
+/// Returns the state of what has failed: it is not over before its members are through, also those that are put back. A stop
+/// keeps them from that.
+fn failed_state(in_flight: bool, awaited: bool, stop: bool) -> State {
+    if in_flight || (awaited && !stop) {
+        return State::Stopping;
+    }
+    if awaited { State::Stopped } else { State::Failed }
+}
+
 fn stage_state(stage: &StageStatus, rolls: &[Roll], failed: bool, stop: bool) -> State {
     let in_flight = rolls.iter().any(|roll| roll.count(State::Running) > 0);
     let waits =
@@ -186,7 +195,7 @@ fn stage_state(stage: &StageStatus, rolls: &[Roll], failed: bool, stop: bool) ->
     let groups_through = are_through(stage, rolls);
     let gates_passed = all_passed(&stage.after_gates);
     if failed {
-        return if in_flight { State::Stopping } else { State::Failed };
+        return failed_state(in_flight, members(stage).any(rollback::is_awaited), stop);
     }
     let through = groups_through && gates_passed && !waits;
     if stop && !through {
@@ -243,6 +252,10 @@ fn settle(status: &mut UpdateStatus, state: State, error: Option<ErrorDetail>, n
 
 fn group_failure(group: &GroupStatus, roll: &Roll) -> Option<ErrorDetail> {
     let GroupStatus { name, failure_count, max_allowed_failures, .. } = group;
+    // First: members that are put back for it have failed as well.
+    if let Some(gate) = bad_health(&group.before_gates, &group.after_gates) {
+        return Some(gate);
+    }
     if failure_count > max_allowed_failures {
         let what =
             format!("group `{name}`: {failure_count} failed, {max_allowed_failures} allowed");
@@ -251,12 +264,21 @@ fn group_failure(group: &GroupStatus, roll: &Roll) -> Option<ErrorDetail> {
     if let Some(needed) = missed_successes(group.min_successes, std::slice::from_ref(roll)) {
         return Some(too_few_successes(&format!("group `{name}`"), group.success_count, needed));
     }
-    let gate = failed_gate(&group.before_gates).or_else(|| failed_gate(&group.after_gates));
-    gate.and_then(|gate| gate.status.error.clone())
+    None
+}
+
+fn bad_health(before: &[StageGateStatus], after: &[StageGateStatus]) -> Option<ErrorDetail> {
+    failed_gate(before).or_else(|| failed_gate(after))?.status.error.clone()
 }
 
 fn stage_failure(stage: &StageStatus, rolls: &[Roll]) -> Option<ErrorDetail> {
     let StageStatus { name, failure_count, max_allowed_failures, .. } = stage;
+    let of_groups = || {
+        stage.groups.iter().find_map(|group| bad_health(&group.before_gates, &group.after_gates))
+    };
+    if let Some(gate) = bad_health(&stage.before_gates, &stage.after_gates).or_else(of_groups) {
+        return Some(gate);
+    }
     if failure_count > max_allowed_failures {
         let what =
             format!("stage `{name}`: {failure_count} failed, {max_allowed_failures} allowed");
@@ -265,10 +287,7 @@ fn stage_failure(stage: &StageStatus, rolls: &[Roll]) -> Option<ErrorDetail> {
     if let Some(needed) = missed_successes(stage.min_successes, rolls) {
         return Some(too_few_successes(&format!("stage `{name}`"), stage.success_count, needed));
     }
-    let gate = failed_gate(&stage.before_gates).or_else(|| failed_gate(&stage.after_gates));
-    gate.and_then(|gate| gate.status.error.clone()).or_else(|| {
-        stage.groups.iter().zip(rolls).find_map(|(group, roll)| group_failure(group, roll))
-    })
+    stage.groups.iter().zip(rolls).find_map(|(group, roll)| group_failure(group, roll))
 }
 
 fn too_few_successes(what: &str, successes: i32, needed: usize) -> ErrorDetail {

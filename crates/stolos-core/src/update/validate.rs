@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use stolos_api::update::{
-    GateConfiguration, GateType, HealthCheck, ScheduledStartConfiguration, UpdateGroup,
-    UpdateRunStrategy, UpdateStage,
+    GateConfiguration, GateType, HealthCheck, OnHealthFailure, ScheduledStartConfiguration,
+    UpdateGroup, UpdateRunStrategy, UpdateStage,
 };
 
 use super::amount;
@@ -156,6 +156,10 @@ impl Check<'_> {
             self.scheduled_start(configuration);
         }
         if let Some(health) = health {
+            if before && health.on_failure == Some(OnHealthFailure::Rollback) {
+                let must = "Pause or Fail in beforeGates, where nothing has been updated yet";
+                self.refuse("healthCheck.onFailure", "Rollback", must);
+            }
             self.health_check(health);
         }
     }
@@ -256,6 +260,7 @@ mod tests {
             (json!({"beforeGates": [scheduled("08:00", "2")]}), "beforeGates[0].scheduledStartConfiguration.utcOffset is `2`, but must be an offset from UTC such as +02:00".into()),
             (json!({"afterGates": [scheduled("08:00", "+00:00")]}), "afterGates[0].type is `ScheduledStart`, but must be Approval or HealthCheck in afterGates".into()),
             (health(json!({"checks": []})), "beforeGates[0].healthCheck.checks is `empty`, but must be at least one check".into()),
+            (health(json!({"onFailure": "Rollback"})), "beforeGates[0].healthCheck.onFailure is `Rollback`, but must be Pause or Fail in beforeGates, where nothing has been updated yet".into()),
             (health(json!({"deadlineSeconds": 0})), "beforeGates[0].healthCheck.deadlineSeconds is `0`, but must be 1 or more".into()),
         ] {
             assert_eq!(told(&stage(change)), [format!("strategy.stages[0].{want}")]);

@@ -66,7 +66,9 @@ impl Updates {
         let stages = run.status.iter().flat_map(|status| &status.stages);
         let members = stages.flat_map(|stage| &stage.groups).flat_map(|group| &group.members);
         let open = members.filter(|member| {
-            !matches!(member.status.state, State::Completed | State::Skipped | State::Failed)
+            let over =
+                matches!(member.status.state, State::Completed | State::Skipped | State::Failed);
+            !over || update::awaits_rollback(member)
         });
         open.filter(|member| shown.is_none_or(|shown| !shown.contains_key(&member.name)))
             .map(|member| Key::namespaced(&key.namespace, &object_name(fleet, &member.name)))

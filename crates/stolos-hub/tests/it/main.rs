@@ -19,6 +19,7 @@ mod placement;
 mod promises;
 mod propagation;
 mod providers;
+mod rollback;
 mod status_copy;
 mod updatable;
 mod update;

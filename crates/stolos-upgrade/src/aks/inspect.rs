@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use stolos_api::update::{MaintenanceWindow, MaintenanceWindows};
-use stolos_core::update::cluster::{Cluster, Hold, Offer, Pool, Power};
+use stolos_core::update::cluster::{Cluster, Hold, Offer, Pool, Power, Restorable};
 use stolos_core::update::image::NodeImage;
 use stolos_core::update::version::Version;
 
@@ -114,6 +114,7 @@ pub(super) fn inspect(seen: &Seen, upgrade: Option<&str>) -> Result<Cluster, Str
         long_term_support_versions: long_term_support_versions(region_versions),
         images: Offer::These(images),
         windows: windows(maintenance)?,
+        restorable: Restorable::nothing(),
     })
 }
 

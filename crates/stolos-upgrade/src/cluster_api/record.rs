@@ -130,6 +130,7 @@ mod tests {
             kubernetes_version: Some("1.34.1".into()),
             node_images: Vec::new(),
             keeps_snapshots: false,
+            rollback: false,
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
-use stolos_core::update::cluster::{Cluster, Hold, Offer, Operation, Pool, Power};
+use stolos_core::update::cluster::{Cluster, Hold, Offer, Operation, Pool, Power, Restorable};
 use stolos_core::update::image::NodeImage;
 use stolos_core::update::version::Version;
 
@@ -76,6 +76,10 @@ pub(super) fn inspect(
         hold: own.or(scripted).map(Hold::busy),
         versions: offer(facts.get("kubernetesVersions"), &unavailable)?,
         images: offer(facts.get("nodeImages"), &unavailable)?,
+        restorable: Restorable {
+            versions: facts.get("versionRollback").is_some_and(|can| can == "true"),
+            images: Offer::Anything,
+        },
         ..Cluster::running(control_plane)
     })
 }

@@ -130,6 +130,9 @@ fn request(operation_id: &str, target: &MemberTarget) -> Result<ConfigMap, Start
     }
     let control_plane_only = target.upgrade_type == UpgradeType::ControlPlaneOnly;
     data.insert("controlPlaneOnly".to_owned(), control_plane_only.to_string());
+    if target.rollback {
+        data.insert("rollback".to_owned(), "true".to_owned());
+    }
     Ok(ConfigMap {
         metadata: ObjectMeta {
             name: Some(format!("{UPGRADE_PREFIX}{operation_id}")),

@@ -49,6 +49,7 @@ fn full(version: &str, image: &str) -> MemberTarget {
         kubernetes_version: Some(version.into()),
         node_images: vec![image.into()],
         keeps_snapshots: false,
+        rollback: false,
     }
 }
 
@@ -95,6 +96,39 @@ async fn an_upgrade_is_seen_from_its_start_to_its_end_and_happens_once() {
 }
 
 #[tokio::test]
+async fn what_is_to_be_put_back_goes_back_nodes_first() {
+    let client = cluster().await;
+    let provider = Simulated::new(client.clone());
+    let mut seen = provider.follow();
+    until(&mut seen, |o| known(o).is_some_and(|c| c.pools.len() == 1)).await;
+    provider.start("up", &full("1.34.1", "Ubuntu-2204-202611.01.0")).await.unwrap();
+    let up = |o: &Observation| {
+        matches!(o.operations.get("up"), Some(Operation::Done(_)))
+            && known(o).is_some_and(|c| c.oldest_pool().to_string() == "1.34.1")
+    };
+    let after = until(&mut seen, up).await;
+    let restorable = &known(&after).unwrap().restorable;
+    assert!(!restorable.versions, "no script says so");
+    assert!(restorable.images.has(&"Ubuntu-2204-202610.01.0".parse().unwrap()));
+
+    let back = MemberTarget { rollback: true, ..full("1.33.0", "Ubuntu-2204-202610.01.0") };
+    provider.start("back", &back).await.unwrap();
+    loop {
+        let now = until(&mut seen, |o| known(o).is_some()).await;
+        let cluster = known(&now).unwrap();
+        assert!(cluster.oldest_pool() <= cluster.control_plane, "nodes are never newer");
+        if matches!(now.operations.get("back"), Some(Operation::Done(_))) {
+            assert_eq!(cluster.control_plane.to_string(), "1.33.0");
+            assert_eq!(cluster.oldest_pool().to_string(), "1.33.0");
+            let image = cluster.pools[0].image.as_ref().unwrap();
+            assert_eq!(image.as_str(), "Ubuntu-2204-202610.01.0");
+            break;
+        }
+    }
+    assert!(upgrade_counts(&client).await.values().all(|count| count == "2"));
+}
+
+#[tokio::test]
 async fn nothing_goes_back_to_an_older_version() {
     let client = cluster().await;
     let provider = Simulated::new(client.clone());
@@ -105,6 +139,7 @@ async fn nothing_goes_back_to_an_older_version() {
         kubernetes_version: Some("1.34.10".into()),
         node_images: Vec::new(),
         keeps_snapshots: false,
+        rollback: false,
     };
     provider.start("control-plane", &ahead).await.unwrap();
     let done =

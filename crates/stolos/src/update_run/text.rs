@@ -88,7 +88,8 @@ pub(super) fn full_target(target: &MemberTarget) -> String {
 /// Returns what there is to say about a member. The error tells why a member waits or has failed; around it, the message of
 /// one that waits has a sentence for Azure's clients, which would leave a line no room for the reason.
 pub(super) fn message(member: &MemberStatus) -> &str {
-    let error = member.status.error.as_ref().map(|error| error.message.as_str());
+    let rollback = member.rollback.as_ref().and_then(|rollback| rollback.status.error.as_ref());
+    let error = member.status.error.as_ref().or(rollback).map(|error| error.message.as_str());
     error.or(member.message.as_deref()).unwrap_or_default()
 }
 

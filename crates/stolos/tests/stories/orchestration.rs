@@ -9,6 +9,7 @@ mod hubless;
 mod images;
 mod profiles;
 mod retries;
+mod rollbacks;
 mod stages;
 mod windows;
 

@@ -5,4 +5,5 @@ mod history;
 mod model;
 mod player;
 mod properties;
+mod rollback;
 mod rules;

@@ -7,14 +7,15 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 use stolos_api::update::{
-    Gate, GateStatus, RequestedGateState, RunState, SkipTarget, SkipTargetType, State,
-    UpdateRunSpec, UpdateRunStatus, UpdateRunStrategy,
+    Gate, GateStatus, MemberTarget, RequestedGateState, RunState, SkipTarget, SkipTargetType,
+    State, UpdateRunSpec, UpdateRunStatus, UpdateRunStrategy, UpgradeType,
 };
 
 use crate::update::cluster::{Cluster, Hold, Holder, Inspection, Member, Offer, Operation, Pool};
+use crate::update::image::NodeImage;
 use crate::update::plan::{Known, plan_knowing};
 use crate::update::states::members;
-use crate::update::{GateAction, Observed, Plan, Run, StrategyLimits, plan};
+use crate::update::{GateAction, Observed, Plan, Run, Start, StrategyLimits, plan};
 
 /// Something that happens at a second of the play.
 #[derive(Clone, Debug)]
@@ -48,7 +49,9 @@ pub(super) struct Player {
     pub(super) history: String,
     /// How often the upgrade of a member was begun.
     pub(super) begun: BTreeMap<String, usize>,
-    ends: BTreeMap<String, (Timestamp, String)>,
+    /// Members that were put back, by what they were put back to.
+    pub(super) put_back: Vec<(String, MemberTarget)>,
+    ends: BTreeMap<String, (Timestamp, Start)>,
     start: Timestamp,
     known: Known,
 }
@@ -82,6 +85,7 @@ impl Player {
             script: Vec::new(),
             history: String::new(),
             begun: BTreeMap::new(),
+            put_back: Vec::new(),
             ends: BTreeMap::new(),
             start,
             known: Known::default(),
@@ -180,8 +184,12 @@ impl Player {
             assert!(before.is_none(), "{} was started twice", start.member);
             let seconds = self.durations.get(&start.member).copied().unwrap_or(1);
             let end = self.now + SignedDuration::from_secs(seconds);
-            self.ends.insert(start.operation_id.clone(), (end, start.member.clone()));
-            *self.begun.entry(start.member.clone()).or_default() += 1;
+            self.ends.insert(start.operation_id.clone(), (end, start.clone()));
+            if start.target.rollback {
+                self.put_back.push((start.member.clone(), start.target.clone()));
+            } else {
+                *self.begun.entry(start.member.clone()).or_default() += 1;
+            }
             let holder = Holder { update_run: "run".into(), uid: "uid".into() };
             if let Some(member) = self.observed.members.get_mut(&start.member) {
                 member.holder = Some(holder);
@@ -211,8 +219,8 @@ impl Player {
         let (done, rest) =
             std::mem::take(&mut self.ends).into_iter().partition(|(_, (at, _))| *at <= self.now);
         self.ends = rest;
-        let done: BTreeMap<String, (Timestamp, String)> = done;
-        for (id, (_, name)) in done {
+        let done: BTreeMap<String, (Timestamp, Start)> = done;
+        for (id, (_, Start { member: name, target, .. })) in done {
             let failures = self.failures.entry(name.clone()).or_default();
             let operation = if *failures > 0 {
                 *failures -= 1;
@@ -221,9 +229,10 @@ impl Player {
                 Operation::Done(None)
             };
             if operation == Operation::Done(None)
-                && let Some(member) = self.observed.members.get_mut(&name)
+                && let Some(Member { cluster: Inspection::Known(cluster), .. }) =
+                    self.observed.members.get_mut(&name)
             {
-                member.cluster = Inspection::Known(cluster("1.34.1"));
+                bring(cluster, &target);
             }
             self.observed.operations.insert(id, operation);
         }
@@ -333,6 +342,25 @@ pub(super) fn cluster(version: &str) -> Cluster {
         pools: vec![Pool { name: "pool".into(), version, image: None, from_snapshot: false }],
         versions: Offer::These(VERSIONS.iter().map(|v| v.parse().unwrap()).collect()),
         ..Cluster::running(version)
+    }
+}
+
+/// Brings a cluster to the target of an upgrade.
+fn bring(cluster: &mut Cluster, target: &MemberTarget) {
+    let version = target.kubernetes_version.as_ref().map(|version| version.parse().unwrap());
+    cluster.control_plane = version.unwrap_or(cluster.control_plane);
+    if target.upgrade_type == UpgradeType::ControlPlaneOnly {
+        return;
+    }
+    for pool in &mut cluster.pools {
+        pool.version = version.unwrap_or(pool.version);
+        let images = target.node_images.iter().map(|image| image.parse::<NodeImage>().unwrap());
+        let mut of_family = images.filter(|image| {
+            pool.image.as_ref().is_some_and(|current| current.family == image.family)
+        });
+        if let Some(image) = of_family.next() {
+            pool.image = Some(image);
+        }
     }
 }
 

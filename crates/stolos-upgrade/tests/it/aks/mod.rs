@@ -57,6 +57,7 @@ fn to(upgrade_type: UpgradeType, version: Option<&str>, images: &[&str]) -> Memb
         kubernetes_version: version.map(str::to_owned),
         node_images: images.iter().map(|&image| image.to_owned()).collect(),
         keeps_snapshots: false,
+        rollback: false,
     }
 }
 
