@@ -3,6 +3,7 @@
 use kube::core::DynamicObject;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use stolos_api::update::MemberTarget;
 use stolos_core::update::cluster::Offer;
 use stolos_core::update::image::NodeImage;
 use stolos_core::update::version::Version;
@@ -41,6 +42,24 @@ pub(super) fn offered(world: &World) -> Offer<NodeImage> {
     Offer::These(images)
 }
 
+/// The images that machines should have, and whether newer ones go back to them.
+pub(super) struct Wish {
+    images: Vec<NodeImage>,
+    rollback: bool,
+}
+
+impl Wish {
+    pub(super) fn of(target: &MemberTarget) -> Self {
+        let images = target.node_images.iter().filter_map(|image| image.parse().ok());
+        Self { images: images.collect(), rollback: target.rollback }
+    }
+
+    fn is_fulfilled(&self, wanted: &NodeImage, current: &NodeImage) -> bool {
+        let wanted = wanted.cmp_version(current);
+        if self.rollback { wanted.is_eq() } else { wanted.is_le() }
+    }
+}
+
 /// Returns the image that a part should get together with `version`; `None` to leave its image.
 ///
 /// # Errors
@@ -49,7 +68,7 @@ pub(super) fn wanted<'a>(
     world: &'a World,
     part: &Part<'_>,
     version: Version,
-    images: &[NodeImage],
+    wish: &Wish,
 ) -> Result<Option<&'a Image>, Missing> {
     let (Some(current), Some(location)) = (current(world, part), world.offers()) else {
         return Ok(None);
@@ -57,8 +76,8 @@ pub(super) fn wanted<'a>(
     let family = &current.image.family;
     let fits = current.version.is_none_or(|built| built == version);
     let fitting = || location.fitting(family, version);
-    let best = match images.iter().find(|image| &image.family == family) {
-        Some(image) if fits && image.cmp_version(&current.image).is_le() => return Ok(None),
+    let best = match wish.images.iter().find(|image| &image.family == family) {
+        Some(image) if fits && wish.is_fulfilled(image, &current.image) => return Ok(None),
         Some(image) => fitting().find(|listed| &listed.image == image),
         None if fits => return Ok(None),
         None => fitting().max_by(|one, other| one.image.cmp_version(&other.image)),

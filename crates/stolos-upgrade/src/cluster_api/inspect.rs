@@ -1,7 +1,7 @@
 //! What the objects of a cluster say about it.
 
 use serde_json::Value;
-use stolos_core::update::cluster::{Cluster, Hold, Inspection, Offer, Pool};
+use stolos_core::update::cluster::{Cluster, Hold, Inspection, Offer, Pool, Restorable};
 use stolos_core::update::code;
 use stolos_core::update::version::Version;
 
@@ -35,6 +35,8 @@ fn known(world: &World, record: &Record) -> Result<Cluster, String> {
         walks_minors: walks_minors(world),
         versions: versions(world),
         images: images::offered(world),
+        // Control planes never go back; machines get any image that fits their version.
+        restorable: Restorable { versions: false, images: images::offered(world) },
         ..Cluster::running(control_plane)
     })
 }

@@ -140,6 +140,9 @@ impl ClusterApi {
             code: "InvalidTarget".into(),
             message: error,
         })?;
+        if target.rollback && wanted.is_some() {
+            return Err(self.refused("NotSupported", "cannot be taken back to an older version"));
+        }
         let mut patch = patch_of(cluster);
         patch["metadata"]["annotations"] = json!({ ANNOTATION: record.text() });
         let Some(topology) = objects::topology(cluster) else { return Ok(patch) };

@@ -3,10 +3,9 @@
 use serde_json::{Value, json};
 use stolos_api::update::{MemberTarget, UpgradeType};
 use stolos_core::update::cluster::Operation;
-use stolos_core::update::image::NodeImage;
 use stolos_core::update::version::Version;
 
-use super::images::{self, Missing};
+use super::images::{self, Missing, Wish};
 use super::objects::{Part, Reference, Role, World, condition, first_false};
 use super::topology::{self, kept_back, variable, wanted_version, with_variable};
 
@@ -59,12 +58,11 @@ pub(super) fn next(world: &World, target: &MemberTarget) -> Step {
     if let Some((code, message)) = world.parts().iter().find_map(Part::terminal_failure) {
         return Step::failed(&code, message);
     }
-    let images: Vec<NodeImage> =
-        target.node_images.iter().filter_map(|image| image.parse().ok()).collect();
+    let wish = Wish::of(target);
     let step = if world.topology().is_some() {
-        follow_topology(world, target, wanted, &images)
+        follow_topology(world, target, wanted, &wish)
     } else {
-        upgrade_parts(world, target, wanted, &images)
+        upgrade_parts(world, target, wanted, &wish)
     };
     step.unwrap_or_else(|Missing(message)| Step::failed("NodeImageVersionNotAvailable", message))
 }
@@ -74,7 +72,7 @@ fn upgrade_parts(
     world: &World,
     target: &MemberTarget,
     wanted: Option<Version>,
-    images: &[NodeImage],
+    wish: &Wish,
 ) -> Result<Step, Missing> {
     if world.control_plane.is_none() && wanted.is_some() {
         let message = "the Cluster has no control plane object whose version could be changed";
@@ -87,7 +85,7 @@ fn upgrade_parts(
     for part in parts {
         let Some(current) = part.version() else { continue };
         let version = wanted.filter(|wanted| *wanted > current);
-        let image = images::wanted(world, part, version.unwrap_or(current), images)?;
+        let image = images::wanted(world, part, version.unwrap_or(current), wish)?;
         if version.is_some() || image.is_some() {
             return Ok(change_part(world, part, version, image));
         }
@@ -159,7 +157,7 @@ fn follow_topology(
     world: &World,
     target: &MemberTarget,
     wanted: Option<Version>,
-    images: &[NodeImage],
+    wish: &Wish,
 ) -> Result<Step, Missing> {
     let topology = world.topology().expect("the caller has looked");
     if let Some(patch) = topology::change(topology, target.upgrade_type, wanted) {
@@ -193,7 +191,7 @@ fn follow_topology(
     if let Some(name) = &world.catalogue.topology_variable
         && let Some(part) = world.workers().first().copied().or_else(|| world.control_plane())
         && let Some(current) = part.version()
-        && let Some(image) = images::wanted(world, &part, current, images)?
+        && let Some(image) = images::wanted(world, &part, current, wish)?
         && variable(topology, name) != Some(&image.value)
     {
         let patch = with_variable(topology, name, &image.value);

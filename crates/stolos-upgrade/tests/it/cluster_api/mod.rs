@@ -4,8 +4,8 @@
 use kube::api::{ListParams, PatchParams};
 use serde_json::json;
 use stolos_api::update::{MemberTarget, UpgradeType};
-use stolos_core::update::cluster::{Inspection, Offer};
-use stolos_upgrade::{ClusterApi, Provider, StartError};
+use stolos_core::update::cluster::{Inspection, Offer, Pool};
+use stolos_upgrade::{ClusterApi, Observation, Provider, StartError};
 
 use crate::support::{known, pool_version, state_of, until};
 
@@ -38,6 +38,15 @@ fn to(upgrade_type: UpgradeType, version: Option<&str>, images: &[&str]) -> Memb
         keeps_snapshots: false,
         rollback: false,
     }
+}
+
+fn back(version: Option<&str>, image: &str) -> MemberTarget {
+    MemberTarget { rollback: true, ..to(UpgradeType::NodeImageOnly, version, &[image]) }
+}
+
+fn all_have(seen: &Observation, image: &str) -> bool {
+    let is_it = |pool: &Pool| pool.image.as_ref().is_some_and(|other| other.as_str() == image);
+    known(seen).is_some_and(|cluster| cluster.pools.iter().all(is_it))
 }
 
 fn full(version: &str) -> MemberTarget {
@@ -195,6 +204,16 @@ async fn a_new_image_is_a_new_template_in_one_write_with_the_version() {
             .unwrap();
         until(&mut seen, |o| state_of(o, "again") == "done").await;
         assert_eq!(upgrades(&controller.finished()), IN_ORDER, "nothing to do");
+
+        let restorable = &known(&after).unwrap().restorable;
+        assert!(!restorable.versions && restorable.images.has(&"node-1.0".parse().unwrap()));
+        provider.start("back", &back(None, "node-1.0")).await.unwrap();
+        let put_back = until(&mut seen, |o| state_of(o, "back") == "done").await;
+        assert!(all_have(&put_back, "node-1.0"), "{put_back:?}");
+        let cluster = known(&put_back).unwrap();
+        assert_eq!(cluster.oldest_pool().to_string(), "1.34.1", "versions stay");
+        let refused = provider.start("older", &back(Some("1.33.4"), "node-1.0")).await;
+        assert!(matches!(refused, Err(StartError::Refused { .. })), "{refused:?}");
     })
     .await;
 }
@@ -227,6 +246,10 @@ async fn the_image_of_a_topology_is_a_variable_that_changes_after_the_versions()
         let last_version =
             finished.iter().position(|line| line.starts_with("c-p v1.34.1")).unwrap();
         assert!(last_version < new_image, "{finished:?}");
+
+        provider.start("back", &back(None, "node-1.0")).await.unwrap();
+        let put_back = until(&mut seen, |o| state_of(o, "back") == "done").await;
+        assert!(all_have(&put_back, "node-1.0"), "{put_back:?}");
     })
     .await;
 }
