@@ -12,7 +12,7 @@ use super::http::{Answer, Body, Error, Http};
 use super::token::{Token, Tokens};
 
 /// Version of the API of managed clusters that all requests name.
-const API_VERSION: &str = "2025-05-01";
+const API_VERSION: &str = "2026-06-01";
 
 /// How often a request is sent again that Azure throttled or could not serve.
 const MAX_RETRIES: u32 = 4;

@@ -124,7 +124,7 @@ impl Follower {
         let (arm, id) = (&self.aks.arm, &self.aks.id);
         let cluster = arm.get(id).await?;
         let offers = arm.get(&format!("{id}/upgradeProfiles/default")).await?;
-        let mut newest_images = BTreeMap::new();
+        let (mut newest_images, mut recent_images) = (BTreeMap::new(), BTreeMap::new());
         for pool in pools(&cluster) {
             let Some(name) = text(pool, "/name") else { continue };
             let profile = arm.get(&format!("{id}/agentPools/{name}/upgradeProfiles/default")).await;
@@ -133,6 +133,7 @@ impl Follower {
                 Err(Error::Refused { status: StatusCode::NOT_FOUND, .. }) => continue,
                 profile => profile?,
             };
+            recent_images.insert(name.to_owned(), inspect::recent_images(pool, &profile));
             let newest = text(&profile, "/properties/latestNodeImageVersion");
             if let Some(newest) = newest.and_then(|image| image.parse().ok()) {
                 newest_images.insert(name.to_owned(), newest);
@@ -149,7 +150,14 @@ impl Follower {
             }
             _ => Value::Null,
         };
-        self.seen = Some(Seen { cluster, offers, newest_images, maintenance, region_versions });
+        self.seen = Some(Seen {
+            cluster,
+            offers,
+            newest_images,
+            recent_images,
+            maintenance,
+            region_versions,
+        });
         Ok(())
     }
 
@@ -163,7 +171,10 @@ impl Follower {
             Step::Failed { code, message } => {
                 Some(Operation::Failed { code: (*code).to_owned(), message: message.clone() })
             }
-            Step::PutCluster { .. } | Step::PutPool { .. } | Step::UpgradeImage { .. } => None,
+            Step::PutCluster { .. }
+            | Step::PutPool { .. }
+            | Step::UpgradeImage { .. }
+            | Step::PutImage { .. } => None,
         };
         if let Some(outcome) = outcome {
             set(outcome);
@@ -233,12 +244,10 @@ impl Follower {
                 arm.write(Method::PUT, id, etag.as_deref(), Some(body)).await
             }
             Step::PutPool { pool, version } => {
-                let path = format!("{id}/agentPools/{pool}");
-                let mut body = arm.get(&path).await?;
-                body["properties"]["orchestratorVersion"] = json!(version.to_string());
-                let etag = ["/properties/eTag", "/eTag"].iter().find_map(|at| text(&body, at));
-                let etag = etag.map(str::to_owned);
-                arm.write(Method::PUT, &path, etag.as_deref(), Some(&body)).await
+                self.put_pool(pool, "orchestratorVersion", &version.to_string()).await
+            }
+            Step::PutImage { pool, image } => {
+                self.put_pool(pool, "nodeImageVersion", image.as_str()).await
             }
             Step::UpgradeImage { pool } => {
                 let path = format!("{id}/agentPools/{pool}/upgradeNodeImageVersion");
@@ -248,5 +257,20 @@ impl Follower {
                 Ok(LongOperation { url: None, wait: Duration::ZERO })
             }
         }
+    }
+
+    /// Writes a pool as it is but for one property.
+    async fn put_pool(
+        &self,
+        pool: &str,
+        property: &str,
+        value: &str,
+    ) -> Result<LongOperation, Error> {
+        let path = format!("{}/agentPools/{pool}", self.aks.id);
+        let mut body = self.aks.arm.get(&path).await?;
+        body["properties"][property] = json!(value);
+        let etag = ["/properties/eTag", "/eTag"].iter().find_map(|at| text(&body, at));
+        let etag = etag.map(str::to_owned);
+        self.aks.arm.write(Method::PUT, &path, etag.as_deref(), Some(&body)).await
     }
 }

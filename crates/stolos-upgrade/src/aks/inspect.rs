@@ -20,6 +20,8 @@ pub(super) struct Seen {
     pub(super) offers: Value,
     /// The newest image of each pool in the cluster's region.
     pub(super) newest_images: BTreeMap<String, NodeImage>,
+    /// The images that Azure takes each pool back to.
+    pub(super) recent_images: BTreeMap<String, Vec<NodeImage>>,
     /// The maintenance configurations of the cluster.
     pub(super) maintenance: Value,
     /// The versions of the cluster's region, where they matter.
@@ -87,9 +89,10 @@ pub(super) fn has_long_term_support(cluster: &Value) -> bool {
 
 /// Reads the state of a cluster, or says why that is not possible.
 pub(super) fn inspect(seen: &Seen, upgrade: Option<&str>) -> Result<Cluster, String> {
-    let Seen { cluster, offers, newest_images, maintenance, region_versions } = seen;
+    let Seen { cluster, offers, newest_images, recent_images, maintenance, region_versions } = seen;
     let control_plane =
         control_plane(cluster).ok_or("Azure does not tell the version of the cluster")?;
+    let restorable = restorable_images(cluster, recent_images);
     let pools = pools(cluster).into_iter().filter_map(|pool| {
         Some(Pool {
             name: text(pool, "/name")?.to_owned(),
@@ -114,8 +117,35 @@ pub(super) fn inspect(seen: &Seen, upgrade: Option<&str>) -> Result<Cluster, Str
         long_term_support_versions: long_term_support_versions(region_versions),
         images: Offer::These(images),
         windows: windows(maintenance)?,
-        restorable: Restorable::nothing(),
+        // Kubernetes versions never go back.
+        restorable: Restorable { versions: false, images: Offer::These(restorable) },
     })
+}
+
+/// Returns the images that all pools of their family can be taken back to, or have.
+fn restorable_images(cluster: &Value, recent: &BTreeMap<String, Vec<NodeImage>>) -> Vec<NodeImage> {
+    let pools = pools(cluster);
+    let can = |pool: &&Value, image: &NodeImage| {
+        let current = pool_image(pool);
+        let of_pool = text(pool, "/name").and_then(|name| recent.get(name));
+        current.is_none_or(|current| current.family != image.family || current == *image)
+            || of_pool.is_some_and(|images| images.contains(image))
+    };
+    let mut images: Vec<NodeImage> = (recent.values().flatten())
+        .filter(|image| pools.iter().all(|pool| can(pool, image)))
+        .cloned()
+        .collect();
+    images.sort_unstable();
+    images.dedup();
+    images
+}
+
+/// Reads the images that a pool had lately, together with the version that it has, from its upgrade profile.
+pub(super) fn recent_images(pool: &Value, profile: &Value) -> Vec<NodeImage> {
+    let list = profile.pointer("/properties/recentlyUsedVersions").and_then(Value::as_array);
+    let fits = |used: &&Value| version(used, "/orchestratorVersion") == pool_version(pool);
+    let used = list.into_iter().flatten().filter(fits);
+    used.filter_map(|used| text(used, "/nodeImageVersion")?.parse().ok()).collect()
 }
 
 /// Reads the windows of a cluster. Azure's form is ours.

@@ -25,6 +25,8 @@ pub(super) enum Step {
     PutPool { pool: String, version: Version },
     /// Bring a pool to the newest image of its region.
     UpgradeImage { pool: String },
+    /// Take a pool back to an image that it had lately.
+    PutImage { pool: String, image: NodeImage },
     /// Everything is as it should be.
     Done,
     /// It cannot be.
@@ -37,7 +39,9 @@ impl Step {
         match self {
             Self::PutCluster { .. } => Some("cluster".into()),
             Self::PutPool { pool, .. } => Some(format!("version of {pool}")),
-            Self::UpgradeImage { pool } => Some(format!("image of {pool}")),
+            Self::UpgradeImage { pool } | Self::PutImage { pool, .. } => {
+                Some(format!("image of {pool}"))
+            }
             Self::Wait(_) | Self::Done | Self::Failed { .. } => None,
         }
     }
@@ -49,6 +53,7 @@ impl Step {
             Self::PutCluster { version, .. } => format!("control plane: to {version}"),
             Self::PutPool { pool, version } => format!("pool `{pool}`: to {version}"),
             Self::UpgradeImage { pool } => format!("pool `{pool}`: to the newest node image"),
+            Self::PutImage { pool, image } => format!("pool `{pool}`: back to {image}"),
             Self::Done => "everything that was to be upgraded is".into(),
         }
     }
@@ -70,6 +75,10 @@ pub(super) fn next(seen: &Seen, target: &MemberTarget) -> Step {
             return Step::Failed { code: "InvalidTarget", message: error.to_string() };
         }
     };
+    if target.rollback && version.is_some() {
+        let message = "Azure takes no cluster back to an older Kubernetes version".into();
+        return Step::Failed { code: "NotSupported", message };
+    }
     let behind =
         |now: Option<Version>| version.filter(|wanted| now.is_some_and(|now| now < *wanted));
     if let Some(version) = behind(control_plane(cluster)) {
@@ -87,7 +96,8 @@ pub(super) fn next(seen: &Seen, target: &MemberTarget) -> Step {
         target.node_images.iter().filter_map(|image| image.parse().ok()).collect();
     let moves = |pool: &&Value| !(target.keeps_snapshots && is_from_snapshot(pool));
     let moving = pools(cluster).into_iter().filter(moves);
-    let steps = moving.filter_map(|pool| image_step(seen, pool, &images));
+    let step = if target.rollback { rollback_step } else { image_step };
+    let steps = moving.filter_map(|pool| step(seen, pool, &images));
     steps.into_iter().next().unwrap_or(Step::Done)
 }
 
@@ -117,6 +127,22 @@ fn image_step(seen: &Seen, pool: &Value, images: &[NodeImage]) -> Option<Step> {
             ),
         }),
     }
+}
+
+fn rollback_step(seen: &Seen, pool: &Value, images: &[NodeImage]) -> Option<Step> {
+    let current = pool_image(pool)?;
+    let wanted = images.iter().find(|image| image.family == current.family)?;
+    if current == *wanted {
+        return None;
+    }
+    let (pool, image) = (name(pool), wanted.clone());
+    let recent = seen.recent_images.get(&pool);
+    if recent.is_some_and(|recent| recent.contains(wanted)) {
+        return Some(Step::PutImage { pool, image });
+    }
+    let message =
+        format!("Azure takes pool `{pool}` back to images that it had lately only, not to {image}");
+    Some(Step::Failed { code: "NodeImageVersionNotAvailable", message })
 }
 
 fn name(pool: &Value) -> String {
@@ -152,6 +178,7 @@ mod tests {
             Step::PutCluster { version, .. } => format!("cluster {version}"),
             Step::PutPool { pool, version } => format!("pool {pool} {version}"),
             Step::UpgradeImage { pool } => format!("image {pool}"),
+            Step::PutImage { pool, image } => format!("image {pool} {image}"),
         }
     }
 

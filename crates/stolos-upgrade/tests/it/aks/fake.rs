@@ -15,7 +15,7 @@ use super::entra::Entra;
 
 pub(crate) const SUBSCRIPTION: &str = "/subscriptions/00000000-0000-0000-0000-000000000001";
 pub(crate) const ID: &str = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.ContainerService/managedClusters/c";
-const API_VERSION: &str = "2025-05-01";
+const API_VERSION: &str = "2026-06-01";
 
 /// Number of an operation that nobody knows.
 const FORGOTTEN: u32 = 404;
@@ -36,6 +36,8 @@ pub(crate) struct State {
     base: String,
     pub(crate) cluster: Value,
     pub(crate) newest_image: String,
+    /// What pools had lately, as their upgrade profiles tell.
+    pub(crate) recent: Value,
     pub(crate) maintenance: Value,
     pub(crate) script: Vec<Scripted>,
     /// Writes that were accepted, in order.
@@ -81,6 +83,7 @@ enum Effect {
     Cluster(String),
     Pool(String, String),
     Image(String),
+    Back(String, String),
 }
 
 #[derive(Clone)]
@@ -257,9 +260,12 @@ impl State {
             ["GET", "agentPools", name] => {
                 reply(200, &json!({"name": name, "properties": self.pool(name)}))
             }
-            ["GET", "agentPools", _, "upgradeProfiles", "default"] => {
-                reply(200, &json!({"properties": {"latestNodeImageVersion": self.newest_image}}))
-            }
+            ["GET", "agentPools", _, "upgradeProfiles", "default"] => reply(
+                200,
+                &json!({"properties": {
+                    "latestNodeImageVersion": self.newest_image, "recentlyUsedVersions": self.recent,
+                }}),
+            ),
             ["PUT"] => {
                 let changed = self.meanwhile.take();
                 if let Some(team) = changed {
@@ -293,6 +299,16 @@ impl State {
                     self.wrong.push(format!("{asked}: body {body}"));
                 }
                 let etag = self.pool(name)["eTag"].as_str().unwrap().to_owned();
+                let image = body["properties"]["nodeImageVersion"].as_str().unwrap_or_default();
+                if self.pool(name)["nodeImageVersion"] != image {
+                    let effect = Effect::Back(name.to_owned(), image.to_owned());
+                    return self.accept(
+                        format!("pool {name} {image}"),
+                        if_match,
+                        Some(etag),
+                        effect,
+                    );
+                }
                 let effect = Effect::Pool(name.to_owned(), version.clone());
                 self.accept(format!("pool {name} {version}"), if_match, Some(etag), effect)
             }
@@ -394,6 +410,7 @@ impl State {
                 pool["currentOrchestratorVersion"] = json!(version);
             }
             Effect::Image(name) => self.pool(name)["nodeImageVersion"] = json!(newest),
+            Effect::Back(name, image) => self.pool(name)["nodeImageVersion"] = json!(image),
         }
     }
 }

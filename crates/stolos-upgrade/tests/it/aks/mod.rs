@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 use stolos_api::update::{MaintenanceSchedule, MemberTarget, UpgradeType};
 use stolos_core::update::cluster::{Inspection, Power};
+use stolos_core::update::image::NodeImage;
 use stolos_upgrade::{Aks, Credentials, HostIdentity, Pace, Provider, StartError, Upgrades};
 
 use crate::support::{known, pool_version, state_of, until};
@@ -122,6 +123,43 @@ async fn images_are_the_newest_of_the_region_or_none() {
     let failed = until(&mut seen, |o| state_of(o, "two").starts_with("failed")).await;
     assert!(state_of(&failed, "two").contains("NodeImageVersionNotAvailable"), "{failed:?}");
     assert_eq!(fake.writes(), ALL[3..]);
+}
+
+#[tokio::test]
+async fn pools_go_back_to_an_image_that_they_had_lately_and_to_no_version() {
+    const BEFORE: &str = "AKSUbuntu-2204gen2containerd-202507.1.0";
+    let fake = Fake::start().await;
+    let used = |image: &str, version: &str| json!({"nodeImageVersion": image, "orchestratorVersion": version, "timestamp": "2026-03-01T00:00:00Z"});
+    fake.state().recent =
+        json!([used(BEFORE, "1.33.4"), used("AKSUbuntu-2204gen2containerd-202506.1.0", "1.32.9")]);
+    let provider = provider(&fake);
+    let mut seen = provider.follow();
+    provider.start("one", &to(UpgradeType::NodeImageOnly, None, &[NEWEST])).await.unwrap();
+    let after = until(&mut seen, |o| state_of(o, "one") == "done").await;
+    let restorable = &known(&after).unwrap().restorable;
+    let images: Vec<&str> = restorable.images.listed().iter().map(NodeImage::as_str).collect();
+    assert_eq!((restorable.versions, images), (false, vec![BEFORE]), "with the same version only");
+
+    let back = |version, image: &str| MemberTarget {
+        rollback: true,
+        ..to(UpgradeType::NodeImageOnly, version, &[image])
+    };
+    provider.start("back", &back(None, BEFORE)).await.unwrap();
+    provider.start("back", &back(None, BEFORE)).await.unwrap();
+    let done = until(&mut seen, |o| state_of(o, "back") == "done").await;
+    let pools = &known(&done).unwrap().pools;
+    assert!(pools.iter().all(|pool| pool.image.as_ref().unwrap().as_str() == BEFORE), "{pools:?}");
+    let sent = [format!("pool sys {BEFORE}"), format!("pool apps {BEFORE}")];
+    assert_eq!(fake.writes()[2..], sent);
+
+    let older = "AKSUbuntu-2204gen2containerd-202506.1.0";
+    provider.start("older", &back(None, older)).await.unwrap();
+    let failed = until(&mut seen, |o| state_of(o, "older").starts_with("failed")).await;
+    assert!(state_of(&failed, "older").contains("NodeImageVersionNotAvailable"), "{failed:?}");
+    provider.start("version", &back(Some("1.32.9"), BEFORE)).await.unwrap();
+    let failed = until(&mut seen, |o| state_of(o, "version").starts_with("failed")).await;
+    assert!(state_of(&failed, "version").contains("NotSupported"), "{failed:?}");
+    assert_eq!(fake.writes().len(), 4);
 }
 
 #[tokio::test]
