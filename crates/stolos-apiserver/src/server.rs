@@ -18,6 +18,7 @@ use crate::rest::admission::{
     Catalog, CertificateRequests, Defaults, MutatingWebhooks, NamespaceLifecycle, Plugin, Policies,
     RoleEscalation, ValidatingWebhooks,
 };
+use crate::rest::metrics::Requested;
 use crate::rest::{ApiService, Core, Limits, LocalClient};
 use crate::status::ApiError;
 use crate::store::{ClusterStore, Key};
@@ -129,6 +130,7 @@ impl ApiServer {
             catalog,
             admission: plugins,
             limits,
+            requested: Requested::default(),
             in_flight: Semaphore::new(limits.requests),
             watches: Arc::new(Semaphore::new(limits.watches)),
             stopping: stopped,

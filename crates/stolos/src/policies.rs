@@ -40,6 +40,8 @@ enum Check {
     NodesReady,
     /// Every PodDisruptionBudget that covers pods allows a disruption
     PodDisruptionBudgets,
+    /// Nobody has asked for an API that the wanted version does not have
+    DeprecatedApis,
 }
 
 impl Action {
@@ -57,6 +59,7 @@ impl Check {
         match self {
             Self::NodesReady => PreflightCheck::NodesReady,
             Self::PodDisruptionBudgets => PreflightCheck::PodDisruptionBudgets,
+            Self::DeprecatedApis => PreflightCheck::DeprecatedApis,
         }
     }
 }

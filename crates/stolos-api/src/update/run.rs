@@ -144,6 +144,8 @@ pub enum PreflightCheck {
     NodesReady,
     /// Every `PodDisruptionBudget` allows at least one disruption.
     PodDisruptionBudgets,
+    /// Nobody has asked the cluster for an API that the wanted version does not have any more, since its API server started.
+    DeprecatedApis,
 }
 
 /// What a run is asked to do.

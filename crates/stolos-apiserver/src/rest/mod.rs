@@ -17,6 +17,7 @@ mod limits;
 mod list;
 mod local;
 pub(crate) mod meta;
+pub(crate) mod metrics;
 mod negotiate;
 mod openid;
 mod path;
@@ -63,6 +64,8 @@ pub(crate) struct Core {
     /// In the order in which they run.
     pub(crate) admission: Vec<Arc<dyn admission::Plugin>>,
     pub(crate) limits: Limits,
+    /// Deprecated APIs that were asked for.
+    pub(crate) requested: metrics::Requested,
     /// One permit for each request in flight that is not a watch.
     pub(crate) in_flight: Semaphore,
     /// One permit for each open watch.

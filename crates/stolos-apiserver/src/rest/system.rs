@@ -61,6 +61,9 @@ pub(crate) fn respond(core: &Core, parts: &Parts) -> Result<Response, ApiError> 
         }
         return Ok(respond::document(StatusCode::OK, Format::Json, &version()));
     }
+    if path == "/metrics" && parts.method == Method::GET {
+        return Ok(core.requested.respond());
+    }
     if path == "/" {
         return Ok(respond::document(StatusCode::OK, Format::Json, &json!({ "paths": PATHS })));
     }
@@ -94,8 +97,17 @@ pub(crate) fn page_not_found() -> Response {
     respond::text(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
-const PATHS: [&str; 8] =
-    ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"];
+const PATHS: [&str; 9] = [
+    "/api",
+    "/api/v1",
+    "/apis",
+    "/healthz",
+    "/livez",
+    "/metrics",
+    "/openapi/v3",
+    "/readyz",
+    "/version",
+];
 
 fn version() -> serde_json::Value {
     json!({

@@ -329,3 +329,40 @@ async fn too_many_requests_at_once_are_sent_away_and_slow_bodies_time_out() {
     }
     assert_eq!(cluster.send(Method::GET, "/api/v1/namespaces", None).await.0.as_u16(), 200);
 }
+
+#[tokio::test]
+async fn metrics_tell_which_deprecated_apis_were_asked_for() {
+    let cluster = Cluster::start().await;
+    let metrics = async || {
+        let request = Request::get("/metrics").body(Full::<Bytes>::default()).unwrap();
+        let answer = cluster.server.as_user(UserInfo::internal("tester")).oneshot(request).await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.status().as_u16(), 200);
+        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
+        let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    };
+    let series = "apiserver_requested_deprecated_apis{group=\"g.io\",removed_release=\"\",resource=\"widgets\",subresource=\"\",version=\"v1\"} 1";
+    assert!(metrics().await.contains("# TYPE apiserver_requested_deprecated_apis gauge\n"));
+    let schema = json!({"openAPIV3Schema": {"type": "object"}});
+    let crd = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.g.io"},
+        "spec": {
+            "group": "g.io", "scope": "Cluster", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "deprecated": true, "schema": schema}],
+        },
+    });
+    let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let (status, body) = cluster.send(Method::POST, crds, Some(crd)).await;
+    assert_eq!(status.as_u16(), 201, "{body}");
+    assert!(!metrics().await.contains(series), "nobody has asked");
+    while cluster.send(Method::GET, "/apis/g.io/v1/widgets", None).await.0.as_u16() == 404 {
+        tokio::task::yield_now().await;
+    }
+    cluster.send(Method::GET, "/apis/g.io/v1/widgets/a/x%22%7D", None).await;
+    let told = metrics().await;
+    assert!(told.contains(series), "{told}");
+    assert!(!told.contains("x\"}"), "{told}");
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use stolos_api::update::{MaintenanceWindows, PreflightCheck};
 
 use super::image::NodeImage;
-use super::version::Version;
+use super::version::{Version, WantedVersion};
 
 /// A member of the run's fleet as it is observed.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,25 @@ pub struct Finding {
     pub check: PreflightCheck,
     /// Why the member should not be upgraded; `None` when the check passes.
     pub problem: Option<String>,
+    /// What the check [`DeprecatedApis`](PreflightCheck::DeprecatedApis) found. Whether that is a problem depends on the version
+    /// that the member is brought to.
+    pub requested: Vec<RequestedApi>,
+}
+
+impl Finding {
+    /// Returns a finding that holds for any upgrade.
+    pub fn new(check: PreflightCheck, problem: Option<String>) -> Self {
+        Self { check, problem, requested: Vec::new() }
+    }
+}
+
+/// An API that will be removed and that somebody has asked a cluster for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestedApi {
+    /// `<group>/<version> <resource>`.
+    pub name: String,
+    /// The first version that does not have it.
+    pub removed_in: WantedVersion,
 }
 
 impl Member {

@@ -1,10 +1,14 @@
 //! Pre-flight checks: what in a cluster speaks against beginning its upgrade.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use stolos_api::update::{RunState, State, UpdateRunSpec, UpdateRunStatus};
+
+use super::cluster::RequestedApi;
+use super::probe;
+use super::version::Version;
 
 /// Members whose pre-flight findings a run needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +79,87 @@ pub fn budget_problem(budget: &PodDisruptionBudget) -> Option<String> {
     })
 }
 
+/// Returns why an upgrade to a version would break somebody who asks for these APIs.
+pub fn removed_apis(requested: &[RequestedApi], version: Version) -> Option<String> {
+    let gone = requested.iter().filter(|api| api.removed_in.is_reached_by(version));
+    let gone =
+        gone.map(|api| format!("`{}` is asked for, and gone in {}", api.name, api.removed_in));
+    probe::told(&gone.collect::<Vec<_>>())
+}
+
+/// The gauge of an API server that is 1 for each deprecated API that it was asked for since it started.
+const REQUESTED_APIS: &str = "apiserver_requested_deprecated_apis";
+
+/// Reads which APIs that will be removed an API server was asked for, from its metrics in Prometheus' text format. Those that
+/// are deprecated without an end are left out.
+///
+/// # Errors
+///
+/// When a line about such an API is not as it should be, with the line.
+pub fn requested_apis(metrics: &str) -> Result<Vec<RequestedApi>, String> {
+    let of_gauge = metrics.lines().filter_map(|line| {
+        let rest = line.strip_prefix(REQUESTED_APIS)?;
+        rest.starts_with(['{', ' ', '\t']).then_some((line, rest))
+    });
+    let read = of_gauge.map(|(line, rest)| {
+        let unclear = || format!("a line of the metrics is unclear: {line}");
+        let (labels, value) = series(rest).ok_or_else(unclear)?;
+        let removed_in = labels.get("removed_release").filter(|release| !release.is_empty());
+        let Some(removed_in) = removed_in.filter(|_| value >= 1.0) else { return Ok(None) };
+        let removed_in = removed_in.parse().map_err(|_| unclear())?;
+        Ok(Some(RequestedApi { name: name(&labels), removed_in }))
+    });
+    read.filter_map(Result::transpose).collect()
+}
+
+/// Returns an API as people call it: `<group>/<version> <resource>`.
+fn name(labels: &BTreeMap<&str, String>) -> String {
+    let label = |name: &str| labels.get(name).map_or("", String::as_str);
+    let (group, subresource) = (label("group"), label("subresource"));
+    let slash = |before: &str| if before.is_empty() { "" } else { "/" };
+    format!(
+        "{group}{}{} {}{}{subresource}",
+        slash(group),
+        label("version"),
+        label("resource"),
+        slash(subresource)
+    )
+}
+
+/// Reads the labels and the value of a series; a time may follow.
+fn series(text: &str) -> Option<(BTreeMap<&str, String>, f64)> {
+    let (labels, rest) = labels(text.trim_start())?;
+    Some((labels, rest.split_whitespace().next()?.parse().ok()?))
+}
+
+/// Reads `{name="value",…}` and returns what follows it. In values `\\`, `\"` and `\n` stand for a character.
+fn labels(text: &str) -> Option<(BTreeMap<&str, String>, &str)> {
+    let mut labels = BTreeMap::new();
+    let mut rest = text.strip_prefix('{')?;
+    loop {
+        rest = rest.trim_start();
+        if let Some(rest) = rest.strip_prefix('}') {
+            return Some((labels, rest));
+        }
+        let (name, value) = rest.split_once('=')?;
+        let mut chars = value.trim_start().strip_prefix('"')?.chars();
+        let mut text = String::new();
+        loop {
+            match chars.next()? {
+                '"' => break,
+                '\\' => text.push(match chars.next()? {
+                    'n' => '\n',
+                    other => other,
+                }),
+                other => text.push(other),
+            }
+        }
+        labels.insert(name.trim(), text);
+        rest = chars.as_str().trim_start();
+        rest = rest.strip_prefix(',').unwrap_or(rest);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -118,6 +203,56 @@ mod tests {
         }
         let fresh = serde_json::from_value(json!({"metadata": {"name": "b"}})).unwrap();
         assert_eq!(budget_problem(&fresh), None, "its controller has not looked yet");
+    }
+
+    /// As kube-apiserver 1.34 writes it, and as nobody should.
+    const METRICS: &str = r#"# HELP apiserver_requested_deprecated_apis [STABLE] Gauge of deprecated APIs that have been requested.
+# TYPE apiserver_requested_deprecated_apis gauge
+apiserver_requested_deprecated_apis{group="",removed_release="",resource="endpoints",subresource="",version="v1"} 1
+apiserver_requested_deprecated_apis{group="flowcontrol.apiserver.k8s.io",removed_release="1.32",resource="flowschemas",subresource="status",version="v1beta3"} 1
+apiserver_requested_deprecated_apis{group="policy",removed_release="1.25",resource="podsecuritypolicies",subresource="",version="v1beta1"} 0
+apiserver_requested_deprecated_apis{ version = "v1beta1" , resource="ip\\addresses",group="networking.k8s.io",removed_release="1.37", } 1 1700000000000
+apiserver_requested_deprecated_apis_total{removed_release="1.20"} 1
+apiserver_request_total{code="200"} 12
+"#;
+
+    #[test]
+    fn apis_that_the_wanted_version_does_not_have_are_told() {
+        let requested = requested_apis(METRICS).unwrap();
+        let names: Vec<&str> = requested.iter().map(|api| api.name.as_str()).collect();
+        let ip_addresses = "networking.k8s.io/v1beta1 ip\\addresses";
+        assert_eq!(
+            names,
+            ["flowcontrol.apiserver.k8s.io/v1beta3 flowschemas/status", ip_addresses]
+        );
+        let gone = |version: &str| removed_apis(&requested, version.parse().unwrap());
+        assert_eq!(gone("1.31.9"), None);
+        assert_eq!(
+            gone("1.32.0").as_deref(),
+            Some(
+                "`flowcontrol.apiserver.k8s.io/v1beta3 flowschemas/status` is asked for, and gone in 1.32"
+            )
+        );
+        assert!(gone("1.37.1").is_some_and(|text| text.ends_with("and gone in 1.37")));
+        assert_eq!(requested_apis(""), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_an_error() {
+        for rest in [
+            " 1",
+            "{",
+            "{removed_release=1.2} 1",
+            "{removed_release=\"1.25\"}",
+            "{removed_release=\"soon\"} 1",
+            "{a=\"\\",
+        ] {
+            let line = format!("{REQUESTED_APIS}{rest}");
+            assert_eq!(
+                requested_apis(&line),
+                Err(format!("a line of the metrics is unclear: {line}"))
+            );
+        }
     }
 
     #[test]

@@ -81,7 +81,8 @@ pub fn summary(objects: &BTreeMap<String, Option<String>>) -> Option<String> {
     told(&bad)
 }
 
-fn told(bad: &[String]) -> Option<String> {
+/// Joins problems into one text; `None` when there are none.
+pub(super) fn told(bad: &[String]) -> Option<String> {
     let first = bad.iter().take(MAX_TOLD).map(String::as_str).collect::<Vec<_>>().join("; ");
     let rest = bad.len().saturating_sub(MAX_TOLD);
     let more = if rest > 0 { format!("; and {rest} more") } else { String::new() };

@@ -1,7 +1,9 @@
 //! What becomes of a member whose turn has come.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use stolos_api::update::{ErrorDetail, MemberAction, MemberPrevious, MemberStatus, State};
+use stolos_api::update::{
+    ErrorDetail, MemberAction, MemberPrevious, MemberStatus, MemberTarget, PreflightCheck, State,
+};
 
 use super::advance::Step;
 use super::cluster::{Cluster, Inspection, Member, Power};
@@ -9,7 +11,7 @@ use super::gates::earliest;
 use super::goal::Verdict;
 use super::states::enter;
 use super::window::{OPENS_SOON, Opening, Window};
-use super::{code, id};
+use super::{code, id, preflight};
 
 /// In which order members of a group are taken (maintenance window docs).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,14 +104,17 @@ impl Step<'_> {
             return kept_from(on_busy, hold.code, hold.message.clone());
         }
         match self.goal.assess(cluster, &self.images) {
-            start @ Verdict::Start { .. } => self.hold_back(member).unwrap_or(start),
+            Verdict::Start { target, message } => {
+                let hold = self.hold_back(member, &target);
+                hold.unwrap_or(Verdict::Start { target, message })
+            }
             verdict => verdict,
         }
     }
 
     /// Returns why an upgrade that could begin has to wait.
-    fn hold_back(&self, member: &Member) -> Option<Verdict> {
-        self.wait_for_window(member).or_else(|| self.wait_for_preflight(member))
+    fn hold_back(&self, member: &Member, target: &MemberTarget) -> Option<Verdict> {
+        self.wait_for_window(member).or_else(|| self.wait_for_preflight(member, target))
     }
 
     fn wait_for_window(&self, member: &Member) -> Option<Verdict> {
@@ -135,14 +140,20 @@ impl Step<'_> {
         }
     }
 
-    fn wait_for_preflight(&self, member: &Member) -> Option<Verdict> {
-        let problems: Vec<String> = (self.run.spec.preflight.iter())
+    fn wait_for_preflight(&self, member: &Member, target: &MemberTarget) -> Option<Verdict> {
+        let version = target.kubernetes_version.as_ref().and_then(|version| version.parse().ok());
+        // Without another version no API goes away.
+        let counts = |check: &&PreflightCheck| {
+            **check != PreflightCheck::DeprecatedApis || version.is_some()
+        };
+        let problems: Vec<String> = (self.run.spec.preflight.iter().filter(counts))
             .filter_map(|check| {
                 let finding = member.preflight.iter().find(|finding| finding.check == *check);
-                match finding {
-                    Some(finding) => Some(format!("{check:?}: {}", finding.problem.as_ref()?)),
-                    None => Some(format!("{check:?}: not looked at yet")),
-                }
+                let Some(finding) = finding else {
+                    return Some(format!("{check:?}: not looked at yet"));
+                };
+                let removed = || preflight::removed_apis(&finding.requested, version?);
+                Some(format!("{check:?}: {}", finding.problem.clone().or_else(removed)?))
             })
             .collect();
         let message = problems.join("; ");

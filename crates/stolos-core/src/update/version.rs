@@ -75,6 +75,11 @@ impl WantedVersion {
         }
     }
 
+    /// Whether a version is of this minor or a later one.
+    pub fn is_reached_by(self, version: Version) -> bool {
+        (self.major, self.minor) <= (version.major, version.minor)
+    }
+
     /// Whether every version of `version`'s minor or later satisfies the wish for a minor.
     pub fn is_older_minor_than(self, version: Version) -> bool {
         (self.major, self.minor) < (version.major, version.minor)

@@ -91,6 +91,31 @@ async fn a_gate_pauses_its_run_when_health_is_not_reached_in_time() {
     fleet.until("weekly", is_completed).await;
 }
 
+#[tokio::test]
+async fn a_member_whose_users_ask_for_an_api_that_goes_away_is_held_back() {
+    const GONE: &str = "apiserver_requested_deprecated_apis{group=\"g.io\",removed_release=\"1.34\",resource=\"widgets\",subresource=\"\",version=\"v1beta1\"} 1\n";
+    let later = GONE.replace("1.34", "1.35");
+    let fleet = Fleet::start(&[("m1", "all"), ("m2", "all"), ("m3", "all"), ("m4", "all")]).await;
+    let metrics = [("m1", 200, GONE), ("m2", 403, "no"), ("m3", 200, &*later), ("m4", 200, "")];
+    fleet.control_with_metrics(&metrics);
+    let spec = json!({"spec": {
+        "fleetName": FLEET, "state": "Run", "preflight": ["DeprecatedApis"],
+        "managedClusterUpdate": {"upgrade": {"type": "Full", "kubernetesVersion": "1.34.1"}},
+    }});
+    fleet.create_ours::<UpdateRun>("UpdateRun", "weekly", spec).await.unwrap();
+    let done = |run: &UpdateRun| {
+        let progress = run.status.as_ref().and_then(|status| status.progress.as_deref());
+        progress == Some("2/4") && says(run, "\"state\":\"Pending\"")
+    };
+    let run = fleet.until("weekly", done).await;
+    assert!(says(&run, "DeprecatedApis: `g.io/v1beta1 widgets` is asked for, and gone in 1.34"));
+    assert!(says(&run, "DeprecatedApis: the metrics of the API server: it answers 403 Forbidden"));
+    let upgraded = fleet.nodes().await.into_iter().filter(|node| node.ends_with(" v1.34.1 1"));
+    let upgraded: Vec<String> = upgraded.collect();
+    assert!(upgraded.iter().all(|node| node.starts_with("m3-") || node.starts_with("m4-")));
+    assert_eq!(upgraded.len(), 4, "{upgraded:?}");
+}
+
 /// Answers one request after the other, 0 at first and then 1. Returns its address.
 async fn prometheus() -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

@@ -5,6 +5,10 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::FutureExt;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Node, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -17,6 +21,7 @@ use serde_json::{Value, json};
 use stolos_api::cluster::fleet::FleetMember;
 use stolos_api::update::UpdateRun;
 use stolos_apiserver::auth::UserInfo;
+use stolos_apiserver::rest::ApiService;
 use stolos_apiserver::serve::kubeconfig::{self, Context, Login};
 use stolos_apiserver::serve::{CertificateAuthority, Limits, Server, server_config};
 use stolos_apiserver::server::{ApiServer, Options};
@@ -25,6 +30,7 @@ use stolos_core::update::StrategyLimits;
 use stolos_hub::update::Config;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tower::{BoxError, ServiceExt};
 
 use crate::mortal::run_until_write;
 
@@ -53,7 +59,7 @@ pub(crate) struct Fleet {
 
 struct Member {
     client: Client,
-    _server: ApiServer,
+    server: ApiServer,
     _serving: Server,
 }
 
@@ -81,7 +87,7 @@ impl Fleet {
         let (server, client) = cluster(name).await;
         let (serving, kubeconfig) = serve(name, &server).await;
         tokio::spawn(stolos_sim::run(client.clone(), simulation(name)));
-        let member = Member { client, _server: server, _serving: serving };
+        let member = Member { client, server, _serving: serving };
         self.members.insert(name.to_owned(), member);
         let secret = json!({"stringData": {"kubeconfig": kubeconfig}});
         self.create::<Secret>("v1", "Secret", name, secret).await;
@@ -152,6 +158,21 @@ impl Fleet {
     pub(crate) fn control_within(&self, strategy_limits: StrategyLimits) -> JoinHandle<()> {
         let config = Config { strategy_limits, metrics: self.metrics.clone() };
         tokio::spawn(stolos_hub::update::run(self.hub.clone(), config, options()))
+    }
+
+    /// As [`Fleet::control`], where the API servers of members answer so to `/metrics`.
+    pub(crate) fn control_with_metrics(&self, metrics: &[(&str, u16, &str)]) -> JoinHandle<()> {
+        let clients = metrics.iter().map(|(name, status, text)| {
+            let answer = (*status, (*text).to_owned());
+            let server = self.members[*name].server.as_user(UserInfo::internal("tester"));
+            ((*name).to_owned(), telling(server, answer))
+        });
+        let clients: BTreeMap<String, Client> = clients.collect();
+        let connect: stolos_hub::update::Connect = Arc::new(move |secret: Secret| {
+            let client = clients[secret.metadata.name.as_deref().unwrap()].clone();
+            async move { Ok(client) }.boxed()
+        });
+        tokio::spawn(stolos_hub::update::run_with(self.hub.clone(), connect, options()))
     }
 
     /// Starts the controllers of update runs again and again; each dies at its next later write. Ends when nothing is left to
@@ -231,6 +252,22 @@ impl Fleet {
         }
         all
     }
+}
+
+/// Returns a client of a server that answers so to `/metrics`.
+fn telling(server: ApiService, (status, text): (u16, String)) -> Client {
+    let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+        let (server, text) = (server.clone(), text.clone());
+        async move {
+            if request.uri().path() == "/metrics" {
+                let text = Full::new(Bytes::from(text)).map_err(BoxError::from).boxed_unsync();
+                return Ok::<_, BoxError>(Response::builder().status(status).body(text)?);
+            }
+            let answer = server.oneshot(request).await?;
+            Ok(answer.map(|body| body.map_err(BoxError::from).boxed_unsync()))
+        }
+    });
+    Client::new(service, "default")
 }
 
 /// How controllers run in these tests.

@@ -7,6 +7,7 @@ use crate::fleet_cli::ok;
 
 mod hubless;
 mod images;
+mod preflight;
 mod profiles;
 mod retries;
 mod rollbacks;

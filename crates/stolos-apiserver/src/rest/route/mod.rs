@@ -58,6 +58,7 @@ pub(crate) async fn resource(
     let Some(resource) = resource.filter(|resource| fits_scope(resource, path)) else {
         return system::nothing_at(core, &group_version.group);
     };
+    core.requested.note(&resource, path.subresource.as_deref());
     let warnings = Warnings::default();
     warnings.add(resource.deprecation.clone());
     let format = negotiate::error_format(&incoming.headers);

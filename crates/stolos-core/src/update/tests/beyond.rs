@@ -8,7 +8,7 @@ use stolos_api::update::{
 };
 
 use super::player::{Act, Player, cluster};
-use crate::update::cluster::{Finding, Hold, Inspection, Power};
+use crate::update::cluster::{Finding, Hold, Inspection, Power, RequestedApi};
 use crate::update::states::members;
 use crate::update::{Observed, retry};
 
@@ -207,14 +207,14 @@ fn members_at_the_target_count_as_successes_and_skipped_ones_are_not_asked_for()
 fn preflight_checks_hold_a_member_back_with_the_reason() {
     let mut player = Player::new(PROD, &prod(json!({})));
     player.spec.preflight = vec![PreflightCheck::NodesReady, PreflightCheck::PodDisruptionBudgets];
-    let passes = |check| Finding { check, problem: None };
+    let passes = |check| Finding::new(check, None);
     for (name, seen) in &mut player.observed.members {
         seen.preflight = vec![
             passes(PreflightCheck::NodesReady),
-            Finding {
-                check: PreflightCheck::PodDisruptionBudgets,
-                problem: (name == "p2").then(|| "`web/web` allows no disruption".into()),
-            },
+            Finding::new(
+                PreflightCheck::PodDisruptionBudgets,
+                (name == "p2").then(|| "`web/web` allows no disruption".into()),
+            ),
         ];
     }
     player.observed.members.get_mut("p3").unwrap().preflight.pop();
@@ -228,6 +228,45 @@ fn preflight_checks_hold_a_member_back_with_the_reason() {
     PreflightFailed: PodDisruptionBudgets: `web/web` allows no disruption
     PreflightFailed: PodDisruptionBudgets: not looked at yet
     ");
+}
+
+#[test]
+fn an_api_that_is_asked_for_holds_a_member_back_from_versions_without_it() {
+    let mut player = Player::new(PROD, &prod(json!({"maxConcurrency": "100%"})));
+    player.spec.preflight = vec![PreflightCheck::DeprecatedApis];
+    for (name, removed_in) in [("p1", "1.34"), ("p2", "1.35")] {
+        let api = RequestedApi {
+            name: "g.io/v1beta1 widgets".into(),
+            removed_in: removed_in.parse().unwrap(),
+        };
+        let mut finding = Finding::new(PreflightCheck::DeprecatedApis, None);
+        finding.requested = vec![api];
+        player.observed.members.get_mut(name).unwrap().preflight = vec![finding];
+    }
+    let unread = Finding::new(PreflightCheck::DeprecatedApis, Some("403 Forbidden".into()));
+    player.observed.members.get_mut("p3").unwrap().preflight = vec![unread];
+    let mut images = Player::new(PROD, &Value::Null);
+    images.spec.preflight.clone_from(&player.spec.preflight);
+    images.observed = player.observed.clone();
+    let player = played(player);
+    assert_eq!(member(&player, "p2").status.state, State::Completed);
+    let told = ["p1", "p3"].map(|name| {
+        let error = member(&player, name).status.error.as_ref().unwrap();
+        format!("{}: {}", error.code, error.message)
+    });
+    insta::assert_snapshot!(told.join("\n"), @r"
+    PreflightFailed: DeprecatedApis: `g.io/v1beta1 widgets` is asked for, and gone in 1.34
+    PreflightFailed: DeprecatedApis: 403 Forbidden
+    ");
+
+    let goal = json!({"upgrade": {"type": "NodeImageOnly"}, "nodeImageSelection": {"type": "Custom", "customNodeImageVersions": [{"version": "u-2.0"}]}});
+    images.spec.managed_cluster_update = serde_json::from_value(goal).unwrap();
+    for seen in images.observed.members.values_mut() {
+        let Inspection::Known(cluster) = &mut seen.cluster else { unreachable!() };
+        cluster.pools[0].image = Some("u-1.0".parse().unwrap());
+    }
+    let images = played(images);
+    assert_eq!(images.begun.len(), 3, "no API goes away with a node image");
 }
 
 fn report(observed: &mut Observed, now: Timestamp, state: CheckState) {

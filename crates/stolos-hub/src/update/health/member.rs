@@ -1,9 +1,10 @@
 //! Pre-flight checks of one member.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -17,27 +18,21 @@ use stolos_core::update::preflight::{budget_problem, node_problem};
 use stolos_core::update::probe;
 use tokio::sync::{mpsc, watch};
 
-use super::objects::{Look, Open, looks, watch_judged};
-use super::{Fact, Providers};
+use super::objects::{Look, looks, watch_judged};
+use super::{Fact, Providers, metrics};
 
 /// How long the first look may take. Runs that ask for the checks wait for it.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 
-/// Every check; those that no run asks for cost a watch.
-const CHECKS: [PreflightCheck; 2] =
-    [PreflightCheck::NodesReady, PreflightCheck::PodDisruptionBudgets];
-
 /// Tells what pre-flight checks find on a member, at first when all have been made, then after each change.
 pub(super) async fn look(
     member: Key,
+    checks: BTreeSet<PreflightCheck>,
     providers: watch::Receiver<Providers>,
     facts: mpsc::Sender<Fact>,
 ) {
-    let checks = CHECKS.map(|check| {
-        let looks = looks(member.clone(), providers.clone(), open(check));
-        looks.map(move |look| (check, look)).boxed()
-    });
-    let mut looks = stream::select_all(checks);
+    let findings = checks.iter().map(|check| findings(&member, *check, &providers));
+    let mut findings = stream::select_all(findings);
     let mut found = BTreeMap::new();
     let mut told = None;
     let patience = tokio::time::sleep(FIRST_LOOK);
@@ -45,44 +40,65 @@ pub(super) async fn look(
     let mut late = false;
     loop {
         tokio::select! {
-            Some((check, look)) = looks.next() => {
-                found.insert(check, problem(look));
+            Some(finding) = findings.next() => {
+                found.insert(finding.check, finding);
             }
             () = &mut patience, if !late => late = true,
         }
-        if !late && found.len() < CHECKS.len() {
+        if !late && found.len() < checks.len() {
             continue;
         }
-        let findings = CHECKS.map(|check| {
-            let silent = || Some("the cluster does not answer".to_owned());
-            Finding { check, problem: found.get(&check).cloned().unwrap_or_else(silent) }
+        let all = checks.iter().map(|check| {
+            let silent = || Finding::new(*check, Some("the cluster does not answer".into()));
+            found.get(check).cloned().unwrap_or_else(silent)
         });
-        if told.as_ref() != Some(&findings) {
-            let fact = Fact::Preflight { member: member.clone(), findings: findings.to_vec() };
+        let all: Vec<Finding> = all.collect();
+        if told.as_ref() != Some(&all) {
+            let fact = Fact::Preflight { member: member.clone(), findings: all.clone() };
             if facts.send(fact).await.is_err() {
                 return;
             }
-            told = Some(findings);
+            told = Some(all);
         }
     }
 }
 
-fn problem(look: Look) -> Option<String> {
-    match look {
-        Ok(objects) => probe::summary(&objects),
-        Err(reason) => Some(reason),
+/// Returns what one check finds, again after each change.
+fn findings(
+    member: &Key,
+    check: PreflightCheck,
+    providers: &watch::Receiver<Providers>,
+) -> BoxStream<'static, Finding> {
+    let (member, providers) = (member.clone(), providers.clone());
+    let judged = move |look: Look| {
+        let problem = look.map_or_else(Some, |objects| probe::summary(&objects));
+        Finding::new(check, problem)
+    };
+    let any = watcher::Config::default;
+    match check {
+        PreflightCheck::NodesReady => {
+            let open = move |client: Client| {
+                let looks = watch_judged(Api::<Node>::all(client), any(), node_problem);
+                async { Ok(looks) }.boxed()
+            };
+            looks(member, providers, Arc::new(open)).map(judged).boxed()
+        }
+        PreflightCheck::PodDisruptionBudgets => {
+            let open = move |client: Client| {
+                let budgets = Api::<PodDisruptionBudget>::all(client);
+                let looks = watch_judged(budgets, any(), budget_problem);
+                async { Ok(looks) }.boxed()
+            };
+            looks(member, providers, Arc::new(open)).map(judged).boxed()
+        }
+        PreflightCheck::DeprecatedApis => {
+            let open = |client: Client| async { Ok(metrics::read(client)) }.boxed();
+            let read = looks(member, providers, Arc::new(open));
+            let finding = move |look: Look<_>| match look {
+                Ok(requested) => Finding { requested, ..Finding::new(check, None) },
+                Err(reason) => Finding::new(check, Some(reason)),
+            };
+            read.map(finding).boxed()
+        }
     }
-}
-
-fn open(check: PreflightCheck) -> Open {
-    Arc::new(move |client: Client| {
-        let any = watcher::Config::default();
-        let looks = match check {
-            PreflightCheck::NodesReady => watch_judged(Api::<Node>::all(client), any, node_problem),
-            PreflightCheck::PodDisruptionBudgets => {
-                watch_judged(Api::<PodDisruptionBudget>::all(client), any, budget_problem)
-            }
-        };
-        async { Ok(looks) }.boxed()
-    })
 }

@@ -10,7 +10,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use kube::Client;
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
-use stolos_api::update::{Gate, UpdateRun};
+use stolos_api::update::{Gate, PreflightCheck, UpdateRun};
 use stolos_controller::{Clock, Key};
 use stolos_upgrade::SharedProvider;
 use tokio::sync::{mpsc, watch};
@@ -20,6 +20,7 @@ use tracing::debug;
 mod cel;
 mod gate;
 mod member;
+mod metrics;
 mod objects;
 mod prometheus;
 mod wanted;
@@ -87,7 +88,7 @@ struct Lookers {
     facts: mpsc::Sender<Fact>,
     clock: Clock,
     gates: BTreeMap<Key, (gate::Job, Looker)>,
-    members: BTreeMap<Key, Looker>,
+    members: BTreeMap<Key, (BTreeSet<PreflightCheck>, Looker)>,
 }
 
 /// A task that ends with its handle.
@@ -131,21 +132,21 @@ impl Lookers {
         }
     }
 
-    async fn adjust_members(&mut self, wanted: BTreeSet<Key>) {
-        let over = self.members.keys().filter(|key| !wanted.contains(*key));
-        for key in over.cloned().collect::<Vec<_>>() {
-            if let Some(looker) = self.members.remove(&key) {
+    async fn adjust_members(&mut self, wanted: BTreeMap<Key, BTreeSet<PreflightCheck>>) {
+        let over = self.members.iter().filter(|(key, (checks, _))| wanted.get(key) != Some(checks));
+        for key in over.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            if let Some((_, looker)) = self.members.remove(&key) {
                 looker.end().await;
                 // What was found gets old; a later run looks anew.
                 let forget = Fact::Preflight { member: key, findings: Vec::new() };
                 let _ended = self.facts.send(forget).await;
             }
         }
-        for key in wanted {
+        for (key, checks) in wanted {
             if !self.members.contains_key(&key) {
                 let (providers, facts) = (self.providers.clone(), self.facts.clone());
-                let task = tokio::spawn(member::look(key.clone(), providers, facts));
-                self.members.insert(key, Looker(task));
+                let look = member::look(key.clone(), checks.clone(), providers, facts);
+                self.members.insert(key, (checks, Looker(tokio::spawn(look))));
             }
         }
     }

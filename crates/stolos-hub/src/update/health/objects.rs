@@ -32,12 +32,12 @@ const WATCH_SECONDS: u32 = 30;
 /// What is wrong with each object, by its name.
 pub(super) type Judged = BTreeMap<String, Option<String>>;
 
-/// What is seen of the objects, or why nothing is.
-pub(super) type Look = Result<Judged, String>;
+/// What is seen, or why nothing is.
+pub(super) type Look<T = Judged> = Result<T, String>;
 
 /// Opens the looks at a cluster.
-pub(super) type Open = Arc<
-    dyn Fn(Client) -> BoxFuture<'static, Result<BoxStream<'static, Look>, String>> + Send + Sync,
+pub(super) type Open<T = Judged> = Arc<
+    dyn Fn(Client) -> BoxFuture<'static, Result<BoxStream<'static, Look<T>>, String>> + Send + Sync,
 >;
 
 /// Looks at a kind until the cluster cannot be listed: the last look is then the reason.
@@ -115,11 +115,11 @@ fn name<K: kube::Resource>(object: &K) -> String {
 }
 
 /// Looks into the cluster of a member for ever, with a new connection after each failure and when its provider changes.
-pub(super) fn looks(
+pub(super) fn looks<T: Send + 'static>(
     member: Key,
     providers: watch::Receiver<Providers>,
-    open: Open,
-) -> BoxStream<'static, Look> {
+    open: Open<T>,
+) -> BoxStream<'static, Look<T>> {
     let looker =
         Looker { member, providers, open, current: None, failures: 0, told_missing: false };
     let looks = stream::unfold(looker, |mut looker| async {
@@ -129,17 +129,17 @@ pub(super) fn looks(
     looks.boxed()
 }
 
-struct Looker {
+struct Looker<T> {
     member: Key,
     providers: watch::Receiver<Providers>,
-    open: Open,
-    current: Option<(SharedProvider, BoxStream<'static, Look>)>,
+    open: Open<T>,
+    current: Option<(SharedProvider, BoxStream<'static, Look<T>>)>,
     failures: u32,
     told_missing: bool,
 }
 
-impl Looker {
-    async fn next(&mut self) -> Look {
+impl<T> Looker<T> {
+    async fn next(&mut self) -> Look<T> {
         loop {
             let provider = self.providers.borrow_and_update().get(&self.member).cloned();
             let same = |known: &SharedProvider| {
@@ -170,7 +170,7 @@ impl Looker {
     }
 
     /// Connects, or says once why not. `None` means that there is a connection, or that providers have changed.
-    async fn connect(&mut self, provider: Option<SharedProvider>) -> Option<Look> {
+    async fn connect(&mut self, provider: Option<SharedProvider>) -> Option<Look<T>> {
         let Some(provider) = provider else {
             if !std::mem::replace(&mut self.told_missing, true) {
                 return Some(Err("the hub knows no way to the cluster".into()));

@@ -1,4 +1,4 @@
-//! Probes of Prometheus servers. They have nothing to watch, so this is the one place that polls.
+//! Probes of Prometheus servers. They have nothing to watch, so they are asked again and again.
 
 use std::time::Duration;
 

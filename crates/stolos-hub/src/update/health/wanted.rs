@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::Resource;
 use kube::runtime::watcher;
 use stolos_api::cluster::fleet::{object_name, short_name};
-use stolos_api::update::{Gate, GateState, MemberStatus, RequestedGateState, State, UpdateRun};
+use stolos_api::update::{
+    Gate, GateState, MemberStatus, PreflightCheck, RequestedGateState, State, UpdateRun,
+};
 use stolos_controller::Key;
 use stolos_core::update::code;
 use stolos_core::update::preflight::{self, Needed};
@@ -16,7 +18,8 @@ use super::{News, Providers, gate};
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Wanted {
     pub(super) gates: BTreeMap<Key, gate::Job>,
-    pub(super) members: BTreeSet<Key>,
+    /// The pre-flight checks to make on each member.
+    pub(super) members: BTreeMap<Key, BTreeSet<PreflightCheck>>,
 }
 
 /// The runs and gates of the hub that may need a look.
@@ -35,11 +38,15 @@ impl World {
     }
 
     pub(super) fn wanted(&self, providers: &Providers) -> Wanted {
-        let members =
-            self.runs.objects.iter().flat_map(|(key, run)| members_of(key, run, providers));
+        let mut members: BTreeMap<Key, BTreeSet<PreflightCheck>> = BTreeMap::new();
+        for (key, run) in &self.runs.objects {
+            for member in members_of(key, run, providers) {
+                members.entry(member).or_default().extend(&run.spec.preflight);
+            }
+        }
         let gates = self.gates.objects.iter();
         let gates = gates.filter_map(|(key, gate)| Some((key.clone(), self.job(key, gate)?)));
-        Wanted { members: members.collect(), gates: gates.collect() }
+        Wanted { members, gates: gates.collect() }
     }
 
     fn job(&self, key: &Key, gate: &Gate) -> Option<gate::Job> {
@@ -175,7 +182,7 @@ mod tests {
             let members = job.members.iter().map(|(name, _)| name.as_str());
             format!("gate of {}", members.collect::<Vec<_>>().join(","))
         });
-        let members = wanted.members.iter().map(|key| format!("member {}", key.name));
+        let members = wanted.members.keys().map(|key| format!("member {}", key.name));
         gates.chain(members).collect::<Vec<_>>().join("; ")
     }
 
