@@ -16,6 +16,7 @@ mod namespaced;
 mod notify;
 mod overrides;
 mod placement;
+mod prometheus;
 mod promises;
 mod propagation;
 mod providers;
