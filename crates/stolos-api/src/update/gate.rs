@@ -123,7 +123,7 @@ pub struct GateStatus {
     /// When it was completed or skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_time: Option<MicroTime>,
-    /// What the checks of a gate of type `HealthCheck` found, for each check and member. Whoever looks writes this.
+    /// What the checks of a gate of type `HealthCheck` found. Whoever looks writes this.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckStatus>,
 }

@@ -5,6 +5,8 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use super::run::is_zero;
+
 /// What a gate looks at. It completes when all checks have passed without a break for a while; somebody can also complete
 /// it by hand.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,17 +137,44 @@ pub struct PrometheusProbe {
 pub struct CheckStatus {
     /// Name of the check.
     pub name: String,
-    /// The member that was looked at; absent for a check that looks at none in particular.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub member: Option<String>,
-    /// Whether the check passes.
+    /// Whether the check passes: on all members, where it looks at members.
     pub state: CheckState,
     /// Since when it does or does not.
     pub last_transition_time: MicroTime,
+    /// Text for people, of a check that looks at no member in particular.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Number of members on which the check passes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub passing_members: i32,
+    /// Number of members on which it fails.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failing_members: i32,
+    /// Number of members that could not be looked at.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unknown_members: i32,
+    /// Members on which the check does not pass: the first 20 by name. The numbers tell how many more there are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub members: Vec<MemberCheckStatus>,
+}
+
+/// What a check found on a member.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberCheckStatus {
+    /// Name of the member within the fleet.
+    pub name: String,
+    /// Whether the check fails or could not be made.
+    pub state: CheckState,
     /// Text for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
+
+/// Most members that [`CheckStatus::members`] lists: with 16 checks and their messages a gate stays far below what an object
+/// may have.
+pub const MAX_CHECKED_MEMBERS: usize = 20;
 
 /// Whether a check passes.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,7 +21,8 @@ pub use gate::{
     ScheduledStart,
 };
 pub use health::{
-    CelProbe, Check, CheckState, CheckStatus, HealthCheck, OnHealthFailure, Probe, PrometheusProbe,
+    CelProbe, Check, CheckState, CheckStatus, HealthCheck, MAX_CHECKED_MEMBERS, MemberCheckStatus,
+    OnHealthFailure, Probe, PrometheusProbe,
 };
 pub use profile::{
     AUTO_UPGRADE_PROFILE_LABEL, AutoUpgradeProfile, AutoUpgradeProfileSpec,

@@ -66,33 +66,45 @@ fn healthy_since(
     let found = found.unwrap_or_default();
     let mut since = opened;
     let mut bad = Vec::new();
+    let mut rest = 0;
     for check in checks {
-        let mut seen = false;
-        for finding in found.iter().filter(|finding| finding.name == check.name) {
-            seen = true;
-            since = since.max(finding.last_transition_time.0);
-            let what = match finding.state {
-                CheckState::Passing => continue,
-                CheckState::Failing => "fails",
-                CheckState::Unknown => "is unknown",
-            };
-            let member = finding.member.as_ref();
-            let on = member.map_or_else(String::new, |member| format!(" on member `{member}`"));
-            let why = finding.message.as_ref();
-            let why = why.map_or_else(String::new, |message| format!(": {message}"));
-            bad.push(format!("check `{}` {what}{on}{why}", check.name));
-        }
-        if !seen {
+        let Some(finding) = found.iter().find(|finding| finding.name == check.name) else {
             bad.push(format!("check `{}` was not made yet", check.name));
+            continue;
+        };
+        since = since.max(finding.last_transition_time.0);
+        if finding.state == CheckState::Passing {
+            continue;
         }
+        if finding.members.is_empty() {
+            bad.push(told(&check.name, finding.state, "", finding.message.as_ref()));
+        }
+        let members = finding.members.iter().map(|member| {
+            let on = format!(" on member `{}`", member.name);
+            told(&check.name, member.state, &on, member.message.as_ref())
+        });
+        bad.extend(members);
+        let all = finding.failing_members.saturating_add(finding.unknown_members);
+        let all = usize::try_from(all).unwrap_or(0);
+        rest += all.saturating_sub(finding.members.len());
     }
     if bad.is_empty() {
         return Ok(since);
     }
-    let rest = bad.len().saturating_sub(MAX_TOLD);
+    rest += bad.len().saturating_sub(MAX_TOLD);
     bad.truncate(MAX_TOLD);
     let more = if rest > 0 { format!("; and {rest} more") } else { String::new() };
     Err(format!("{}{more}", bad.join("; ")))
+}
+
+fn told(check: &str, state: CheckState, on: &str, why: Option<&String>) -> String {
+    let what = match state {
+        CheckState::Passing => "passes",
+        CheckState::Failing => "fails",
+        CheckState::Unknown => "is unknown",
+    };
+    let why = why.map_or_else(String::new, |message| format!(": {message}"));
+    format!("check `{check}` {what}{on}{why}")
 }
 
 #[cfg(test)]
@@ -111,7 +123,14 @@ mod tests {
     }
 
     fn finding(name: &str, state: &str, since: &str) -> Value {
-        json!({"name": name, "member": "m1", "state": state, "lastTransitionTime": format!("2026-03-04T{since}.000000Z")})
+        let members = match state {
+            "Passing" => json!([]),
+            _ => json!([{"name": "m1", "state": state}]),
+        };
+        json!({
+            "name": name, "state": state, "members": members, "failingMembers": 1,
+            "lastTransitionTime": format!("2026-03-04T{since}.000000Z"),
+        })
     }
 
     #[test]

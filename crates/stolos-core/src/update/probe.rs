@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use serde::Deserialize;
 use serde_json::Value;
-use stolos_api::update::{CheckState, CheckStatus};
+use stolos_api::update::{CheckState, CheckStatus, MAX_CHECKED_MEMBERS, MemberCheckStatus};
 
 /// Most objects or series that are told in one message; the rest are counted.
 const MAX_TOLD: usize = 3;
@@ -89,29 +89,72 @@ pub(super) fn told(bad: &[String]) -> Option<String> {
     (!bad.is_empty()).then(|| format!("{first}{more}"))
 }
 
-/// Returns what a gate tells of its checks. A check that finds the same as before keeps its time.
+/// Returns what a gate tells of its checks, one entry for each. A check that finds the same as before keeps its time.
 pub fn record(
     before: &[CheckStatus],
     found: &BTreeMap<Subject, Found>,
     now: Timestamp,
 ) -> Vec<CheckStatus> {
-    let before: BTreeMap<(&str, Option<&str>), &CheckStatus> = before
-        .iter()
-        .map(|check| ((check.name.as_str(), check.member.as_deref()), check))
-        .collect();
-    let status = |((name, member), found): (&Subject, &Found)| {
-        let known = before.get(&(name.as_str(), member.as_deref()));
-        let known = known.filter(|known| known.state == found.state);
-        CheckStatus {
-            name: name.clone(),
-            member: member.clone(),
-            state: found.state,
-            last_transition_time: known
-                .map_or(MicroTime(now), |known| known.last_transition_time.clone()),
-            message: found.message.clone(),
+    let mut checks: Vec<CheckStatus> = Vec::new();
+    // Subjects are in the order of their check, then of their member.
+    for ((name, member), found) in found {
+        if checks.last().is_none_or(|last| last.name != *name) {
+            checks.push(blank(name, now));
         }
-    };
-    found.iter().map(status).collect()
+        let Some(check) = checks.last_mut() else { continue };
+        check.state = worse(check.state, found.state);
+        match member {
+            None => check.message.clone_from(&found.message),
+            Some(member) => count(check, member, found),
+        }
+    }
+    for check in &mut checks {
+        let known = before.iter().find(|known| known.name == check.name);
+        if let Some(known) = known.filter(|known| known.state == check.state) {
+            check.last_transition_time = known.last_transition_time.clone();
+        }
+    }
+    checks
+}
+
+fn blank(name: &str, now: Timestamp) -> CheckStatus {
+    CheckStatus {
+        name: name.to_owned(),
+        state: CheckState::Passing,
+        last_transition_time: MicroTime(now),
+        message: None,
+        passing_members: 0,
+        failing_members: 0,
+        unknown_members: 0,
+        members: Vec::new(),
+    }
+}
+
+/// One member that fails makes the check fail; else one that is not known makes it unknown.
+fn worse(one: CheckState, other: CheckState) -> CheckState {
+    match (one, other) {
+        (CheckState::Failing, _) | (_, CheckState::Failing) => CheckState::Failing,
+        (CheckState::Unknown, _) | (_, CheckState::Unknown) => CheckState::Unknown,
+        (CheckState::Passing, CheckState::Passing) => CheckState::Passing,
+    }
+}
+
+fn count(check: &mut CheckStatus, member: &str, found: &Found) {
+    match found.state {
+        CheckState::Passing => {
+            check.passing_members += 1;
+            return;
+        }
+        CheckState::Failing => check.failing_members += 1,
+        CheckState::Unknown => check.unknown_members += 1,
+    }
+    if check.members.len() < MAX_CHECKED_MEMBERS {
+        check.members.push(MemberCheckStatus {
+            name: member.to_owned(),
+            state: found.state,
+            message: found.message.clone(),
+        });
+    }
 }
 
 fn shortened(text: &str) -> String {
@@ -246,20 +289,52 @@ mod tests {
         assert_eq!(found.message.unwrap().chars().count(), MAX_MESSAGE + 1);
     }
 
+    fn subject(member: usize) -> Subject {
+        ("a".to_owned(), Some(format!("m{member:04}")))
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
     #[test]
     fn a_check_keeps_the_time_of_its_last_change() {
-        let at = |second: i64| Timestamp::from_second(second).unwrap();
-        let subject = |member: &str| ("a".to_owned(), Some(member.to_owned()));
-        let first = [(subject("m1"), Found::passing()), (subject("m2"), Found::failing("no"))];
-        let first = record(&[], &first.into(), at(10));
-        let second = [(subject("m1"), Found::passing()), (subject("m2"), Found::passing())];
-        let second = record(&first, &second.into(), at(20));
-        let told: Vec<String> = (second.iter())
-            .map(|check| {
-                let since = check.last_transition_time.0.as_second();
-                format!("{} {:?} {since}", check.member.as_deref().unwrap(), check.state)
+        let check = |first: Found, second: Found| {
+            [(subject(1), first), (subject(2), second)].into_iter().collect::<BTreeMap<_, _>>()
+        };
+        let mut told = Vec::new();
+        let mut checks = Vec::new();
+        for (second, found) in [
+            (10, check(Found::passing(), Found::failing("no"))),
+            (20, check(Found::failing("no"), Found::passing())),
+            (30, check(Found::passing(), Found::unknown("gone"))),
+            (40, check(Found::passing(), Found::passing())),
+            (50, check(Found::passing(), Found::passing())),
+        ] {
+            checks = record(&checks, &found, at(second));
+            let check: &CheckStatus = &checks[0];
+            told.push(format!("{:?} {}", check.state, check.last_transition_time.0.as_second()));
+        }
+        assert_eq!(told, ["Failing 10", "Failing 10", "Unknown 30", "Passing 40", "Passing 40"]);
+    }
+
+    #[test]
+    fn a_gate_with_all_checks_over_a_thousand_members_fits_into_an_object() {
+        let long = "é".repeat(MAX_MESSAGE);
+        let found = (0..16).flat_map(|check| {
+            let long = &long;
+            (0..1000).map(move |member| {
+                let subject = (format!("check-{check:02}"), subject(member).1);
+                (subject, if member % 2 == 0 { Found::passing() } else { Found::failing(long) })
             })
-            .collect();
-        assert_eq!(told, ["m1 Passing 10", "m2 Passing 20"]);
+        });
+        let checks = record(&[], &found.collect(), at(1));
+        let CheckStatus { passing_members, failing_members, unknown_members, members, .. } =
+            &checks[15];
+        assert_eq!((*passing_members, *failing_members, *unknown_members), (500, 500, 0));
+        let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+        assert_eq!((names.len(), names[0], names[19]), (20, "m0001", "m0039"));
+        let size = serde_json::to_string(&checks).unwrap().len();
+        assert!(size < 300_000, "{size} bytes");
     }
 }

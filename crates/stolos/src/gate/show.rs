@@ -40,7 +40,7 @@ fn page(name: &str, gate: &Gate, now: Timestamp) -> String {
     lines.extend(gate.spec.display_name.iter().map(|name| ("for people", name.clone())));
     lines.extend(gate.spec.scheduled_start.as_ref().map(|start| ("schedule", schedule(start))));
     let checks = gate.status.iter().flat_map(|status| &status.checks);
-    lines.extend(checks.map(|found| ("check", check(found))));
+    lines.extend(checks.flat_map(check).map(|line| ("check", line)));
     if state == GateState::Pending {
         let by_itself = text::opens(gate, now).map(|opens| format!("by itself {opens}, or now: "));
         let how = format!("{}`stolos gate approve {name}`", by_itself.unwrap_or_default());
@@ -49,10 +49,30 @@ fn page(name: &str, gate: &Gate, now: Timestamp) -> String {
     lines.iter().map(|(key, value)| format!("{key:<10} {value}")).collect::<Vec<_>>().join("\n")
 }
 
-fn check(check: &CheckStatus) -> String {
-    let member = check.member.as_ref().map(|member| format!(" on {member}")).unwrap_or_default();
-    let message = check.message.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
-    format!("{}{member} {:?}{message}", check.name, check.state)
+/// Returns a line for the check and one for each member that is listed.
+fn check(check: &CheckStatus) -> Vec<String> {
+    let why = |message: &Option<String>| {
+        message.as_ref().map(|text| format!(": {text}")).unwrap_or_default()
+    };
+    let numbers = [
+        (check.passing_members, "passing"),
+        (check.failing_members, "failing"),
+        (check.unknown_members, "unknown"),
+    ];
+    let numbers = numbers.iter().filter(|(number, _)| *number > 0);
+    let numbers: Vec<String> = numbers.map(|(number, what)| format!("{number} {what}")).collect();
+    let of_members = match numbers.as_slice() {
+        [] => String::new(),
+        numbers => format!(", members: {}", numbers.join(", ")),
+    };
+    let head = format!("{} {:?}{of_members}{}", check.name, check.state, why(&check.message));
+    let members = check.members.iter().map(|member| {
+        format!("{} on {} {:?}{}", check.name, member.name, member.state, why(&member.message))
+    });
+    let all = check.failing_members.saturating_add(check.unknown_members);
+    let hidden = usize::try_from(all).unwrap_or(0).saturating_sub(check.members.len());
+    let more = (hidden > 0).then(|| format!("{} on {hidden} more members", check.name));
+    std::iter::once(head).chain(members).chain(more).collect()
 }
 
 fn schedule(start: &ScheduledStart) -> String {
@@ -102,6 +122,25 @@ mod tests {
         let passes = "opens      by itself when its checks pass, or now: `stolos gate approve g`";
         assert_eq!(opens(600), passes);
         assert_eq!(opens(60), "opens      `stolos gate approve g`");
+    }
+
+    #[test]
+    fn checks_are_told_with_the_members_that_do_not_pass() {
+        let status = serde_json::json!({
+            "name": "web", "state": "Failing", "lastTransitionTime": "2026-06-01T10:00:00.000000Z",
+            "passingMembers": 3, "failingMembers": 2, "unknownMembers": 1,
+            "members": [
+                { "name": "member-1", "state": "Failing", "message": "`shop/web` is not healthy" },
+                { "name": "member-2", "state": "Unknown" },
+            ],
+        });
+        let lines = check(&serde_json::from_value(status).unwrap());
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        web Failing, members: 3 passing, 2 failing, 1 unknown
+        web on member-1 Failing: `shop/web` is not healthy
+        web on member-2 Unknown
+        web on 1 more members
+        ");
     }
 
     #[test]

@@ -1,14 +1,12 @@
 //! Histories of what Azure's runs do not have, and of what they have in preview: windows, policies, thresholds, health.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use serde_json::{Value, json};
-use stolos_api::update::{
-    CheckState, CheckStatus, MemberAction, MemberPolicy, MemberStatus, PreflightCheck, State,
-};
+use stolos_api::update::{MemberAction, MemberPolicy, MemberStatus, PreflightCheck, State};
 
 use super::player::{Act, Player, cluster};
 use crate::update::cluster::{Finding, Hold, Inspection, Power, RequestedApi};
+use crate::update::probe::{Found, record};
 use crate::update::states::members;
 use crate::update::{Observed, retry};
 
@@ -269,25 +267,20 @@ fn an_api_that_is_asked_for_holds_a_member_back_from_versions_without_it() {
     assert_eq!(images.begun.len(), 3, "no API goes away with a node image");
 }
 
-fn report(observed: &mut Observed, now: Timestamp, state: CheckState) {
+fn report(observed: &mut Observed, now: Timestamp, found: Found) {
+    let found = [(("errors".to_owned(), None), found)].into();
     for gate in observed.gates.values_mut() {
         let status = gate.status.get_or_insert_default();
-        status.checks = vec![CheckStatus {
-            name: "errors".into(),
-            member: None,
-            state,
-            last_transition_time: MicroTime(now),
-            message: None,
-        }];
+        status.checks = record(&[], &found, now);
     }
 }
 
 fn healthy(observed: &mut Observed, now: Timestamp) {
-    report(observed, now, CheckState::Passing);
+    report(observed, now, Found::passing());
 }
 
 fn unhealthy(observed: &mut Observed, now: Timestamp) {
-    report(observed, now, CheckState::Failing);
+    report(observed, now, Found { message: None, ..Found::failing("") });
 }
 
 fn with_health_gate(on_failure: &str) -> Player {

@@ -1,14 +1,14 @@
 //! Members that are put back after a gate has failed: histories, and random worlds.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use proptest::prelude::*;
 use serde_json::json;
-use stolos_api::update::{CheckState, CheckStatus, MemberStatus, State, UpdateRunStatus};
+use stolos_api::update::{MemberStatus, State, UpdateRunStatus};
 
 use super::player::{Act, Player, named};
 use crate::update::cluster::{Cluster, Inspection, Member, Offer, Restorable};
 use crate::update::invariants::{self, Planned};
+use crate::update::probe::{Found, record};
 use crate::update::states::members;
 use crate::update::{Observed, Plan};
 
@@ -47,24 +47,19 @@ fn known<'a>(observed: &'a mut Observed, name: &str) -> &'a mut Cluster {
     }
 }
 
-fn report(observed: &mut Observed, now: Timestamp, state: CheckState) {
+fn report(observed: &mut Observed, now: Timestamp, found: Found) {
+    let found = [(("errors".to_owned(), None), found)].into();
     for gate in observed.gates.values_mut() {
-        gate.status.get_or_insert_default().checks = vec![CheckStatus {
-            name: "errors".into(),
-            member: None,
-            state,
-            last_transition_time: MicroTime(now),
-            message: None,
-        }];
+        gate.status.get_or_insert_default().checks = record(&[], &found, now);
     }
 }
 
 fn healthy(observed: &mut Observed, now: Timestamp) {
-    report(observed, now, CheckState::Passing);
+    report(observed, now, Found::passing());
 }
 
 fn unhealthy(observed: &mut Observed, now: Timestamp) {
-    report(observed, now, CheckState::Failing);
+    report(observed, now, Found { message: None, ..Found::failing("") });
 }
 
 /// Plays to the end; every plan keeps the invariants, and planning again changes nothing.
