@@ -148,7 +148,8 @@ pub(super) fn derive_stage(stage: &mut StageStatus, rolls: &[Roll], stop: bool, 
     settle(&mut stage.status, state, error, now);
 }
 
-/// The order of the tests matters.
+/// The order of the tests matters. A gate that holds the group comes before a stop (section 2.2, group, 1 and 3): the group was
+/// not reached. For its stage and run the stop comes first, see [`stage_state`].
 fn group_state(
     group: &GroupStatus,
     roll: &Roll,
@@ -188,6 +189,9 @@ fn failed_state(in_flight: bool, awaited: bool, stop: bool) -> State {
     if awaited { State::Stopped } else { State::Failed }
 }
 
+/// The order of the tests matters. A stop comes before the gates, so that a run that was stopped while it waited at one is
+/// `Stopped` (section 2.1: from `Pending` to `Stopped`, and from there by a start), and not `Pending` as 2.2 alone would have
+/// it: nobody who completes the gate makes it go on.
 fn stage_state(stage: &StageStatus, rolls: &[Roll], failed: bool, stop: bool) -> State {
     let in_flight = rolls.iter().any(|roll| roll.count(State::Running) > 0);
     let waits =

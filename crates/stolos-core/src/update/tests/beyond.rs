@@ -383,6 +383,38 @@ fn a_health_gate_fails_the_run_and_looks_anew_after_a_restart() {
 }
 
 #[test]
+fn a_run_that_is_stopped_while_it_waits_at_a_gate_is_stopped_until_it_is_started() {
+    for (place, timing, of_group) in [
+        ("stage", "beforeGates", State::NotStarted),
+        ("stage", "afterGates", State::Completed),
+        ("group", "beforeGates", State::Pending),
+        ("group", "afterGates", State::Stopped),
+    ] {
+        let mut group = json!({"name": "prod", "maxConcurrency": "100%"});
+        let mut stage = json!({"name": "first"});
+        let gates = json!([{"type": "Approval"}]);
+        if place == "stage" {
+            stage[timing] = gates
+        } else {
+            group[timing] = gates
+        }
+        stage["groups"] = json!([group]);
+        let waits = || Player::new(PROD, &json!([stage])).at(5, Act::Stop);
+        let stopped = played(waits());
+        let status = stopped.status.as_ref().unwrap();
+        let stage_status = &status.stages[0];
+        let states = (status.status.state, stage_status.status.state);
+        assert_eq!(states, (State::Stopped, State::Stopped), "{place} {timing}");
+        assert_eq!(stage_status.groups[0].status.state, of_group, "{place} {timing}");
+        // Completing the gate does not start the run again.
+        let approved = played(waits().at(10, Act::Approve));
+        assert_eq!(approved.status.unwrap().status.state, State::Stopped, "{place} {timing}");
+        let started = played(waits().at(10, Act::Approve).at(20, Act::Run));
+        assert_eq!(started.status.unwrap().status.state, State::Completed, "{place} {timing}");
+    }
+}
+
+#[test]
 fn a_member_remembers_what_it_was() {
     let group = json!({"maxAllowedFailures": "100%"});
     let player = played(Player::new(PROD, &prod(group)).fails("p1", 1));
