@@ -212,11 +212,16 @@ pub(crate) fn text(window: &MaintenanceWindow) -> String {
     let offset = if utc_offset == "+00:00" { "" } else { utc_offset };
     let mut text = format!("{} {start_time}{offset}/{duration_hours}h", days(schedule));
     if let Some(date) = start_date {
-        text += &format!(" from {date}");
+        text.push_str(" from ");
+        text.push_str(date);
     }
     for DateSpan { start, end } in not_allowed_dates {
-        let end = if start == end { String::new() } else { format!("..{end}") };
-        text += &format!(" except {start}{end}");
+        text.push_str(" except ");
+        text.push_str(start);
+        if start != end {
+            text.push_str("..");
+            text.push_str(end);
+        }
     }
     text
 }

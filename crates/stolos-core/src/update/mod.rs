@@ -15,8 +15,8 @@ mod calendar;
 pub mod cluster;
 pub mod code;
 mod events;
-mod fleet;
 mod figures;
+mod fleet;
 mod forecast;
 mod gates;
 mod goal;
@@ -51,8 +51,8 @@ use stolos_api::update::{
 };
 
 pub use crate::event::{Event, Severity};
-pub use fleet::Members;
 pub use figures::{Ended, Figures, Turnover, figures, turnover};
+pub use fleet::Members;
 pub use forecast::{Durations, Forecast, GateForecast, MemberForecast, StageForecast, forecast};
 pub use health::deadline as health_deadline;
 pub use limits::{MAX_STAGE_CONCURRENCY, StrategyLimits};

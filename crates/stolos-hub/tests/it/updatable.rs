@@ -172,7 +172,8 @@ impl Fleet {
             let client = clients[secret.metadata.name.as_deref().unwrap()].clone();
             async move { Ok(client) }.boxed()
         });
-        tokio::spawn(stolos_hub::update::run_with(self.hub.clone(), connect, options()))
+        let config = Config::default();
+        tokio::spawn(stolos_hub::update::run_with(self.hub.clone(), connect, config, options()))
     }
 
     /// Starts the controllers of update runs again and again; each dies at its next later write. Ends when nothing is left to

@@ -96,7 +96,7 @@ impl Profiles {
         let strategy = profile.spec.strategy_name.as_ref();
         let strategy = strategy.and_then(|strategy| self.strategies.get(strategy));
         let world = Observed {
-            members: observed.members.clone(),
+            members: BTreeMap::clone(&observed.members),
             catalogues: self.catalogues.clone(),
             strategy: strategy.map(|strategy| strategy.spec.strategy.clone()),
             strategy_is_deleting: strategy
@@ -125,16 +125,14 @@ impl Profiles {
                     strategy: world.strategy,
                 }));
             }
-            match plan.wake_at.filter(|wake_at| *wake_at > at && *wake_at <= until) {
-                Some(wake_at) => at = wake_at,
-                None => {
-                    let ready = condition::find(&plan.status.conditions, CONDITION_READY);
-                    return match ready.filter(|ready| ready.status == "False") {
-                        Some(ready) => Outlook::Blocked(ready.message.clone()),
-                        None => Outlook::Rests,
-                    };
-                }
-            }
+            let next = plan.wake_at.filter(|wake_at| *wake_at > at && *wake_at <= until);
+            let Some(wake_at) = next else {
+                let ready = condition::find(&plan.status.conditions, CONDITION_READY);
+                let unready = ready.filter(|ready| ready.status == "False");
+                return unready
+                    .map_or(Outlook::Rests, |ready| Outlook::Blocked(ready.message.clone()));
+            };
+            at = wake_at;
             status = Some(plan.status);
         }
         Outlook::Rests
