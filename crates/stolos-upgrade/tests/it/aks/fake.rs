@@ -295,6 +295,9 @@ impl State {
                     .to_owned();
                 let mut expected = json!({"name": name, "properties": self.pool(name)});
                 expected["properties"]["orchestratorVersion"] = json!(version);
+                // Another image asks for the pool to go back; see below.
+                expected["properties"]["nodeImageVersion"] =
+                    body["properties"]["nodeImageVersion"].clone();
                 if body != expected {
                     self.wrong.push(format!("{asked}: body {body}"));
                 }
