@@ -1,6 +1,6 @@
 //! The `network` wing: services across clusters, and which endpoint takes a connection.
 //!
-//! On a member, [`export`] and [`slice`] decide what the hub is told, [`report`] what it answers, and [`service`] and
+//! On a member, [`export`] and [`mod@slice`] decide what the hub is told, [`report`] what it answers, and [`service`] and
 //! [`import_slice`] what an imported service looks like. On the hub, [`resolve`] decides who exports a service, [`claim`]
 //! who imports it, [`distribute`] who gets which endpoints, and [`traffic`] what DNS names are answered with. [`balance`]
 //! is the model of every data plane, [`vip`] what it is given, [`knobs`] what users ask of it, and [`agent`] the
