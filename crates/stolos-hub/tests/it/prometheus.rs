@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use stolos_api::update::{CheckState, Gate, State, UpdateRun};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::updatable::{FLEET, Fleet};
 
@@ -32,14 +33,14 @@ impl Drop for Prometheus {
 }
 
 impl Prometheus {
-    /// Starts a server that reads figures from `target` each second; nothing where there is no Prometheus.
+    /// Starts a server that reads the figures of a shop each second; nothing where there is no Prometheus.
     #[expect(clippy::print_stderr, reason = "says that a test was skipped")]
-    async fn start(target: SocketAddr) -> Option<Self> {
+    async fn start(shop: Shop) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("prometheus.yml");
         let text = json!({
             "global": {"scrape_interval": "1s"},
-            "scrape_configs": [{"job_name": "shop", "static_configs": [{"targets": [target.to_string()]}]}],
+            "scrape_configs": [{"job_name": "shop", "static_configs": [{"targets": [shop.address.to_string()]}]}],
         });
         std::fs::write(&config, text.to_string()).unwrap();
         let address = free().await;
@@ -56,12 +57,12 @@ impl Prometheus {
             return None;
         };
         let server = Self { process, address, _directory: directory };
-        let ready = async {
-            while !server.knows("shop_up").await {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, ready).await.expect("Prometheus does not read figures");
+        // When it asks for the second time, it has stored what it was told the first time.
+        let mut n_asked = shop.n_asked;
+        let asked = n_asked.wait_for(|n_asked| *n_asked > 1);
+        let asked = tokio::time::timeout(PATIENCE, asked).await;
+        asked.expect("Prometheus does not read figures").expect("the shop is open");
+        assert!(server.knows("shop_up").await);
         Some(server)
     }
 
@@ -83,16 +84,25 @@ async fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
-/// Serves the figures of a shop.
-async fn shop() -> SocketAddr {
+/// Serves figures.
+struct Shop {
+    address: SocketAddr,
+    /// How often somebody has asked for them.
+    n_asked: watch::Receiver<usize>,
+}
+
+/// Opens a shop.
+async fn shop() -> Shop {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let many: String =
         (0..MANY).map(|index| format!("shop_orders{{till=\"{index}\"}} 0\n")).collect();
     let figures = format!("shop_up{{city=\"x\"}} 1\n{many}");
+    let (asked, n_asked) = watch::channel(0);
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
+            asked.send_modify(|n_asked| *n_asked += 1);
             let figures = figures.clone();
             tokio::spawn(async move {
                 let mut request = vec![0; 4096];
@@ -105,7 +115,7 @@ async fn shop() -> SocketAddr {
             });
         }
     });
-    address
+    Shop { address, n_asked }
 }
 
 fn check(name: &str, url: &str, query: &str) -> Value {

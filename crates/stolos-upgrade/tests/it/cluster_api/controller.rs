@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
+use futures::stream::{BoxStream, SelectAll, select_all};
+use futures::{FutureExt, StreamExt};
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::rig::{CONTROL_PLANE, CORE, Rig};
 
 const HOLD: &str = "topology.cluster.x-k8s.io/hold-upgrade-sequence";
 const DEFER: &str = "topology.cluster.x-k8s.io/defer-upgrade";
-
-/// Between two rounds; Cluster API reacts to watches, a test need not.
-const ROUND: Duration = Duration::from_millis(3);
 
 /// What a test sees and changes.
 #[derive(Debug, Default)]
@@ -39,6 +39,8 @@ struct Rollout {
 
 pub(crate) struct Controller {
     pub(crate) state: Arc<Mutex<State>>,
+    /// The test has changed something.
+    changed: Arc<Notify>,
     task: AbortHandle,
 }
 
@@ -51,14 +53,21 @@ impl Drop for Controller {
 impl Controller {
     pub(crate) fn spawn(rig: Rig) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
-        let shared = state.clone();
+        let changed = Arc::new(Notify::new());
+        let (shared, woken) = (state.clone(), changed.clone());
         let task = tokio::spawn(async move {
+            let mut changes = changes(&rig);
             loop {
                 round(&rig, &shared).await;
-                tokio::time::sleep(ROUND).await;
+                tokio::select! {
+                    _ = changes.next() => {}
+                    () = woken.notified() => {}
+                }
+                // One round answers all that has changed.
+                while changes.next().now_or_never().flatten().is_some() {}
             }
         });
-        Self { state, task: task.abort_handle() }
+        Self { state, changed, task: task.abort_handle() }
     }
 
     pub(crate) fn finished(&self) -> Vec<String> {
@@ -69,7 +78,26 @@ impl Controller {
 
     pub(crate) fn stall(&self, stalled: bool) {
         self.state.lock().unwrap().stalled = stalled;
+        self.changed.notify_one();
     }
+}
+
+/// Returns a stream that says when something about a cluster has changed.
+fn changes(rig: &Rig) -> SelectAll<BoxStream<'static, ()>> {
+    let kinds = [
+        (CORE, "Cluster"),
+        (CORE, "ClusterClass"),
+        (CORE, "MachineDeployment"),
+        (CORE, "MachinePool"),
+        (CONTROL_PLANE, "KubeadmControlPlane"),
+    ];
+    let watch = |(group, kind)| {
+        watcher(rig.api(group, kind), watcher::Config::default())
+            .default_backoff()
+            .map(drop)
+            .boxed()
+    };
+    select_all(kinds.map(watch))
 }
 
 async fn round(rig: &Rig, state: &Arc<Mutex<State>>) {
