@@ -33,3 +33,14 @@ pub enum Severity {
     /// A person should look.
     Warning,
 }
+
+impl Severity {
+    /// Returns the type of a Kubernetes Event.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+}

@@ -86,6 +86,23 @@ pub enum State {
     Completed,
 }
 
+impl State {
+    /// Returns its name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotStarted => "NotStarted",
+            Self::Running => "Running",
+            Self::Pending => "Pending",
+            Self::Skipped => "Skipped",
+            Self::Stopping => "Stopping",
+            Self::Stopped => "Stopped",
+            Self::Failed => "Failed",
+            Self::Completed => "Completed",
+        }
+    }
+}
+
 /// Why something failed or waits.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorDetail {

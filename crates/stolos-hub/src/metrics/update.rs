@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use stolos_api::cluster::fleet::short_name;
-use stolos_api::update::{Gate, GateState, State, UpdateRun, UpdateRunStatus};
+use stolos_api::update::{Gate, GateState, UpdateRun, UpdateRunStatus};
 use stolos_controller::Key;
 use stolos_controller::metrics::{Family, Labels};
 use stolos_core::update::{Ended, figures, turnover};
@@ -73,7 +73,7 @@ impl Metrics {
         let nothing = UpdateRunStatus::default();
         let status = run.status.as_ref().unwrap_or(&nothing);
         let of_fleet = of_fleet(&key.namespace, fleet);
-        let state = with(&of_fleet, "state", state_name(status.status.state));
+        let state = with(&of_fleet, "state", status.status.state.as_str());
         let of_run = with(&of_fleet, "run", name);
         {
             let mut series = self.updates.lock().expect("no holder of this lock panics");
@@ -128,7 +128,7 @@ impl Metrics {
         }
         for Ended { upgrade_type, outcome, took } in turnover.ended {
             let labels = with(fleet, "type", &format!("{upgrade_type:?}"));
-            let labels = with(&labels, "outcome", state_name(outcome));
+            let labels = with(&labels, "outcome", outcome.as_str());
             self.registry.observe(&UPGRADES, labels, took.as_secs_f64());
         }
         for code in turnover.failures {
@@ -189,19 +189,6 @@ fn with(labels: &Labels, name: &'static str, value: &str) -> Labels {
     labels.iter().cloned().chain([(name, text(value))]).collect()
 }
 
-fn state_name(state: State) -> &'static str {
-    match state {
-        State::NotStarted => "NotStarted",
-        State::Running => "Running",
-        State::Pending => "Pending",
-        State::Skipped => "Skipped",
-        State::Stopping => "Stopping",
-        State::Stopped => "Stopped",
-        State::Failed => "Failed",
-        State::Completed => "Completed",
-    }
-}
-
 fn gauges(run: &Labels, status: &UpdateRunStatus) -> Gauges {
     let figures = figures(status);
     let mut gauges = Gauges::new();
@@ -214,7 +201,7 @@ fn gauges(run: &Labels, status: &UpdateRunStatus) -> Gauges {
     let by_state = [(STAGES, figures.stages), (GROUPS, figures.groups), (MEMBERS, figures.members)];
     for (family, counts) in by_state {
         for (state, count) in counts {
-            add(family, with(run, "state", state_name(state)), number(count));
+            add(family, with(run, "state", state.as_str()), number(count));
         }
     }
     for (code, count) in figures.pending {

@@ -13,7 +13,7 @@ use stolos_api::update::{
 };
 use stolos_controller::{Key, Plan, Write};
 use stolos_core::update::cluster::{Holder, Inspection, Member, Operation};
-use stolos_core::update::{self, GateAction, Observed, Run, Severity, Start, preflight};
+use stolos_core::update::{self, GateAction, Observed, Run, Start, preflight};
 
 use super::controller::{KnownCluster, Updates, run_of};
 use super::effect::{Effect, Object, StartUpgrade};
@@ -329,10 +329,7 @@ fn new_gate(key: &Key, run: &UpdateRun, id: &str, spec: GateSpec) -> Gate {
 fn report(run: &UpdateRun, event: &update::Event, index: usize, now: Timestamp) -> Effect {
     let report = Report {
         component: COMPONENT,
-        type_: match event.severity {
-            Severity::Normal => "Normal",
-            Severity::Warning => "Warning",
-        },
+        type_: event.severity.as_str(),
         reason: event.reason.to_owned(),
         message: event.message.clone(),
     };

@@ -140,7 +140,7 @@ fn of_run(name: &str, forecast: &Forecast) -> Vec<Entry> {
         let event = format!("gate {name} {when} {} can be passed", gate.stage);
         entries.extend(gate.passed.map(|at| entry(at, event, false)));
     }
-    let end = format!("ends as {}", text::name_of(forecast.state));
+    let end = format!("ends as {}", forecast.state.as_str());
     entries.extend(forecast.ends.map(|at| entry(at, end, false)));
     entries
 }

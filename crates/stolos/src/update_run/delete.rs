@@ -47,7 +47,7 @@ pub(super) async fn run(args: DeleteArgs, output: Output) -> anyhow::Result<Exit
 fn ended(run: UpdateRun, name: &str) -> anyhow::Result<UpdateRun> {
     if is_under_way(&run) {
         return Err(Hinted::error(
-            format!("update run `{name}` is {}", text::name_of(text::state(&run))),
+            format!("update run `{name}` is {}", text::state(&run).as_str()),
             format!("`stolos updaterun stop {name} --wait` first"),
         ));
     }

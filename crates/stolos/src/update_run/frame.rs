@@ -49,7 +49,7 @@ pub(super) fn frame(scene: &Scene<'_>) -> Vec<Row> {
     let Scene { name, run, .. } = *scene;
     let stages = text::status(run).map(|status| status.stages.as_slice()).unwrap_or_default();
     let tally = Tally::of(stages.iter().flat_map(text::members));
-    let state = text::name_of(text::state(run));
+    let state = text::state(run).as_str();
     let mut rows = vec![Row {
         label: name.to_owned(),
         bar: Some((tally.done + tally.failed, tally.all)),
@@ -201,13 +201,13 @@ fn group_row(group: &GroupStatus) -> Row {
 /// Returns a state with the failures beside it: `Completed` alone only says that they were not too many.
 fn standing(state: State, tally: Tally) -> String {
     match state {
-        State::NotStarted | State::Skipped => text::name_of(state).to_owned(),
+        State::NotStarted | State::Skipped => state.as_str().to_owned(),
         State::Running
         | State::Pending
         | State::Stopping
         | State::Stopped
         | State::Failed
-        | State::Completed => format!("{}, {} failed", text::name_of(state), tally.failed),
+        | State::Completed => format!("{}, {} failed", state.as_str(), tally.failed),
     }
 }
 
@@ -219,7 +219,7 @@ fn member_row(member: &MemberStatus, depth: usize) -> Row {
     Row {
         label: format!("{}{} {}", indent(depth), symbol(state), member.name),
         bar: None,
-        text: format!("{}{}{message}", text::name_of(state), target.unwrap_or_default()),
+        text: format!("{}{}{message}", state.as_str(), target.unwrap_or_default()),
     }
 }
 

@@ -67,7 +67,7 @@ fn row(name: &str, run: &UpdateRun, wide: bool, now: Timestamp) -> Vec<String> {
         name.to_owned(),
         upgrade_type.to_owned(),
         upgrade.kubernetes_version.clone().unwrap_or_else(|| "-".to_owned()),
-        text::name_of(text::state(run)).to_owned(),
+        text::state(run).as_str().to_owned(),
         status.and_then(|status| status.progress.clone()).unwrap_or_else(|| "-".to_owned()),
         status.map_or(0, |status| status.failure_count).to_string(),
         since(created),

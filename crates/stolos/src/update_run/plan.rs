@@ -189,7 +189,7 @@ fn head(name: &str, forecast: &Forecast, now: Timestamp) -> Vec<String> {
     };
     let mut lines = vec![
         ("update run", name.to_owned()),
-        ("would end", format!("as {}{end}", text::name_of(forecast.state))),
+        ("would end", format!("as {}{end}", forecast.state.as_str())),
         (
             "reach",
             format!(
@@ -245,8 +245,8 @@ fn member_node(member: &MemberForecast, now: Timestamp) -> Node {
     let message = match (member.state, &member.message) {
         (State::Completed, None) => String::new(),
         (State::Completed, Some(message)) => message.clone(),
-        (state, Some(message)) => format!("{}: {message}", text::name_of(state)),
-        (state, None) => text::name_of(state).to_owned(),
+        (state, Some(message)) => format!("{}: {message}", state.as_str()),
+        (state, None) => state.as_str().to_owned(),
     };
     let times = member.starts.map(|starts| (starts, member.ends));
     row(member.name.clone(), times, target, message, now)

@@ -220,7 +220,7 @@ fn of_gates(before: &[StageGateStatus], after: &[StageGateStatus], place: &Chang
 impl Change {
     /// Returns the line for people; `None` for what other lines say already.
     pub(super) fn line(&self, run: &str) -> Option<String> {
-        let state = text::name_of(self.state);
+        let state = self.state.as_str();
         let stage = self.stage.as_deref().unwrap_or_default();
         let place = match &self.group {
             Some(group) if group != stage => format!("{stage}/{group}"),

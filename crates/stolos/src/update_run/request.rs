@@ -72,7 +72,7 @@ pub(super) fn start(run: &UpdateRun, name: &str) -> Result<Change, Refusal> {
     let follow = format!("`stolos updaterun watch {name}` follows it");
     match (state, run.spec.state) {
         (State::Completed | State::Skipped, _) => refuse(
-            format!("update run `{name}` has ended as {}", text::name_of(state)),
+            format!("update run `{name}` has ended as {}", state.as_str()),
             "create another run",
         ),
         (State::Failed, _) => {
@@ -103,7 +103,7 @@ pub(super) fn start(run: &UpdateRun, name: &str) -> Result<Change, Refusal> {
             refuse(format!("update run `{name}` is asked to resume already"), follow)
         }
         (State::Running | State::Pending | State::Stopping, RunState::Run) => {
-            refuse(format!("update run `{name}` is {} already", text::name_of(state)), follow)
+            refuse(format!("update run `{name}` is {} already", state.as_str()), follow)
         }
     }
 }
@@ -127,7 +127,7 @@ pub(super) fn stop(run: &UpdateRun, name: &str) -> Result<Change, Refusal> {
     let state = text::state(run);
     match (state, run.spec.state) {
         (State::Completed | State::Skipped | State::Failed, _) => refuse(
-            format!("update run `{name}` has ended as {}", text::name_of(state)),
+            format!("update run `{name}` has ended as {}", state.as_str()),
             format!("`stolos updaterun show {name}` tells more"),
         ),
         (_, RunState::Initialize) => refuse(
@@ -168,7 +168,7 @@ pub(super) fn skip(run: &UpdateRun, name: &str, targets: &[SkipTarget]) -> Resul
         return refuse(
             format!(
                 "update run `{name}` has ended as {}, so nothing is left to skip",
-                text::name_of(state)
+                state.as_str()
             ),
             format!("`stolos updaterun show {name}` tells what it did"),
         );

@@ -72,7 +72,7 @@ fn decide(run: &UpdateRun, name: &str) -> Result<UpdateRunSpec, Refusal> {
     match state {
         State::Running | State::Pending | State::Stopping => {
             return Err(Refusal {
-                message: format!("update run `{name}` is {}", text::name_of(state)),
+                message: format!("update run `{name}` is {}", state.as_str()),
                 hint: format!("wait for its end, or `stolos updaterun stop {name} --wait` first"),
             });
         }

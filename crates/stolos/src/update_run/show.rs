@@ -113,7 +113,7 @@ impl View {
         target: String,
         message: String,
     ) -> Vec<String> {
-        let mut cells = vec![name, text::name_of(status.state).to_owned()];
+        let mut cells = vec![name, status.state.as_str().to_owned()];
         if self.layout == Layout::Wide {
             let started = status.start_time.as_ref();
             cells.push(started.map(|start| text::age(start.0, self.now)).unwrap_or_default());
@@ -193,10 +193,8 @@ impl View {
         for member in members {
             *counts.entry(member.status.state).or_insert(0) += 1;
         }
-        let counts: Vec<String> = counts
-            .iter()
-            .map(|(state, count)| format!("{count} {}", text::name_of(*state)))
-            .collect();
+        let counts: Vec<String> =
+            counts.iter().map(|(state, count)| format!("{count} {}", state.as_str())).collect();
         let mut cells = vec![String::new(); self.headings().len()];
         cells[0] = format!("… {} more", members.len());
         if let Some(message) = cells.last_mut() {

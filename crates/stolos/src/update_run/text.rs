@@ -56,7 +56,7 @@ pub(super) fn readable(run: &UpdateRun) -> UpdateRun {
 
 /// Returns how far a run is: `Running, 1/3 members done, 0 failed`.
 pub(super) fn standing(run: &UpdateRun) -> String {
-    let mut text = name_of(state(run)).to_owned();
+    let mut text = state(run).as_str().to_owned();
     if let Some(status) = status(run) {
         let progress = status.progress.as_deref().unwrap_or("0/0");
         text = format!("{text}, {progress} members done, {} failed", status.failure_count);
@@ -99,20 +99,6 @@ pub(super) fn wait_left(wait: &WaitStatus, now: Timestamp) -> Option<i64> {
         wait.status.start_time.as_ref().filter(|_| wait.status.state == State::Running)?;
     let passed = now.duration_since(started.0).as_secs().max(0);
     Some((i64::from(wait.wait_duration_in_seconds) - passed).max(0))
-}
-
-/// Returns the name of a state as it stands in the API.
-pub(super) fn name_of(state: State) -> &'static str {
-    match state {
-        State::NotStarted => "NotStarted",
-        State::Running => "Running",
-        State::Pending => "Pending",
-        State::Skipped => "Skipped",
-        State::Stopping => "Stopping",
-        State::Stopped => "Stopped",
-        State::Failed => "Failed",
-        State::Completed => "Completed",
-    }
 }
 
 /// Members that are done, out of all.

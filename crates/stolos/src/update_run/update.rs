@@ -71,7 +71,7 @@ impl UpdateArgs {
         let state = text::state(run);
         if matches!(state, State::Completed | State::Skipped) {
             return Err(Hinted::error(
-                format!("update run `{name}` has ended as {}", text::name_of(state)),
+                format!("update run `{name}` has ended as {}", state.as_str()),
                 "create another run",
             ));
         }
