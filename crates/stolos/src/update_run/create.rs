@@ -201,7 +201,7 @@ mod tests {
             "june --kubernetes-version 1.35.0 --min-successes 1",
             "june --kubernetes-version 1.35.0 --stages a --min-successes 101%",
             "june --kubernetes-version 1.35.0 --preflight nodes-ready --no-preflight",
-            "june --kubernetes-version 1.35.0 --preflight deprecated-apis",
+            "june --kubernetes-version 1.35.0 --preflight certificates",
         ]
         .map(|line| parse(line).err().unwrap_or_else(|| format!("accepted: {line}")));
         insta::assert_snapshot!(errors.join("\n"), @"
@@ -222,8 +222,8 @@ mod tests {
           --stages <STAGES>
         error: invalid value '101%' for '--min-successes <N>': `101%` is neither a number of members nor a percentage from 0% to 100%
         error: the argument '--preflight <CHECK>' cannot be used with '--no-preflight'
-        error: invalid value 'deprecated-apis' for '--preflight <CHECK>'
-          [possible values: nodes-ready, pod-disruption-budgets]
+        error: invalid value 'certificates' for '--preflight <CHECK>'
+          [possible values: nodes-ready, pod-disruption-budgets, deprecated-apis]
         ");
     }
 }
