@@ -129,7 +129,7 @@ fn row(
 
 /// Compiles the schema of a version; errors are located in the definition.
 pub(super) fn compile(root: &str, version: &Value) -> Result<SchemaRef, Vec<Cause>> {
-    structural::compile(&version["schema"]["openAPIV3Schema"]).map_err(|causes| {
+    structural::compile_shared(&version["schema"]["openAPIV3Schema"]).map_err(|causes| {
         let locate = |cause: Cause| Cause {
             field: format!("{root}.{}", cause.field),
             // One text names a place in the schema.

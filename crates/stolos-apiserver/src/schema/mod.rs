@@ -17,7 +17,7 @@ mod validate;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -31,6 +31,16 @@ pub use validate::{validate, validate_noting};
 /// A shared, possibly recursive schema node. Built once, at the latest when first read, then only read.
 #[derive(Clone)]
 pub struct SchemaRef(Arc<Node>);
+
+/// A schema node that is there for as long as somebody else uses it.
+pub(crate) struct WeakSchemaRef(Weak<Node>);
+
+impl WeakSchemaRef {
+    /// Returns the node if it is still there.
+    pub(crate) fn upgrade(&self) -> Option<SchemaRef> {
+        self.0.upgrade().map(SchemaRef)
+    }
+}
 
 enum Node {
     /// Finished, or a forward node to be filled.
@@ -58,6 +68,17 @@ impl SchemaRef {
     #[must_use]
     pub fn forward() -> Self {
         Self(Arc::new(Node::Cell(OnceLock::new())))
+    }
+
+    /// Returns a handle that does not keep the node.
+    pub(crate) fn downgrade(&self) -> WeakSchemaRef {
+        WeakSchemaRef(Arc::downgrade(&self.0))
+    }
+
+    /// Tells whether this is the very node.
+    #[cfg(test)]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Completes a forward node; the first content wins.

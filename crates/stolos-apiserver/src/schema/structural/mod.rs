@@ -5,6 +5,7 @@
 mod costs;
 mod read;
 mod rules;
+mod shared;
 
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ use super::causes::{forbidden, invalid, invalid_as, not_supported, required};
 use super::parse::field_path;
 use super::{ListType, Schema, SchemaRef, Source, Type, builtin, cel, validate};
 use crate::status::Cause;
+
+pub use shared::compile_shared;
 
 /// What the root describes, for the text about a missing type.
 const ROOT_OF: &str = "the root";
