@@ -39,13 +39,15 @@ pub fn hub_crds() -> Vec<CustomResourceDefinition> {
         cluster::profile::crds(),
         placement::hub_crds(),
         network::hub_crds(),
-        network::mcs::crds(),
         update::crds(),
     ]
     .concat()
 }
 
 /// Returns the definitions of the kinds that live on every member.
+///
+/// Those of the Multi-Cluster Services API ([`network::mcs`]) are not among them: nothing acts on them yet, and beside them
+/// `kubectl get serviceexports` would show them instead of those of this fleet.
 pub fn member_crds() -> Vec<CustomResourceDefinition> {
-    [placement::member_crds(), network::member_crds(), network::mcs::crds()].concat()
+    [placement::member_crds(), network::member_crds()].concat()
 }

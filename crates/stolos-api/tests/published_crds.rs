@@ -48,9 +48,7 @@ fn members_get_the_network_kinds_that_users_write_there() {
     let want = [
         "appliedworks.placement.kubernetes-fleet.io",
         "multiclusterservices.networking.fleet.azure.com",
-        "serviceexports.multicluster.x-k8s.io",
         "serviceexports.networking.fleet.azure.com",
-        "serviceimports.multicluster.x-k8s.io",
         "serviceimports.networking.fleet.azure.com",
     ];
     assert_eq!(names(stolos_api::member_crds()), want.map(str::to_owned).into());

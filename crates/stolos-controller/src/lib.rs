@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub mod event;
 pub mod leader;
 pub mod metrics;
 mod queue;

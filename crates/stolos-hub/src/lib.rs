@@ -5,13 +5,14 @@ use stolos_controller::Options;
 
 pub mod admission;
 pub mod cluster;
-mod event;
 mod metrics;
+pub mod network;
 pub mod notify;
 pub mod placement;
 pub mod update;
 
 pub use metrics::Metrics;
+use stolos_controller::event;
 
 /// How the hub's controllers behave.
 #[derive(Clone, Debug, Default)]
@@ -22,13 +23,15 @@ pub struct Config {
     pub placement: placement::Config,
     /// Update runs.
     pub update: update::Config,
+    /// Services across clusters.
+    pub network: network::Config,
 }
 
 /// Installs the admission policies, then runs every controller of the hub until the future is dropped.
 pub async fn run(client: Client, config: Config, options: Options) {
-    let Config { cluster, placement, update } = config;
+    let Config { cluster, placement, network, update } = config;
     // They take over once the policies are in place.
-    for controller in ["member-cluster", "fleet", "placement", "update-run"] {
+    for controller in ["member-cluster", "fleet", "placement", network::NAME, "update-run"] {
         options.readiness.waits_for(controller, ["the admission policies"]);
     }
     admission::install(&client).await;
@@ -43,6 +46,7 @@ pub async fn run(client: Client, config: Config, options: Options) {
         profiles,
         cluster::fleet::run(client.clone(), cluster.member_limits, options.clone()),
         placement::run(client.clone(), placement, options.clone()),
+        network::run(client.clone(), network, options.clone()),
         update::run(client.clone(), update, options.clone()),
         notify::run(client.clone(), options.clone()),
     );

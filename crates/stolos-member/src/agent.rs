@@ -24,7 +24,7 @@ const CONCURRENCY: usize = 8;
 const NOTES: usize = 1024;
 
 /// Runs the agent until the future is dropped.
-pub async fn run(config: Config) {
+pub(crate) async fn run(config: Config) {
     let namespace = member_namespace(&config.name);
     let options = Options {
         name: "member-agent",

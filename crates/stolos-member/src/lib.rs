@@ -16,9 +16,9 @@ mod agent;
 pub mod cluster;
 mod failure;
 mod metrics;
+pub mod network;
 pub mod placement;
 
-pub use agent::run;
 pub use metrics::Metrics;
 
 /// What an agent needs.
@@ -42,6 +42,17 @@ pub struct Config {
     pub readiness: Readiness,
     /// Whose properties are told besides those of every cluster.
     pub provider: Provider,
+    /// Services across clusters.
+    pub network: network::Options,
+}
+
+/// Runs the agent until the future is dropped.
+pub async fn run(config: Config) {
+    tokio::join!(agent::run(config.clone()), async {
+        if config.network.enabled {
+            network::run(config.clone()).await;
+        }
+    });
 }
 
 /// Default of [`Config::deletion_wait`].

@@ -158,6 +158,9 @@ pub(crate) struct UpArgs {
     /// How long the upgrade of one simulated node takes
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub(crate) node_upgrade_time: Duration,
+    /// Whether services are exported, imported and given addresses, which is in the making
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) enable_networking_features: bool,
     #[command(flatten)]
     pub(crate) limits: LimitOptions,
 }
@@ -215,6 +218,12 @@ pub(crate) struct MemberArgs {
     /// With --property-provider=azure: whether the member tells its available resources
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) use_available_res_properties_in_azure_provider: bool,
+    /// Whether services are exported, imported and given addresses, which is in the making
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) enable_networking_features: bool,
+    /// Namespace of derived Services and of the endpoints of other members
+    #[arg(long, value_name = "NAMESPACE", default_value = "fleet-system")]
+    pub(crate) fleet_system_namespace: String,
     #[command(flatten)]
     pub(crate) leader: LeaderArgs,
     /// Minutes that a withdrawn Work waits for objects that others own too

@@ -95,6 +95,7 @@ fn arguments() -> UpArgs {
         merge: false,
         pod_delay: POD_DELAY,
         node_upgrade_time: NODE_UPGRADE_TIME,
+        enable_networking_features: false,
         limits: LimitOptions::default(),
     }
 }

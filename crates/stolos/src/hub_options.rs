@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
+use jiff::SignedDuration;
+use stolos_core::cluster::membership::Expected;
+use stolos_core::network::claim::Importers;
 use stolos_core::placement::eligibility::{Eligibility, KindPattern, Kinds};
 
 use crate::cli::duration;
@@ -51,8 +54,22 @@ pub(crate) struct HubOptions {
     /// Whether members have ClusterProfiles
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     enable_cluster_inventory_apis: bool,
+    /// Whether members export and import services, and have the agents for that: without them none counts as joined.
+    /// In the making
+    #[arg(long, alias = "networking-agents-enabled", value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    enable_networking_features: bool,
+    /// How many members may import a service at the same time: `one`, as fleet-networking, or `many`
+    #[arg(long, value_enum, default_value_t = ServiceImporters::One)]
+    service_importers: ServiceImporters,
     #[command(flatten)]
     limits: LimitOptions,
+}
+
+/// How many members may import a service at the same time.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum ServiceImporters {
+    One,
+    Many,
 }
 
 impl HubOptions {
@@ -67,6 +84,7 @@ impl HubOptions {
             cluster: stolos_hub::cluster::Config {
                 force_delete_wait_time: self.force_delete_wait_time,
                 cluster_unhealthy_threshold: self.cluster_unhealthy_threshold,
+                expected_agents: expected_agents(self.enable_networking_features),
                 member_limits: self.limits.of_members(),
                 cluster_profiles: self.enable_cluster_inventory_apis,
                 metrics: metrics.clone(),
@@ -85,8 +103,23 @@ impl HubOptions {
                 strategy_limits: self.limits.of_strategies(),
                 metrics: metrics.clone(),
             },
+            network: stolos_hub::network::Config {
+                enabled: self.enable_networking_features,
+                importers: match self.service_importers {
+                    ServiceImporters::One => Importers::One,
+                    ServiceImporters::Many => Importers::Many,
+                },
+                force_delete_wait_time: SignedDuration::try_from(self.force_delete_wait_time)
+                    .unwrap_or(SignedDuration::MAX),
+                metrics: metrics.clone(),
+            },
         }
     }
+}
+
+/// Returns which agents each member has.
+pub(crate) fn expected_agents(networking: bool) -> Expected {
+    if networking { Expected::MemberAndNetworking } else { Expected::Member }
 }
 
 fn names(list: &str) -> BTreeSet<String> {

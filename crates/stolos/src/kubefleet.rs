@@ -76,7 +76,6 @@ const HUB: &[Ignored] = &[
     switch("enable-staged-update-run-apis", "the definitions that are installed say what there is"),
     switch("enable-eviction-apis", "the definitions that are installed say what there is"),
     switch("enable-resource-placement", ALWAYS),
-    switch("networking-agents-enabled", NOT_HERE),
     value("work-pending-grace-period", "it has no effect in KubeFleet either"),
     value("concurrent-resource-change-syncs", WORKERS),
     value("max-fleet-size", WORKERS),

@@ -89,6 +89,10 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
         metrics: Arc::default(),
         readiness: readiness.clone(),
         provider,
+        network: stolos_member::network::Options {
+            enabled: args.enable_networking_features,
+            system_namespace: args.fleet_system_namespace,
+        },
     };
     let metrics = config.metrics.clone();
     // The lease is on the member: its agent has no right to leases on the hub.

@@ -17,7 +17,7 @@ use crate::schema::conditions;
 
 pub use crate::cluster::profile::GROUP;
 
-/// Returns the definitions of the kinds in this module, which live on the hub and on members.
+/// Returns the definitions of the kinds in this module, which can live on the hub and on members.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![ServiceExport::crd(), ServiceImport::crd()]
 }

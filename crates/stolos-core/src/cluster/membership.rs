@@ -14,6 +14,31 @@ use stolos_api::cluster::{
 use super::health;
 use crate::condition;
 
+/// Agents without whose word a member has neither joined nor left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expected {
+    /// The one that places objects.
+    #[default]
+    Member,
+    /// Also those of services across clusters (KubeFleet's `networking-agents-enabled`).
+    MemberAndNetworking,
+}
+
+impl Expected {
+    /// Returns the types of the agents.
+    #[must_use]
+    pub fn types(self) -> &'static [&'static str] {
+        match self {
+            Self::Member => &[agent::MEMBER_AGENT],
+            Self::MemberAndNetworking => &[
+                agent::MEMBER_AGENT,
+                agent::MULTI_CLUSTER_SERVICE_AGENT,
+                agent::SERVICE_EXPORT_IMPORT_AGENT,
+            ],
+        }
+    }
+}
+
 /// What the hub does for a member that is leaving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leaving {
@@ -44,6 +69,7 @@ pub enum Namespace {
 pub fn leave(
     namespace: Namespace,
     internal: Option<&InternalMemberCluster>,
+    expected: Expected,
     deleted: Timestamp,
     patience: Duration,
     now: Timestamp,
@@ -56,7 +82,7 @@ pub fn leave(
     let Some(internal) = internal else { return Leaving::CleanUp };
     let generation = internal.metadata.generation.unwrap_or(0);
     let asked = internal.spec.state == ClusterState::Leave;
-    if asked && agent_has_left(internal, generation) {
+    if asked && agents_have_left(internal, expected, generation) {
         return Leaving::CleanUp;
     }
     let patience = SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX);
@@ -64,12 +90,16 @@ pub fn leave(
     if asked && now >= deadline { Leaving::CleanUp } else { Leaving::Ask(deadline) }
 }
 
-/// Tells whether the member agent has said, after it was asked to, that it has left.
-fn agent_has_left(internal: &InternalMemberCluster, generation: i64) -> bool {
-    let agent = internal.status.as_ref().and_then(|status| status.agent(agent::MEMBER_AGENT));
-    let joined =
-        agent.and_then(|agent| condition::current(&agent.conditions, type_::JOINED, generation));
-    joined.is_some_and(|joined| joined.status == "False")
+/// Tells whether every expected agent has said, after it was asked to, that it has left.
+fn agents_have_left(internal: &InternalMemberCluster, expected: Expected, generation: i64) -> bool {
+    let status = internal.status.as_ref();
+    let has_left = |type_: &&str| {
+        let agent = status.and_then(|status| status.agent(type_));
+        let joined = agent
+            .and_then(|agent| condition::current(&agent.conditions, type_::JOINED, generation));
+        joined.is_some_and(|joined| joined.status == "False")
+    };
+    expected.types().iter().all(has_left)
 }
 
 /// What the hub reports about a member.
@@ -88,6 +118,7 @@ pub struct Reported {
 pub fn status(
     member: &MemberCluster,
     internal: Option<&InternalMemberCluster>,
+    expected: Expected,
     prepared: bool,
     patience: SignedDuration,
     now: Timestamp,
@@ -100,7 +131,7 @@ pub fn status(
             agent.conditions = restamped(&agent.conditions, generation);
         }),
     }
-    let (joined, why) = aggregate(&status.agent_status);
+    let (joined, why) = aggregate(&status.agent_status, expected);
     let ready = match joined {
         "False" => Some(("False", reason::MEMBER_CLUSTER_NOT_READY_TO_JOIN)),
         _ if prepared => Some(("True", reason::MEMBER_CLUSTER_READY_TO_JOIN)),
@@ -163,17 +194,27 @@ pub fn shows(member: &MemberCluster, internal: &InternalMemberCluster) -> bool {
     mirrored == *shown
 }
 
-/// A member has joined when every expected agent says so, and has left when all say that.
-fn aggregate(agents: &[AgentStatus]) -> (&'static str, &'static str) {
+/// A member has joined when every expected agent says so, and has left when all say that. Of an agent that is not
+/// expected nothing is known.
+fn aggregate(agents: &[AgentStatus], expected: Expected) -> (&'static str, &'static str) {
     let unknown = ("Unknown", reason::MEMBER_CLUSTER_JOIN_STATE_UNKNOWN);
-    let [only] = agents else { return unknown };
-    if only.type_ != agent::MEMBER_AGENT {
+    let expected = expected.types();
+    let is_expected = |agent: &AgentStatus| expected.contains(&agent.type_.as_str());
+    if agents.len() != expected.len() || !agents.iter().all(is_expected) {
         return unknown;
     }
-    match condition::find(&only.conditions, type_::JOINED).map(|joined| joined.status.as_str()) {
-        Some("True") => ("True", reason::MEMBER_CLUSTER_JOINED),
-        Some("False") => ("False", reason::MEMBER_CLUSTER_LEFT),
-        _ => unknown,
+    let all_say = |status: &str| {
+        agents.iter().all(|agent| {
+            let joined = condition::find(&agent.conditions, type_::JOINED);
+            joined.is_some_and(|joined| joined.status == status)
+        })
+    };
+    if all_say("True") {
+        ("True", reason::MEMBER_CLUSTER_JOINED)
+    } else if all_say("False") {
+        ("False", reason::MEMBER_CLUSTER_LEFT)
+    } else {
+        unknown
     }
 }
 
@@ -228,7 +269,7 @@ mod tests {
     }
 
     fn leave_with(internal: &InternalMemberCluster, now: i64) -> Leaving {
-        leave(Namespace::Active, Some(internal), at(0), PATIENCE, at(now))
+        leave(Namespace::Active, Some(internal), Expected::Member, at(0), PATIENCE, at(now))
     }
 
     #[test]
@@ -254,10 +295,76 @@ mod tests {
         assert_eq!(leave_with(&silent, 900), Leaving::CleanUp);
     }
 
+    /// An InternalMemberCluster whose agents say this of their membership.
+    fn agents(state: ClusterState, said: &[(&str, &str)]) -> InternalMemberCluster {
+        let mut internal = internal(state, None, 2);
+        let status = internal.status.get_or_insert_default();
+        status.agent_status = said
+            .iter()
+            .map(|(type_, joined)| AgentStatus {
+                type_: (*type_).to_owned(),
+                conditions: vec![condition::new(type_::JOINED, joined, "Any", "", 2, at(0))],
+                last_received_heartbeat: None,
+            })
+            .collect();
+        internal
+    }
+
+    #[test]
+    fn a_member_has_joined_or_left_when_every_expected_agent_says_so() {
+        use agent::{MEMBER_AGENT, MULTI_CLUSTER_SERVICE_AGENT, SERVICE_EXPORT_IMPORT_AGENT};
+        let joined = |expected, said: &[(&str, &str)]| {
+            let internal = agents(ClusterState::Join, said);
+            let wait = SignedDuration::from_secs(60);
+            let member = MemberCluster::default();
+            let status = status(&member, Some(&internal), expected, true, wait, at(5)).status;
+            told(&status, type_::JOINED).0
+        };
+        let only = [(MEMBER_AGENT, "True")];
+        let all = |core, export, address| {
+            [
+                (MEMBER_AGENT, core),
+                (SERVICE_EXPORT_IMPORT_AGENT, export),
+                (MULTI_CLUSTER_SERVICE_AGENT, address),
+            ]
+        };
+        assert_eq!(joined(Expected::Member, &only), "True");
+        assert_eq!(joined(Expected::Member, &all("True", "True", "True")), "Unknown");
+        let three = Expected::MemberAndNetworking;
+        assert_eq!(joined(three, &only), "Unknown");
+        assert_eq!(joined(three, &all("True", "True", "True")), "True");
+        assert_eq!(joined(three, &all("True", "True", "False")), "Unknown");
+        assert_eq!(joined(three, &all("False", "False", "False")), "False");
+    }
+
+    #[test]
+    fn nothing_is_cleaned_up_before_every_expected_agent_has_left() {
+        use agent::{MEMBER_AGENT, MULTI_CLUSTER_SERVICE_AGENT, SERVICE_EXPORT_IMPORT_AGENT};
+        let three = Expected::MemberAndNetworking;
+        let leaving = |said: &[(&str, &str)]| {
+            let internal = agents(ClusterState::Leave, said);
+            leave(Namespace::Active, Some(&internal), three, at(0), PATIENCE, at(10))
+        };
+        let one = (MEMBER_AGENT, "False");
+        let two = (SERVICE_EXPORT_IMPORT_AGENT, "False");
+        assert_eq!(leaving(&[one]), Leaving::Ask(at(900)));
+        assert_eq!(
+            leaving(&[one, two, (MULTI_CLUSTER_SERVICE_AGENT, "True")]),
+            Leaving::Ask(at(900))
+        );
+        assert_eq!(leaving(&[one, two, (MULTI_CLUSTER_SERVICE_AGENT, "False")]), Leaving::CleanUp);
+    }
+
     #[test]
     fn the_member_cluster_goes_after_its_namespace() {
-        assert_eq!(leave(Namespace::Terminating, None, at(0), PATIENCE, at(1)), Leaving::Wait);
-        assert_eq!(leave(Namespace::Absent, None, at(0), PATIENCE, at(1)), Leaving::Release);
+        assert_eq!(
+            leave(Namespace::Terminating, None, Expected::Member, at(0), PATIENCE, at(1)),
+            Leaving::Wait
+        );
+        assert_eq!(
+            leave(Namespace::Absent, None, Expected::Member, at(0), PATIENCE, at(1)),
+            Leaving::Release
+        );
     }
 
     /// What the hub reports at this moment, of a member whose agents have this to say.
@@ -266,7 +373,7 @@ mod tests {
         internal: Option<&InternalMemberCluster>,
         now: i64,
     ) -> Reported {
-        status(member, internal, true, SignedDuration::from_secs(60), at(now))
+        status(member, internal, Expected::Member, true, SignedDuration::from_secs(60), at(now))
     }
 
     /// Status, reason and time of a condition.

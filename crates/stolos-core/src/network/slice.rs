@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use stolos_api::network::names::{annotation, condition as type_, label};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use stolos_api::network::names::{annotation, condition as type_, label, reason};
 use stolos_api::network::{
     AddressType, Endpoint, EndpointSliceExport, EndpointSliceExportSpec, ExportedObjectReference,
     OwnerServiceReference, ServiceExport,
@@ -14,7 +14,6 @@ use stolos_api::network::{
 use super::keys;
 use super::names::{exported_slice, is_subdomain};
 use super::stamp::stamp;
-use crate::condition;
 
 /// Annotations that an exported slice has.
 const ANNOTATIONS: [&str; 3] = [
@@ -108,14 +107,16 @@ fn refusal(observed: &Observed<'_>) -> Option<Reason> {
     keys::is_deleting(metadata).then_some(Reason::Leaving)
 }
 
-/// Tells whether a ServiceExport is valid and in no conflict.
+/// Tells whether a ServiceExport is valid and in no conflict. One that was exported and is given a weight that cannot be
+/// one stays as it was: a slip of the pen takes no cluster out.
 fn is_accepted(export: &ServiceExport) -> bool {
-    let conditions = export.status.as_ref().map(|status| status.conditions.as_slice());
-    let is = |type_: &str, status: &str| {
-        condition::find(conditions.unwrap_or_default(), type_)
-            .is_some_and(|condition| condition.status == status)
+    let conditions = export.status.iter().flat_map(|status| &status.conditions);
+    let is = |type_: &str, holds: &dyn Fn(&Condition) -> bool| {
+        conditions.clone().find(|condition| condition.type_ == type_).is_some_and(holds)
     };
-    is(type_::VALID, "True") && is(type_::CONFLICT, "False")
+    let invalid_weight = reason::INVALID_WEIGHT_ANNOTATION;
+    is(type_::VALID, &|valid| valid.status == "True" || valid.reason == invalid_weight)
+        && is(type_::CONFLICT, &|conflict| conflict.status == "False")
 }
 
 fn service_name(slice: &EndpointSlice) -> Option<&str> {

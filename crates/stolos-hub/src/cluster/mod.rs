@@ -22,7 +22,7 @@ use stolos_controller::{
     Change, Controller, Key, Options, Plan, Round, Table, Tracked, Watches, Write,
 };
 use stolos_core::cluster::fleet::MemberLimits;
-use stolos_core::cluster::membership::{self, Leaving, Reported};
+use stolos_core::cluster::membership::{self, Expected, Leaving, Reported};
 use stolos_core::condition::find;
 
 use crate::Metrics;
@@ -51,6 +51,8 @@ pub struct Config {
     /// How long a member may be silent before its MemberCluster and its ClusterProfile say so (KubeFleet's
     /// `cluster-unhealthy-threshold`).
     pub cluster_unhealthy_threshold: Duration,
+    /// Which agents each member has.
+    pub expected_agents: Expected,
     /// How many members fleets may have.
     pub member_limits: MemberLimits,
     /// Whether members have ClusterProfiles (KubeFleet's `enable-cluster-inventory-apis`).
@@ -64,6 +66,7 @@ impl Default for Config {
         Self {
             force_delete_wait_time: Duration::from_mins(15),
             cluster_unhealthy_threshold: Duration::from_mins(1),
+            expected_agents: Expected::default(),
             member_limits: MemberLimits::default(),
             cluster_profiles: true,
             metrics: Arc::default(),
@@ -303,8 +306,9 @@ impl Members {
         let patience = self.config.cluster_unhealthy_threshold;
         let patience = SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX);
         let is_prepared = writes.is_empty();
+        let expected = self.config.expected_agents;
         let Reported { status, wake_at } =
-            membership::status(member, self.news_of(name), is_prepared, patience, now);
+            membership::status(member, self.news_of(name), expected, is_prepared, patience, now);
         if member.status.as_ref() != Some(&status) {
             let news = events::of_status(member.status.as_ref(), &status);
             let reported = MemberCluster { status: Some(status), ..MemberCluster::clone(member) };
@@ -352,9 +356,11 @@ impl Members {
             }
             Some(_) => membership::Namespace::Active,
         };
-        let internal = self.internal.get(&Key::namespaced(&namespace, name));
+        let live_internal = self.internal.get(&Key::namespaced(&namespace, name));
         let patience = self.config.force_delete_wait_time;
-        match membership::leave(state, internal.map(AsRef::as_ref), deleted, patience, now) {
+        let expected = self.config.expected_agents;
+        let internal = live_internal.map(AsRef::as_ref);
+        match membership::leave(state, internal, expected, deleted, patience, now) {
             Leaving::Release | Leaving::CleanUp if !self.read.contains(name) => {
                 vec![Act::Read(name.to_owned())].into()
             }
@@ -363,7 +369,8 @@ impl Members {
             Leaving::Ask(deadline) => {
                 let mut writes = Vec::new();
                 let wanted = internal_member_cluster(member, &namespace, ClusterState::Leave);
-                writes.extend(ensure(internal, wanted, |live, wanted| live.spec == wanted.spec));
+                writes
+                    .extend(ensure(live_internal, wanted, |live, wanted| live.spec == wanted.spec));
                 Plan::from(acts(writes)).waking_at(Some(deadline))
             }
             Leaving::CleanUp => {

@@ -23,8 +23,11 @@ use stolos_api::placement::ClusterResourcePlacement;
 use stolos_apiserver::ApiServer;
 use stolos_apiserver::auth::UserInfo;
 use stolos_apiserver::clock::Clock;
+use stolos_apiserver::rest::ApiService;
 use stolos_apiserver::server::Options;
 use stolos_apiserver::store::Store;
+use stolos_core::cluster::membership::Expected;
+use stolos_core::network::claim::Importers;
 use tokio::task::JoinSet;
 
 /// How long a change may take on paused time. Nothing here takes longer than a few retries.
@@ -77,6 +80,8 @@ pub(crate) struct Fleet {
     members: BTreeMap<String, Cluster>,
     clock: Clock,
     pub(crate) collect_namespaces: bool,
+    /// Whether members export and import services; none for neither.
+    importers: Option<Importers>,
     hub_controllers: JoinSet<()>,
     agents: JoinSet<()>,
     simulations: JoinSet<()>,
@@ -84,6 +89,15 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) async fn start(members: &[&str]) -> Self {
+        Self::start_with(None, members).await
+    }
+
+    /// Starts a fleet whose members export and import services.
+    pub(crate) async fn with_services(importers: Importers, members: &[&str]) -> Self {
+        Self::start_with(Some(importers), members).await
+    }
+
+    async fn start_with(importers: Option<Importers>, members: &[&str]) -> Self {
         let clock = Clock::tokio("2026-01-01T00:00:00Z".parse().unwrap());
         let hub = Cluster::start("hub", &clock, stolos_api::hub_crds()).await;
         let mut fleet = Self {
@@ -91,6 +105,7 @@ impl Fleet {
             members: BTreeMap::new(),
             clock,
             collect_namespaces: false,
+            importers,
             hub_controllers: JoinSet::new(),
             agents: JoinSet::new(),
             simulations: JoinSet::new(),
@@ -109,14 +124,25 @@ impl Fleet {
 
     /// Starts the hub's controllers.
     pub(crate) fn start_hub(&mut self) {
-        let client = Client::new(self.hub.server.as_user(UserInfo::internal("hub")), "default");
+        self.start_hub_by(|server| Client::new(server, "default"));
+    }
+
+    /// Starts the hub's controllers with a way to the hub of their own.
+    pub(crate) fn start_hub_by(&mut self, way: impl FnOnce(ApiService) -> Client) {
+        let client = way(self.hub.server.as_user(UserInfo::internal("hub")));
         let options = stolos_controller::Options {
             name: "hub",
             concurrency: 8,
             clock: self.clock(),
             readiness: stolos_controller::Readiness::default(),
         };
-        self.hub_controllers.spawn(stolos_hub::run(client, stolos_hub::Config::default(), options));
+        let mut config = stolos_hub::Config::default();
+        if let Some(importers) = self.importers {
+            config.cluster.expected_agents = Expected::MemberAndNetworking;
+            config.network.enabled = true;
+            config.network.importers = importers;
+        }
+        self.hub_controllers.spawn(stolos_hub::run(client, config, options));
     }
 
     /// Stops the hub's controllers, wherever they are.
@@ -138,32 +164,40 @@ impl Fleet {
         .unwrap();
         create(&self.hub.all(), &member).await;
         self.simulations.spawn(simulate(name.to_owned(), cluster.client.clone(), self.clock()));
-        self.spawn_agent(name, &cluster);
+        self.spawn_agent(name, cluster.client.clone());
         self.members.insert(name.to_owned(), cluster);
         eventually(&self.hub.all::<MemberCluster>(), name, "has joined", |member| {
             let status = member.and_then(|member| member.status.as_ref());
             let agent = status.and_then(|status| status.agent("MemberAgent"));
-            agent.is_some_and(|agent| {
-                ["Joined", "Healthy"].iter().all(|wanted| {
-                    agent.conditions.iter().any(|c| c.type_ == *wanted && c.status == "True")
+            let has_joined = status.is_some_and(|status| {
+                status.conditions.iter().any(|c| c.type_ == "Joined" && c.status == "True")
+            });
+            has_joined
+                && agent.is_some_and(|agent| {
+                    ["Joined", "Healthy"].iter().all(|wanted| {
+                        agent.conditions.iter().any(|c| c.type_ == *wanted && c.status == "True")
+                    })
                 })
-            })
         })
         .await;
     }
 
-    fn spawn_agent(&mut self, name: &str, cluster: &Cluster) {
+    fn spawn_agent(&mut self, name: &str, member: Client) {
         let identity = UserInfo::authenticated(&format!("agent-of-{name}"), &[]);
         self.agents.spawn(stolos_member::run(stolos_member::Config {
             name: name.to_owned(),
             hub: Client::new(self.hub.server.as_user(identity), "default"),
-            member: cluster.client.clone(),
+            member,
             clock: self.clock(),
             deletion_wait: stolos_member::DELETION_WAIT,
             collect_namespaces: self.collect_namespaces,
             metrics: Arc::default(),
             readiness: stolos_controller::Readiness::default(),
             provider: stolos_core::cluster::provider::Provider::default(),
+            network: stolos_member::network::Options {
+                enabled: self.importers.is_some(),
+                ..stolos_member::network::Options::default()
+            },
         }));
     }
 
@@ -174,9 +208,15 @@ impl Fleet {
 
     /// Starts the agents of all members.
     pub(crate) fn start_agents(&mut self) {
+        self.start_agents_by(|server| Client::new(server, "default"));
+    }
+
+    /// Starts the agents of all members, each with a way of its own to its member.
+    pub(crate) fn start_agents_by(&mut self, way: impl Fn(ApiService) -> Client) {
         let members = std::mem::take(&mut self.members);
         for (name, cluster) in &members {
-            self.spawn_agent(name, cluster);
+            let user = UserInfo::internal("tester");
+            self.spawn_agent(name, way(cluster.server.as_user(user)));
         }
         self.members = members;
     }

@@ -21,6 +21,7 @@ mod promises;
 mod propagation;
 mod providers;
 mod rollback;
+mod services;
 mod status_copy;
 mod updatable;
 mod update;

@@ -150,6 +150,7 @@ impl Fleet {
             metrics: Arc::default(),
             readiness: stolos_controller::Readiness::default(),
             provider: stolos_core::cluster::provider::Provider::default(),
+            network: stolos_member::network::Options::default(),
         });
         self.agents.entry(name).or_default().spawn(agent);
     }

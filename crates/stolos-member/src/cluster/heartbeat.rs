@@ -260,6 +260,7 @@ mod tests {
             metrics: Arc::default(),
             readiness: stolos_controller::Readiness::default(),
             provider: Provider::default(),
+            network: crate::network::Options::default(),
         });
         let internal: InternalMemberCluster = serde_json::from_value(json!({
             "metadata": {"name": "m", "namespace": "fleet-member-m"}, "spec": {"state": "Join"},

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::cli::{Output, UpArgs};
 use crate::exit::Exit;
+use crate::hub_options::expected_agents;
 use crate::limit_options::LimitOptions;
 use crate::output;
 
@@ -43,10 +44,12 @@ pub(crate) async fn run(args: UpArgs, output: Output) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-fn config(limits: &LimitOptions) -> stolos_hub::Config {
+fn config(limits: &LimitOptions, network: bool) -> stolos_hub::Config {
     let mut config = stolos_hub::Config::default();
     config.cluster.member_limits = limits.of_members();
     config.update.strategy_limits = limits.of_strategies();
+    config.network.enabled = network;
+    config.cluster.expected_agents = expected_agents(network);
     config
 }
 
@@ -116,7 +119,11 @@ impl Fleet {
             readiness: stolos_controller::Readiness::default(),
         };
         let hub = self.hub.as_user("system:stolos:hub");
-        self.tasks.spawn(stolos_hub::run(hub, config(&args.limits), options));
+        self.tasks.spawn(stolos_hub::run(
+            hub,
+            config(&args.limits, args.enable_networking_features),
+            options,
+        ));
         for (index, member) in self.members.iter().enumerate() {
             let simulation = stolos_sim::Config {
                 cluster: bootstrap::simulated(&member.name, index),
@@ -143,6 +150,10 @@ impl Fleet {
                 metrics: Arc::default(),
                 readiness: stolos_controller::Readiness::default(),
                 provider: stolos_core::cluster::provider::Provider::default(),
+                network: stolos_member::network::Options {
+                    enabled: args.enable_networking_features,
+                    ..stolos_member::network::Options::default()
+                },
             };
             let hub = self.hub.client();
             self.tasks.spawn(async move {

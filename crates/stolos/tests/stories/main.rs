@@ -29,6 +29,7 @@ mod probes;
 mod rollouts;
 mod scheduling;
 mod selecting;
+mod services;
 mod strategies;
 mod stuck;
 mod update;

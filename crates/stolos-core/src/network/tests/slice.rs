@@ -176,6 +176,18 @@ fn a_slice_that_is_not_to_be_exported_is_skipped_or_withdrawn() {
 }
 
 #[test]
+fn a_weight_that_cannot_be_one_leaves_a_slice_as_it_was() {
+    let mut mistaken = export("False", "False");
+    let valid = &mut mistaken.status.as_mut().unwrap().conditions[0];
+    valid.reason = "ServiceExportInvalidWeightAnnotation".to_owned();
+    let (name, _) = exported(decide(&named("any-name"), Some(&mistaken), None));
+    assert_eq!(name, "any-name");
+    mistaken.status.as_mut().unwrap().conditions.truncate(1);
+    let first = decide(&slice(), Some(&mistaken), None);
+    assert_eq!(first, Plan::Skip(Reason::ExportNotAccepted), "it was never accepted");
+}
+
+#[test]
 fn a_name_that_is_no_name_or_is_taken_is_replaced() {
     let accepted = export("True", "False");
     let (first, spec) = exported(decide(&slice(), Some(&accepted), None));

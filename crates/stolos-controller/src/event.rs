@@ -1,37 +1,43 @@
 //! Kubernetes Events: what happened to an object, for people.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::{Resource, ResourceExt};
-use stolos_core::placement::hash;
 
 /// Namespace of events about objects that have none.
 const DEFAULT_NAMESPACE: &str = "default";
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Report {
+pub struct Report {
     /// Name of the controller that says so.
-    pub(crate) component: &'static str,
+    pub component: &'static str,
     /// `Normal` or `Warning`.
-    pub(crate) type_: &'static str,
-    pub(crate) reason: String,
-    pub(crate) message: String,
+    pub type_: &'static str,
+    /// `CamelCase`.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
 }
 
 /// Returns an event about an object. `index` tells equal events of one moment apart.
-pub(crate) fn event<K>(object: &K, report: Report, index: usize, now: Timestamp) -> Event
+#[must_use]
+pub fn event<K>(object: &K, report: Report, index: usize, now: Timestamp) -> Event
 where
     K: Resource<DynamicType = ()>,
 {
     let namespace = object.namespace().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
     let moment = Time(now);
     // Controllers may speak of one object at one moment, and a clock may stand still.
-    let identity = (object.uid(), &report.reason, &report.message, index, now.as_microsecond());
+    let mut identity = DefaultHasher::new();
+    (object.uid(), &report.reason, &report.message, index, now.as_microsecond())
+        .hash(&mut identity);
     Event {
         metadata: ObjectMeta {
-            name: Some(format!("{}.{}", object.name_any(), &hash::of(&identity)[..16])),
+            name: Some(format!("{}.{:016x}", object.name_any(), identity.finish())),
             namespace: Some(namespace),
             ..ObjectMeta::default()
         },

@@ -1,0 +1,133 @@
+//! Looks by name for what lists do not show, before anything is taken away because of it: that a list leaves something
+//! out proves nothing.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::Api;
+use kube::{Client, Resource};
+use stolos_api::cluster::MemberCluster;
+use stolos_api::cluster::names::{MEMBER_NAMESPACE_PREFIX, member_namespace};
+use stolos_api::network::{InternalServiceExport, InternalServiceImport};
+use stolos_controller::{Change, Effect, Write};
+use stolos_core::network::names;
+
+use super::Object;
+
+/// What may be gone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sought {
+    /// The export of a service by a member.
+    Export(Service),
+    /// The wish of a member to import a service.
+    Claimant(Service),
+    /// A member.
+    Member(String),
+}
+
+/// A service as a member tells it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Service {
+    /// `<namespace>/<name>`.
+    pub(super) key: String,
+    /// Name of the member.
+    pub(super) cluster: String,
+}
+
+/// What the controller learns of.
+#[derive(Clone, Debug)]
+pub(super) enum Seen {
+    Object(Object),
+    /// It was asked for by name, and is not there.
+    Absent(Sought),
+}
+
+impl<K: Into<Object>> From<K> for Seen {
+    fn from(object: K) -> Self {
+        Self::Object(object.into())
+    }
+}
+
+/// What the controller does.
+#[derive(Debug)]
+pub(super) enum Act {
+    Write(Write<Object>),
+    Look(Sought),
+}
+
+impl Effect for Act {
+    type Object = Seen;
+
+    async fn carry_out(&self, client: &Client) -> Result<Vec<Change<Seen>>, kube::Error> {
+        match self {
+            Self::Write(write) => {
+                let changes = write.carry_out(client).await?;
+                Ok(changes.into_iter().map(|change| change.map(Seen::Object)).collect())
+            }
+            Self::Look(sought) => {
+                let found = sought.find(client).await?;
+                let seen = found.unwrap_or_else(|| Seen::Absent(sought.clone()));
+                Ok(vec![Change::Applied(seen)])
+            }
+        }
+    }
+}
+
+impl Sought {
+    async fn find(&self, client: &Client) -> Result<Option<Seen>, kube::Error> {
+        match self {
+            Self::Export(service) => {
+                service
+                    .find::<InternalServiceExport>(client, |one| {
+                        one.spec.service_reference.namespaced_name == service.key
+                    })
+                    .await
+            }
+            Self::Claimant(service) => {
+                service
+                    .find::<InternalServiceImport>(client, |one| {
+                        one.spec.service_import_reference.namespaced_name == service.key
+                    })
+                    .await
+            }
+            Self::Member(name) => {
+                let api = Api::<MemberCluster>::all(client.clone());
+                Ok(api.get_opt(name).await?.map(Seen::from))
+            }
+        }
+    }
+}
+
+impl Service {
+    /// Returns a service as the member tells it in whose namespace an object is.
+    pub(super) fn of(key: &str, metadata: &ObjectMeta) -> Self {
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let cluster = namespace.strip_prefix(MEMBER_NAMESPACE_PREFIX).unwrap_or_default();
+        Self { key: key.to_owned(), cluster: cluster.to_owned() }
+    }
+
+    /// Looks for the object that stands for the service in the namespace of the member, under both names it can have.
+    async fn find<K>(
+        &self,
+        client: &Client,
+        is_it: impl Fn(&K) -> bool,
+    ) -> Result<Option<Seen>, kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned
+            + Into<Object>,
+    {
+        let Some((namespace, name)) = self.key.split_once('/') else { return Ok(None) };
+        let plain = names::transport(namespace, name, &BTreeMap::new());
+        let taken = BTreeMap::from([(plain.clone(), String::new())]);
+        let api = Api::<K>::namespaced(client.clone(), &member_namespace(&self.cluster));
+        for name in [plain, names::transport(namespace, name, &taken)] {
+            if let Some(found) = api.get_opt(&name).await?.filter(&is_it) {
+                return Ok(Some(Seen::from(found)));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,488 @@
+//! Services across clusters: exported on members, resolved on the hub, imported by members.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Method, Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{Api, ListParams};
+use kube::client::Body;
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use stolos_api::cluster::MemberCluster;
+use stolos_api::network::{
+    EndpointSliceExport, EndpointSliceImport, InternalServiceExport, MultiClusterService,
+    ServiceExport, ServiceImport,
+};
+use stolos_apiserver::rest::ApiService;
+use stolos_core::network::claim::Importers;
+use tower::BoxError;
+
+use crate::fleet::{Cluster, Fleet, create, delete, eventually, exists, gone, merge};
+
+const WEIGHT: &str = "networking.fleet.azure.com/weight";
+
+fn object<K: serde::de::DeserializeOwned>(json: Value) -> K {
+    serde_json::from_value(json).unwrap()
+}
+
+/// Puts a Service with endpoints on a cluster; its pods have these addresses.
+async fn serve(cluster: &Cluster, name: &str, port: i32, addresses: &[&str]) {
+    let namespace = object(json!({"metadata": {"name": "app"}}));
+    let _exists =
+        cluster.all::<Namespace>().create(&kube::api::PostParams::default(), &namespace).await;
+    let service: Service = object(json!({
+        "metadata": {"name": name, "namespace": "app"},
+        "spec": {"ports": [{"port": port, "targetPort": 8080}]},
+    }));
+    create(&cluster.inside("app"), &service).await;
+    let endpoints: Vec<Value> =
+        addresses.iter().map(|address| json!({"addresses": [address]})).collect();
+    let slice: EndpointSlice = object(json!({
+        "metadata": {
+            "name": format!("{name}-1"), "namespace": "app",
+            "labels": {"kubernetes.io/service-name": name},
+        },
+        "addressType": "IPv4", "endpoints": endpoints, "ports": [{"port": 8080}],
+    }));
+    create(&cluster.inside("app"), &slice).await;
+}
+
+async fn export(cluster: &Cluster, name: &str) {
+    let export: ServiceExport = object(json!({
+        "apiVersion": "networking.fleet.azure.com/v1beta1", "kind": "ServiceExport",
+        "metadata": {"name": name, "namespace": "app"},
+    }));
+    create(&cluster.inside("app"), &export).await;
+}
+
+/// Imports a service under the name of the MultiClusterService.
+async fn import_as(cluster: &Cluster, name: &str, service: &str) {
+    let namespace = object(json!({"metadata": {"name": "app"}}));
+    let _exists =
+        cluster.all::<Namespace>().create(&kube::api::PostParams::default(), &namespace).await;
+    let import: MultiClusterService = object(json!({
+        "apiVersion": "networking.fleet.azure.com/v1alpha1", "kind": "MultiClusterService",
+        "metadata": {"name": name, "namespace": "app"}, "spec": {"serviceImport": {"name": service}},
+    }));
+    create(&cluster.inside("app"), &import).await;
+}
+
+/// Starts a fleet whose hub has the namespace of the services.
+async fn fleet(importers: Importers, members: &[&str]) -> Fleet {
+    let fleet = Fleet::with_services(importers, members).await;
+    create(&fleet.hub.all(), &object::<Namespace>(json!({"metadata": {"name": "app"}}))).await;
+    fleet
+}
+
+/// Waits until a ServiceExport has a condition with this reason.
+async fn told(cluster: &Cluster, name: &str, type_: &str, reason: &str) {
+    let what = format!("is told {reason}");
+    eventually(&cluster.inside::<ServiceExport>("app"), name, &what, |export| {
+        let conditions = export.and_then(|export| export.status.as_ref());
+        let conditions = conditions.map(|status| &status.conditions);
+        conditions.into_iter().flatten().any(|one| one.type_ == type_ && one.reason == reason)
+    })
+    .await;
+}
+
+/// Waits until the hub says that exactly these members export a service.
+async fn exported_by(fleet: &Fleet, name: &str, members: &[&str]) {
+    let what = format!("is exported by {members:?}");
+    eventually(&fleet.hub.inside::<ServiceImport>("app"), name, &what, |import| {
+        let status = import.and_then(|import| import.status.as_ref());
+        let clusters = status.into_iter().flat_map(|status| &status.clusters);
+        let mut clusters: Vec<_> = clusters.map(|one| one.cluster.as_str()).collect();
+        clusters.sort_unstable();
+        clusters == members
+    })
+    .await;
+}
+
+/// Waits until a MultiClusterService has this reason for its condition.
+async fn imported(cluster: &Cluster, name: &str, reason: &str) {
+    let what = format!("is told {reason}");
+    eventually(&cluster.inside::<MultiClusterService>("app"), name, &what, |service| {
+        let status = service.and_then(|service| service.status.as_ref());
+        let conditions = status.into_iter().flat_map(|status| &status.conditions);
+        conditions.into_iter().any(|one| one.type_ == "Valid" && one.reason == reason)
+    })
+    .await;
+}
+
+/// Returns all addresses of the EndpointSlices of a namespace, sorted.
+async fn addresses(cluster: &Cluster, namespace: &str) -> Vec<String> {
+    let slices = cluster.inside::<EndpointSlice>(namespace).list(&ListParams::default()).await;
+    let endpoints = slices.unwrap().items.into_iter().flat_map(|slice| slice.endpoints);
+    let mut addresses: Vec<_> = endpoints.flat_map(|endpoint| endpoint.addresses).collect();
+    addresses.sort();
+    addresses
+}
+
+/// Waits until exactly these addresses are imported. Slices come one by one, so each change of any is looked at.
+async fn balances_over(cluster: &Cluster, wanted: &[&str]) {
+    use futures::StreamExt;
+    use kube::runtime::watcher;
+    let api = cluster.inside::<EndpointSlice>("fleet-system");
+    let mut changes = std::pin::pin!(watcher(api, watcher::Config::default()));
+    let waiting = async {
+        while let Some(change) = changes.next().await {
+            change.unwrap();
+            if addresses(cluster, "fleet-system").await == wanted {
+                return;
+            }
+        }
+    };
+    let came = tokio::time::timeout(std::time::Duration::from_secs(50), waiting).await;
+    let last = addresses(cluster, "fleet-system").await;
+    assert!(came.is_ok(), "never balances over {wanted:?}, but over {last:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_of_two_members_has_one_address_on_a_third() {
+    let fleet = fleet(Importers::One, &["a", "b", "c"]).await;
+    serve(fleet.member("a"), "web", 80, &["10.1.0.1", "10.1.0.2"]).await;
+    serve(fleet.member("b"), "web", 80, &["10.2.0.1"]).await;
+    export(fleet.member("a"), "web").await;
+    export(fleet.member("b"), "web").await;
+    import_as(fleet.member("c"), "shop", "web").await;
+
+    exported_by(&fleet, "web", &["a", "b"]).await;
+    for member in ["a", "b"] {
+        told(fleet.member(member), "web", "Valid", "ServiceIsValid").await;
+        told(fleet.member(member), "web", "Conflict", "NoConflictFound").await;
+    }
+    let here = fleet.member("c");
+    imported(here, "shop", "FoundServiceImport").await;
+    balances_over(here, &["10.1.0.1", "10.1.0.2", "10.2.0.1"]).await;
+
+    let derived = here.inside::<Service>("fleet-system").get("app-shop").await.unwrap();
+    let spec = derived.spec.as_ref().unwrap();
+    assert_eq!(spec.type_.as_deref(), Some("LoadBalancer"));
+    assert_eq!(spec.selector, None);
+    let ports = spec.ports.as_ref().unwrap();
+    assert_eq!((ports.len(), ports[0].port), (1, 80));
+    let label =
+        |name: &str| derived.labels()[&format!("networking.fleet.azure.com/{name}")].clone();
+    assert_eq!(label("multi-cluster-service-name"), "shop");
+    assert_eq!(label("multi-cluster-service-namespace"), "app");
+    let slices = here.inside::<EndpointSlice>("fleet-system").list(&ListParams::default()).await;
+    for slice in slices.unwrap() {
+        let labels = [
+            (
+                "endpointslice.kubernetes.io/managed-by",
+                "endpointsliceimport-controller.networking.fleet.azure.com",
+            ),
+            ("kubernetes.io/service-name", "app-shop"),
+        ];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(slice.labels(), &labels.into());
+    }
+
+    // An exporter that stops takes its endpoints along, and nothing else.
+    delete(&fleet.member("a").inside::<ServiceExport>("app"), "web").await;
+    exported_by(&fleet, "web", &["b"]).await;
+    balances_over(here, &["10.2.0.1"]).await;
+    assert_eq!(addresses(fleet.member("a"), "app").await, ["10.1.0.1", "10.1.0.2"]);
+
+    // Without any exporter the address goes, and with the import everything that was made for it.
+    delete(&fleet.member("b").inside::<ServiceExport>("app"), "web").await;
+    imported(here, "shop", "UnknownServiceImport").await;
+    gone(&here.inside::<Service>("fleet-system"), "app-shop").await;
+    gone(&fleet.hub.inside::<ServiceImport>("app"), "web").await;
+    delete(&here.inside::<MultiClusterService>("app"), "shop").await;
+    gone(&here.inside::<MultiClusterService>("app"), "shop").await;
+    gone(&here.inside::<ServiceImport>("app"), "web").await;
+    balances_over(here, &[]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_follow_their_slices() {
+    let fleet = fleet(Importers::One, &["a", "b"]).await;
+    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
+    export(fleet.member("a"), "web").await;
+    import_as(fleet.member("b"), "web", "web").await;
+    balances_over(fleet.member("b"), &["10.1.0.1"]).await;
+
+    let slices = fleet.member("a").inside::<EndpointSlice>("app");
+    let ready = json!({"endpoints": [
+        {"addresses": ["10.1.0.2"]},
+        {"addresses": ["10.1.0.3"], "conditions": {"ready": false}},
+    ]});
+    merge(&slices, "web-1", ready).await;
+    balances_over(fleet.member("b"), &["10.1.0.2"]).await;
+
+    // A slice that is deleted outright takes its endpoints with it at once, not after minutes.
+    delete(&slices, "web-1").await;
+    balances_over(fleet.member("b"), &[]).await;
+    let left = fleet.hub.all::<EndpointSliceExport>().list(&ListParams::default()).await.unwrap();
+    assert_eq!(left.items.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_export_that_disagrees_is_told_so_and_takes_over_once_it_is_alone() {
+    let fleet = fleet(Importers::One, &["a", "b", "c"]).await;
+    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
+    serve(fleet.member("b"), "web", 81, &["10.2.0.1"]).await;
+    export(fleet.member("a"), "web").await;
+    told(fleet.member("a"), "web", "Conflict", "NoConflictFound").await;
+    export(fleet.member("b"), "web").await;
+    told(fleet.member("b"), "web", "Conflict", "ConflictFound").await;
+    import_as(fleet.member("c"), "web", "web").await;
+    balances_over(fleet.member("c"), &["10.1.0.1"]).await;
+    exported_by(&fleet, "web", &["a"]).await;
+
+    delete(&fleet.member("a").inside::<ServiceExport>("app"), "web").await;
+    told(fleet.member("b"), "web", "Conflict", "NoConflictFound").await;
+    exported_by(&fleet, "web", &["b"]).await;
+    balances_over(fleet.member("c"), &["10.2.0.1"]).await;
+    let derived = fleet.member("c").inside::<Service>("fleet-system");
+    eventually(&derived, "app-web", "has the port of the other", |service| {
+        let ports = service.and_then(|service| service.spec.as_ref()?.ports.as_ref());
+        ports.is_some_and(|ports| ports[0].port == 81)
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn weights_travel_with_endpoints_and_zero_takes_a_member_out() {
+    let fleet = fleet(Importers::One, &["a", "b", "c"]).await;
+    for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
+        serve(fleet.member(member), "web", 80, &[address]).await;
+        export(fleet.member(member), "web").await;
+    }
+    import_as(fleet.member("c"), "web", "web").await;
+    balances_over(fleet.member("c"), &["10.1.0.1", "10.2.0.1"]).await;
+
+    let exports = fleet.member("a").inside::<ServiceExport>("app");
+    merge(&exports, "web", json!({"metadata": {"annotations": {WEIGHT: "7"}}})).await;
+    let copies = fleet.hub.inside::<EndpointSliceImport>("fleet-member-c");
+    let all = copies.list(&ListParams::default()).await.unwrap();
+    let of_a = |copy: &&EndpointSliceImport| copy.spec.endpoint_slice_reference.cluster_id == "a";
+    let copy = all.iter().find(of_a).unwrap().name_any();
+    eventually(&copies, &copy, "has the weight", |copy| {
+        copy.is_some_and(|copy| copy.annotations().get(WEIGHT).is_some_and(|weight| weight == "7"))
+    })
+    .await;
+
+    // What cannot be a weight changes nothing but the condition.
+    merge(&exports, "web", json!({"metadata": {"annotations": {WEIGHT: "1001"}}})).await;
+    told(fleet.member("a"), "web", "Valid", "ServiceExportInvalidWeightAnnotation").await;
+    exported_by(&fleet, "web", &["a", "b"]).await;
+    exists(&copies, &copy).await;
+
+    merge(&exports, "web", json!({"metadata": {"annotations": {WEIGHT: "0"}}})).await;
+    balances_over(fleet.member("c"), &["10.2.0.1"]).await;
+    exported_by(&fleet, "web", &["b"]).await;
+    told(fleet.member("a"), "web", "Valid", "ServiceIsValid").await;
+
+    merge(&exports, "web", json!({"metadata": {"annotations": {WEIGHT: "2"}}})).await;
+    balances_over(fleet.member("c"), &["10.1.0.1", "10.2.0.1"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_that_cannot_be_exported_are_told_why_and_others_are_not_touched() {
+    let fleet = fleet(Importers::One, &["a"]).await;
+    let here = fleet.member("a");
+    serve(here, "web", 80, &["10.1.0.1"]).await;
+    for (name, spec) in [
+        ("headless", json!({"clusterIP": "None", "ports": [{"port": 80}]})),
+        ("elsewhere", json!({"type": "ExternalName", "externalName": "example.com"})),
+    ] {
+        let service = object::<Service>(
+            json!({"metadata": {"name": name, "namespace": "app"}, "spec": spec}),
+        );
+        create(&here.inside("app"), &service).await;
+        export(here, name).await;
+        told(here, name, "Valid", "ServiceIneligible").await;
+    }
+    export(here, "nowhere").await;
+    told(here, "nowhere", "Valid", "ServiceNotFound").await;
+    export(here, "web").await;
+    told(here, "web", "Conflict", "NoConflictFound").await;
+    let all = fleet.hub.all::<InternalServiceExport>().list(&ListParams::default()).await.unwrap();
+    let all: Vec<_> = all.iter().map(ResourceExt::name_any).collect();
+    assert_eq!(all, ["app-web"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_importers_one_waits_and_takes_over_where_one_may_import() {
+    let fleet = fleet(Importers::One, &["a", "b", "c"]).await;
+    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
+    export(fleet.member("a"), "web").await;
+    import_as(fleet.member("b"), "web", "web").await;
+    imported(fleet.member("b"), "web", "FoundServiceImport").await;
+    import_as(fleet.member("c"), "web", "web").await;
+    imported(fleet.member("c"), "web", "UnknownServiceImport").await;
+    balances_over(fleet.member("c"), &[]).await;
+
+    delete(&fleet.member("b").inside::<MultiClusterService>("app"), "web").await;
+    gone(&fleet.member("b").inside::<MultiClusterService>("app"), "web").await;
+    imported(fleet.member("c"), "web", "FoundServiceImport").await;
+    balances_over(fleet.member("c"), &["10.1.0.1"]).await;
+    balances_over(fleet.member("b"), &[]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_members_import_a_service_where_many_may() {
+    let fleet = fleet(Importers::Many, &["a", "b", "c"]).await;
+    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
+    export(fleet.member("a"), "web").await;
+    for member in ["a", "b", "c"] {
+        import_as(fleet.member(member), "web", "web").await;
+    }
+    for member in ["a", "b", "c"] {
+        imported(fleet.member(member), "web", "FoundServiceImport").await;
+        balances_over(fleet.member(member), &["10.1.0.1"]).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_leaves_takes_its_exports_and_imports_along_and_no_service() {
+    let fleet = fleet(Importers::Many, &["a", "b"]).await;
+    for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
+        serve(fleet.member(member), "web", 80, &[address]).await;
+        export(fleet.member(member), "web").await;
+        import_as(fleet.member(member), "web", "web").await;
+    }
+    for member in ["a", "b"] {
+        balances_over(fleet.member(member), &["10.1.0.1", "10.2.0.1"]).await;
+    }
+    delete(&fleet.hub.all::<MemberCluster>(), "b").await;
+    gone(&fleet.hub.all::<MemberCluster>(), "b").await;
+
+    balances_over(fleet.member("a"), &["10.1.0.1"]).await;
+    exported_by(&fleet, "web", &["a"]).await;
+    let left = fleet.member("b");
+    gone(&left.inside::<ServiceExport>("app"), "web").await;
+    gone(&left.inside::<MultiClusterService>("app"), "web").await;
+    gone(&left.inside::<Service>("fleet-system"), "app-web").await;
+    balances_over(left, &[]).await;
+    exists(&left.inside::<Service>("app"), "web").await;
+    assert_eq!(addresses(left, "app").await, ["10.2.0.1"]);
+}
+
+/// The way to a cluster whose lists leave some kinds out.
+#[derive(Clone)]
+struct Forgetful {
+    server: ApiService,
+    forgets: &'static [&'static str],
+}
+
+impl tower::Service<Request<Body>> for Forgetful {
+    type Response = Response<UnsyncBoxBody<Bytes, BoxError>>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let mut way = self.clone();
+        Box::pin(async move {
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let path = request.uri().path();
+            let lies = way.forgets.iter().any(|kind| path.ends_with(kind));
+            let is_list = request.method() == Method::GET && !is_watch;
+            let (parts, body) = way.server.call(request).await?.into_parts();
+            if !(is_list && lies) {
+                return Ok(Response::from_parts(parts, body.map_err(Into::into).boxed_unsync()));
+            }
+            let bytes = body.collect().await.unwrap().to_bytes();
+            let mut list: Value = serde_json::from_slice(&bytes).unwrap();
+            list["items"] = json!([]);
+            let body = Full::from(serde_json::to_vec(&list).unwrap());
+            Ok(Response::from_parts(parts, body.map_err(Into::into).boxed_unsync()))
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_the_member_that_leaves_things_out_takes_nothing_away() {
+    let mut fleet = fleet(Importers::Many, &["a", "b"]).await;
+    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
+    export(fleet.member("a"), "web").await;
+    import_as(fleet.member("a"), "web", "web").await;
+    import_as(fleet.member("b"), "web", "web").await;
+    for member in ["a", "b"] {
+        balances_over(fleet.member(member), &["10.1.0.1"]).await;
+    }
+    let uids = uids(&fleet).await;
+
+    fleet.stop_agents().await;
+    let forgets = &[
+        "/endpointslices",
+        "/multiclusterservices",
+        "/serviceexports",
+        "/serviceimports",
+        "/services",
+    ];
+    fleet.start_agents_by(|server| Client::new(Forgetful { server, forgets }, "default"));
+    // What comes after the lists is heard of, so everything has been decided about once.
+    serve(fleet.member("a"), "later", 80, &["10.1.0.9"]).await;
+    export(fleet.member("a"), "later").await;
+    told(fleet.member("a"), "later", "Conflict", "NoConflictFound").await;
+    import_as(fleet.member("b"), "later", "later").await;
+    balances_over(fleet.member("b"), &["10.1.0.1", "10.1.0.9"]).await;
+    let after = self::uids(&fleet).await;
+    assert!(after.is_superset(&uids), "gone: {:?}", uids.difference(&after));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_the_hub_that_leaves_things_out_takes_nothing_away() {
+    let mut fleet = fleet(Importers::Many, &["a", "b"]).await;
+    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
+    export(fleet.member("a"), "web").await;
+    for member in ["a", "b"] {
+        import_as(fleet.member(member), "web", "web").await;
+        balances_over(fleet.member(member), &["10.1.0.1"]).await;
+    }
+    let uids = uids(&fleet).await;
+
+    for forgets in [
+        &["/internalserviceexports"][..],
+        &["/internalserviceimports"],
+        &["/serviceimports"],
+        &["/endpointsliceimports"],
+        &["/memberclusters"],
+    ] {
+        fleet.stop_hub().await;
+        fleet.start_hub_by(|server| Client::new(Forgetful { server, forgets }, "default"));
+        let name = forgets[0].trim_start_matches('/');
+        serve(fleet.member("a"), name, 80, &["10.1.0.9"]).await;
+        export(fleet.member("a"), name).await;
+        told(fleet.member("a"), name, "Conflict", "NoConflictFound").await;
+        let after = self::uids(&fleet).await;
+        assert!(after.is_superset(&uids), "{forgets:?}; gone: {:?}", uids.difference(&after));
+        assert!(
+            addresses(fleet.member("b"), "fleet-system").await.contains(&"10.1.0.1".to_owned())
+        );
+    }
+}
+
+/// Returns what stands on the hub and on members for exports and imports, by kind, name and uid.
+async fn uids(fleet: &Fleet) -> std::collections::BTreeSet<String> {
+    async fn of<K>(api: Api<K>) -> Vec<String>
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        let all = api.list(&ListParams::default()).await.unwrap();
+        let text = |one: &K| format!("{} {} {}", K::kind(&()), one.name_any(), one.uid().unwrap());
+        all.iter().map(text).collect()
+    }
+    let mut all = of(fleet.hub.all::<InternalServiceExport>()).await;
+    all.extend(of(fleet.hub.all::<EndpointSliceExport>()).await);
+    all.extend(of(fleet.hub.all::<EndpointSliceImport>()).await);
+    all.extend(of(fleet.hub.all::<ServiceImport>()).await);
+    for member in fleet.members() {
+        all.extend(of(member.inside::<Service>("fleet-system")).await);
+        all.extend(of(member.inside::<EndpointSlice>("fleet-system")).await);
+    }
+    all.into_iter().collect()
+}

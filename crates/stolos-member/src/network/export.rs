@@ -1,0 +1,123 @@
+//! Services that this member exports.
+
+use jiff::Timestamp;
+use stolos_api::network::names::finalizer;
+use stolos_api::network::{InternalServiceExport, ServiceExport};
+use stolos_controller::{Key, Plan, Write};
+use stolos_core::condition;
+use stolos_core::network::export::{self, Internal, Observed};
+use stolos_core::network::names;
+use stolos_core::network::report::{self, Report};
+
+use super::act::{Act, Sought};
+use super::metadata::Change;
+use super::{Agent, first, text};
+
+impl Agent {
+    /// Plans an export in rounds: its metadata, then the hub and its conditions, and last what lets it go.
+    pub(super) fn plan_export(&self, key: &Key, now: Timestamp) -> Plan<Act> {
+        let internal = first(&self.internal_exports, &text(key));
+        let Some(export) = self.exports.get(key) else {
+            return internal.map(|internal| self.unexport(key, internal)).unwrap_or_default();
+        };
+        let service = self.clusters_services.get(key).map(AsRef::as_ref);
+        if service.is_none()
+            && internal.is_some()
+            && let Some(look) = self.look_for(Sought::Service(key.clone()))
+        {
+            return vec![look].into();
+        }
+        let observed =
+            Observed { cluster: &self.config.name, export, service, internal, address: None };
+        let plan = export::plan(&observed, now);
+        let hub = self.export_on_hub(key, internal, &plan.internal).into_iter().collect();
+        let change = Change {
+            finalizer: plan.finalizer.then_some((finalizer::SERVICE_EXPORT, true)),
+            ..Change::annotations(plan.annotations.clone().unwrap_or_default())
+        };
+        if let Some(marked) = change.of(export.as_ref()) {
+            let marked = self.on_member(Write::Replace(marked.into()));
+            return Plan::default().then(vec![marked]).then(hub);
+        }
+        if let Some(conditions) = plan.conditions {
+            let mut told = ServiceExport::clone(export);
+            told.status.get_or_insert_default().conditions = conditions;
+            let mut told = vec![self.on_member(Write::ReplaceStatus(told.into()))];
+            told.extend(self.events(export.as_ref(), &plan.events, now));
+            return Plan::default().then(told).then(hub);
+        }
+        if !plan.finalizer
+            && let Some(freed) =
+                Change::finalizer(finalizer::SERVICE_EXPORT, false).of(export.as_ref())
+        {
+            return Plan::default()
+                .then(hub)
+                .then(vec![self.on_member(Write::Replace(freed.into()))]);
+        }
+        let uid = service.and_then(|service| service.metadata.uid.as_deref());
+        let told = internal.map(|internal| report::conflict(internal, Some(export), uid, now));
+        let told = match told {
+            Some(Report::Set(told)) => self.tell_conflict(export, told, now),
+            Some(Report::Unchanged | Report::DeleteInternal) | None => Vec::new(),
+        };
+        Plan::default().then(hub).then(told)
+    }
+
+    fn tell_conflict(
+        &self,
+        export: &ServiceExport,
+        told: report::Told,
+        now: Timestamp,
+    ) -> Vec<Act> {
+        let mut changed = export.clone();
+        let conditions = &mut changed.status.get_or_insert_default().conditions;
+        condition::set(conditions, told.conflict);
+        let written = self.on_member(Write::ReplaceStatus(changed.into()));
+        let events = self.events(export, std::slice::from_ref(&told.event), now);
+        [written].into_iter().chain(events).collect()
+    }
+
+    /// Deletes what stands on the hub for an export that is gone.
+    fn unexport(&self, key: &Key, internal: &InternalServiceExport) -> Plan<Act> {
+        if internal.metadata.deletion_timestamp.is_some() {
+            return Plan::default();
+        }
+        if let Some(look) = self.look_for(Sought::Export(key.clone())) {
+            return vec![look].into();
+        }
+        vec![Act::Hub(Write::Delete(internal.clone().into()))].into()
+    }
+
+    fn export_on_hub(
+        &self,
+        key: &Key,
+        stored: Option<&InternalServiceExport>,
+        wanted: &Internal,
+    ) -> Option<Act> {
+        let write = match (wanted, stored) {
+            (Internal::Unchanged, _) | (Internal::Absent, None) => return None,
+            (Internal::Absent, Some(stored)) => stored
+                .metadata
+                .deletion_timestamp
+                .is_none()
+                .then(|| Write::Delete(stored.clone().into()))?,
+            (Internal::Present(spec), Some(stored)) => {
+                let renewed =
+                    InternalServiceExport { spec: spec.as_ref().clone(), ..stored.clone() };
+                Write::Replace(renewed.into())
+            }
+            (Internal::Present(spec), None) => {
+                let all = self.internal_exports.iter();
+                let taken = all.filter_map(|one| {
+                    let stands_for = one.spec.service_reference.namespaced_name.clone();
+                    Some((one.metadata.name.clone()?, stands_for))
+                });
+                let name = names::transport(&key.namespace, &key.name, &taken.collect());
+                let mut export = InternalServiceExport::new(&name, spec.as_ref().clone());
+                export.metadata.namespace = Some(self.namespace.clone());
+                Write::Create(export.into())
+            }
+        };
+        Some(Act::Hub(write))
+    }
+}

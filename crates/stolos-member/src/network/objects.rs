@@ -1,0 +1,60 @@
+//! What the network agent watches and writes, on either side.
+
+use super::act::Sought;
+
+/// Objects of the hub, in the namespace of the member.
+pub(super) mod hub {
+    use stolos_api::cluster::InternalMemberCluster;
+    use stolos_api::network::{
+        EndpointSliceExport, EndpointSliceImport, InternalServiceExport, InternalServiceImport,
+    };
+
+    stolos_controller::kinds! {
+        super::super::MANAGER;
+        EndpointSliceExport, EndpointSliceImport, InternalMemberCluster, InternalServiceExport, InternalServiceImport,
+    }
+}
+
+/// Objects of the member.
+pub(super) mod member {
+    use k8s_openapi::api::core::v1::{Event, Service};
+    use k8s_openapi::api::discovery::v1::EndpointSlice;
+    use stolos_api::network::{MultiClusterService, ServiceExport, ServiceImport};
+
+    stolos_controller::kinds! {
+        super::super::MANAGER;
+        EndpointSlice, Event, MultiClusterService, Service, ServiceExport, ServiceImport,
+    }
+}
+
+/// What the agent learns of.
+#[derive(Clone, Debug)]
+pub(super) enum Seen {
+    Hub(hub::Object),
+    Member(member::Object),
+    /// It was asked for by name, and the member does not have it.
+    Absent(Sought),
+}
+
+macro_rules! seen {
+    ($side:ident as $variant:ident: $($kind:ty),* $(,)?) => {
+        $(impl From<$kind> for Seen {
+            fn from(object: $kind) -> Self {
+                Self::$variant($side::Object::from(object))
+            }
+        })*
+    };
+}
+
+seen! {
+    hub as Hub:
+    stolos_api::cluster::InternalMemberCluster, stolos_api::network::EndpointSliceExport,
+    stolos_api::network::EndpointSliceImport, stolos_api::network::InternalServiceExport,
+    stolos_api::network::InternalServiceImport,
+}
+seen! {
+    member as Member:
+    k8s_openapi::api::core::v1::Service, k8s_openapi::api::discovery::v1::EndpointSlice,
+    stolos_api::network::MultiClusterService, stolos_api::network::ServiceExport,
+    stolos_api::network::ServiceImport,
+}

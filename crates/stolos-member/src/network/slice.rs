@@ -1,0 +1,93 @@
+//! Endpoints that this member exports, and what stands for them on the hub.
+
+use jiff::Timestamp;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use stolos_api::network::EndpointSliceExport;
+use stolos_api::network::EndpointSliceExportSpec;
+use stolos_controller::{Key, Plan, Write};
+use stolos_core::network::slice::{self, Observed};
+
+use super::act::{Act, Sought};
+use super::metadata::Change;
+use super::{Agent, annotated, parse, service_of};
+
+impl Agent {
+    pub(super) fn plan_slice(&self, key: &Key, now: Timestamp) -> Plan<Act> {
+        let Some(slice) = self.slices.get(key) else { return Plan::default() };
+        let service = service_of(slice).as_deref().and_then(parse);
+        let export = service.as_ref().and_then(|service| self.exports.get(service));
+        let name = annotated(slice);
+        // Most slices have nothing to do with the fleet.
+        if export.is_none() && name.is_none() {
+            return Plan::default();
+        }
+        if export.is_none()
+            && let Some(look) = service.and_then(|service| self.look_for(Sought::Export(service)))
+        {
+            return vec![look].into();
+        }
+        let stored = name.and_then(|name| self.exported(name));
+        let cluster = &self.config.name;
+        let observed = Observed { cluster, slice, export: export.map(AsRef::as_ref), stored };
+        match slice::plan(&observed, now) {
+            slice::Plan::Skip(_) => Plan::default(),
+            slice::Plan::Withdraw { reason: _, delete, annotations } => {
+                let stored = delete.and_then(|name| self.exported(&name));
+                let stored = stored.filter(|stored| stored.metadata.deletion_timestamp.is_none());
+                let deleted = stored.map(|stored| Act::Hub(Write::Delete(stored.clone().into())));
+                let unmarked = unmarked(slice, &annotations);
+                let unmarked = unmarked.map(|slice| self.on_member(Write::Replace(slice.into())));
+                Plan::default()
+                    .then(deleted.into_iter().collect())
+                    .then(unmarked.into_iter().collect())
+            }
+            slice::Plan::Export { name, annotations, spec } => {
+                let change = Change::annotations(annotations.unwrap_or_default());
+                let marked = change.of(slice.as_ref());
+                let marked = marked.map(|slice| self.on_member(Write::Replace(slice.into())));
+                let written = spec.map(|spec| Act::Hub(self.slice_on_hub(&name, *spec)));
+                Plan::default()
+                    .then(marked.into_iter().collect())
+                    .then(written.into_iter().collect())
+            }
+        }
+    }
+
+    /// Deletes what stands for a slice that is gone, or that is exported under another name.
+    pub(super) fn plan_exported_slice(&self, name: &str) -> Plan<Act> {
+        let Some(stored) = self.exported(name) else { return Plan::default() };
+        if stored.metadata.deletion_timestamp.is_some() {
+            return Plan::default();
+        }
+        let key = parse(&stored.spec.endpoint_slice_reference.namespaced_name).unwrap_or_default();
+        let slice = self.slices.get(&key).map(AsRef::as_ref);
+        if !slice::is_orphan(stored, slice) {
+            return Plan::default();
+        }
+        let look = slice.is_none().then(|| self.look_for(Sought::Slice(key))).flatten();
+        let delete = || Act::Hub(Write::Delete(stored.clone().into()));
+        vec![look.unwrap_or_else(delete)].into()
+    }
+
+    fn exported(&self, name: &str) -> Option<&EndpointSliceExport> {
+        self.exported_slices.get(&Key::namespaced(&self.namespace, name)).map(AsRef::as_ref)
+    }
+
+    fn slice_on_hub(&self, name: &str, spec: EndpointSliceExportSpec) -> Write<super::hub::Object> {
+        if let Some(stored) = self.exported(name) {
+            return Write::Replace(EndpointSliceExport { spec, ..stored.clone() }.into());
+        }
+        let mut export = EndpointSliceExport::new(name, spec);
+        export.metadata.namespace = Some(self.namespace.clone());
+        Write::Create(export.into())
+    }
+}
+
+/// Returns a slice without these annotations, or nothing if it has none of them.
+fn unmarked(slice: &EndpointSlice, annotations: &[&str]) -> Option<EndpointSlice> {
+    let mut slice = slice.clone();
+    let known = slice.metadata.annotations.as_mut()?;
+    let before = known.len();
+    known.retain(|name, _| !annotations.contains(&name.as_str()));
+    (known.len() < before).then_some(slice)
+}
