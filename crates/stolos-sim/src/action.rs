@@ -1,8 +1,9 @@
 //! What a simulated controller wants written, and writing it.
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
@@ -11,8 +12,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::meta::{Key, key};
+use crate::meta::{Key, hash, key, time, uid};
 use crate::world::{Kind, Object};
+
+/// Who speaks in events.
+const COMPONENT: &str = "simulated-kubelet";
 
 /// One write. Each carries what it was decided on, so that an outdated one fails instead of doing harm.
 #[derive(Clone, Debug)]
@@ -27,6 +31,8 @@ pub(crate) enum Action {
     Bind { pod: Key, node: String },
     /// Deletes this very object, by uid.
     Delete(Object),
+    /// Tells people something about a pod that they should look at.
+    Tell { pod: Box<Pod>, reason: &'static str, message: String, at: Timestamp },
     /// Removes a pod that is shutting down: its kubelet says that it has stopped.
     Release(Object),
 }
@@ -45,6 +51,9 @@ pub(crate) async fn execute(
         Action::Bind { pod, node } => bind(client, &pod, &node).await.map(|()| None),
         Action::Delete(object) => {
             delete(client, &object, DeleteParams::background()).await.map(|()| None)
+        }
+        Action::Tell { pod, reason, message, at } => {
+            tell(client, &pod, reason, &message, at).await.map(|()| None)
         }
         Action::Release(object) => {
             delete(client, &object, DeleteParams::default().grace_period(0)).await.map(|()| None)
@@ -156,6 +165,35 @@ async fn bind(client: &Client, pod: &Key, node: &str) -> Result<(), kube::Error>
     let answer: Result<Value, _> =
         api.create_subresource("binding", &pod.name, &PostParams::default(), &binding).await;
     answer.map(|_| ())
+}
+
+async fn tell(
+    client: &Client,
+    pod: &Pod,
+    reason: &str,
+    message: &str,
+    at: Timestamp,
+) -> Result<(), kube::Error> {
+    let meta = &pod.metadata;
+    let Key { namespace, name } = key(meta);
+    let about = format!("{} {reason} {message}", uid(meta));
+    let event = json!({
+        "metadata": { "name": format!("{name}.{:016x}", hash(&about)), "namespace": namespace },
+        "involvedObject": {
+            "apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name, "uid": meta.uid,
+        },
+        "type": "Warning",
+        "reason": reason,
+        "message": message,
+        "count": 1,
+        "firstTimestamp": time(at),
+        "lastTimestamp": time(at),
+        "reportingComponent": COMPONENT,
+        "source": { "component": COMPONENT },
+    });
+    let event: Event = serde_json::from_value(event).map_err(kube::Error::SerdeError)?;
+    let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
+    api.create(&PostParams::default(), &event).await.map(drop)
 }
 
 async fn delete(client: &Client, object: &Object, params: DeleteParams) -> Result<(), kube::Error> {

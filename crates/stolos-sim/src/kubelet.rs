@@ -1,6 +1,6 @@
 //! Scheduler and kubelets: pods get a node, run, become ready, finish, and go away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -45,6 +45,7 @@ pub(crate) fn decide(world: &World, pod: &Pod, delay: Duration, now: Timestamp) 
     };
     let delay = SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX);
     match phase(pod) {
+        "Running" if is_elsewhere(world, pod) => Step::act(status(pod, addresses(world, pod))),
         "Running" if finishes(world, pod) => after(started(pod), delay, now, || finish(pod, now)),
         "Running" | "Succeeded" | "Failed" => Step::default(),
         _ => match failure(world, pod) {
@@ -304,21 +305,23 @@ fn finish(pod: &Pod, now: Timestamp) -> Action {
 }
 
 fn base(world: &World, pod: &Pod, node: &str, phase: &str, ready: bool, now: Timestamp) -> Value {
-    let ip = pod_ip(world, pod);
     let scheduled = scheduled(pod).unwrap_or(now);
-    json!({
-        "phase": phase,
-        "hostIP": node_ip(world, node),
-        "podIP": ip,
-        "podIPs": [{ "ip": ip }],
-        "startTime": time(now),
-        "conditions": [
-            condition("PodScheduled", true, scheduled),
-            condition("Initialized", true, now),
-            condition("ContainersReady", ready, now),
-            condition("Ready", ready, now),
-        ],
-    })
+    let mut status = addresses(world, pod);
+    status["phase"] = json!(phase);
+    status["hostIP"] = json!(node_ip(world, node));
+    status["startTime"] = json!(time(now));
+    status["conditions"] = json!([
+        condition("PodScheduled", true, scheduled),
+        condition("Initialized", true, now),
+        condition("ContainersReady", ready, now),
+        condition("Ready", ready, now),
+    ]);
+    status
+}
+
+fn addresses(world: &World, pod: &Pod) -> Value {
+    let ip = pod_ip(world, pod);
+    json!({ "podIP": ip, "podIPs": [{ "ip": ip }] })
 }
 
 fn containers(pod: &Pod, ready: bool, state: &Value) -> Value {
@@ -349,24 +352,29 @@ fn node_ip(world: &World, name: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Returns the pod's address, or draws one from 10.244.0.0/16 that no living pod has.
+fn held_ip(pod: &Pod) -> Option<&str> {
+    pod.status.as_ref()?.pod_ip.as_deref().filter(|ip| !ip.is_empty())
+}
+
+/// Tells whether a pod has an address that is not of the cluster's network, as after a restart with another one.
+fn is_elsewhere(world: &World, pod: &Pod) -> bool {
+    held_ip(pod).is_some_and(|ip| !is_of_network(world, ip))
+}
+
+fn is_of_network(world: &World, ip: &str) -> bool {
+    ip.parse().is_ok_and(|ip| world.pod_network.contains(ip))
+}
+
+/// Returns the pod's address, or draws one from the cluster's network that no living pod has.
 fn pod_ip(world: &World, pod: &Pod) -> String {
-    let held = |pod: &Pod| pod.status.as_ref().and_then(|status| status.pod_ip.clone());
-    if let Some(ip) = held(pod) {
-        return ip;
+    if let Some(ip) = held_ip(pod).filter(|ip| is_of_network(world, ip)) {
+        return ip.to_owned();
     }
-    let taken: std::collections::BTreeSet<String> = world
-        .pods
-        .iter()
-        .filter(|other| is_active(other))
-        .filter_map(|other| held(other))
-        .collect();
-    let first = hash(crate::meta::uid(&pod.metadata));
-    (0..)
-        .map(|n: u64| {
-            let number = first.wrapping_add(n) % 65_024;
-            format!("10.244.{}.{}", number / 254, number % 254 + 1)
-        })
-        .find(|ip| !taken.contains(ip))
-        .expect("a simulated cluster runs fewer pods than its network has addresses")
+    let others = world.pods.iter().filter(|other| is_active(other));
+    let taken: BTreeSet<&str> = others.filter_map(|other| held_ip(other)).collect();
+    let network = world.pod_network;
+    let first = hash(crate::meta::uid(&pod.metadata)) % network.size();
+    let nth = |n| network.nth(first + n).to_string();
+    // With more pods than addresses, some share one.
+    (0..network.size()).map(nth).find(|ip| !taken.contains(ip.as_str())).unwrap_or_else(|| nth(0))
 }

@@ -5,7 +5,8 @@
 //! like any controller, so it works on the embedded server and on a real one; there, with [`Workloads::Kubelet`], it
 //! leaves the workload controllers to kube-controller-manager and plays scheduler and kubelets only.
 //!
-//! No container runs and no address answers.
+//! No container runs. With [`Pods::Answering`], the addresses of ready pods answer, so that whatever balances connections
+//! over them can be watched at work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,20 +14,25 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 mod action;
+mod answer;
 mod daemon_set;
 mod deployment;
 mod job;
 mod kubelet;
 mod meta;
 mod nodes;
+mod pod_network;
 mod replica_set;
 mod runner;
 mod script;
 mod service;
 mod stateful_set;
 mod upgrade;
+mod watch;
 mod world;
 
+pub use answer::{Answering, Bounds, Sockets};
+pub use pod_network::PodNetwork;
 pub use runner::{Error, run};
 
 /// Tells the time for timestamps of objects.
@@ -56,6 +62,27 @@ pub enum Workloads {
     Simulated,
     /// A kube-controller-manager does; the simulation schedules and runs pods only.
     Kubelet,
+}
+
+/// Addresses of pods, and whether anybody answers there. A running pod that has an address of another network gets a new
+/// one.
+#[derive(Clone, Debug, Default)]
+pub enum Pods {
+    /// Addresses of the usual network, at which nobody answers.
+    #[default]
+    Mute,
+    /// Addresses of this machine, at which ready pods answer: requests of HTTP/1 with the names of cluster and pod,
+    /// everything else with itself.
+    Answering(Answering),
+}
+
+impl Pods {
+    fn network(&self) -> PodNetwork {
+        match self {
+            Self::Mute => PodNetwork::default(),
+            Self::Answering(answering) => answering.network,
+        }
+    }
 }
 
 /// What a simulated cluster looks like when it is first started. A cluster that exists already keeps what it has.
@@ -88,6 +115,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// Who controls workloads.
     pub workloads: Workloads,
+    /// Addresses of pods, and whether anybody answers there.
+    pub pods: Pods,
     /// From scheduled to ready, and from ready to finished for pods of Jobs.
     pub pod_delay: Duration,
     /// How long the upgrade of one node takes.

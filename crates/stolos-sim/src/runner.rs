@@ -1,31 +1,31 @@
 //! The loop of a simulated cluster: watch, decide, write.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 use std::pin::Pin;
 use std::time::Duration;
 
+use futures::Stream;
 use futures::stream::{SelectAll, StreamExt};
-use futures::{Stream, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Client;
 use kube::api::Api;
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Client, Resource};
-use serde::de::DeserializeOwned;
-use tracing::{debug, warn};
+use kube::runtime::watcher;
+use tracing::warn;
 
 use crate::action::{Action, execute};
+use crate::answer::Answers;
 use crate::meta::{Key, controller_uid, key, label, selects};
+use crate::watch::{Change, watch};
 use crate::world::{Kind, Object, World};
 use crate::{
     CLUSTER_CONFIG_MAP, daemon_set, deployment, job, kubelet, nodes, replica_set, service,
     stateful_set, upgrade,
 };
-use crate::{Config, UPGRADE_LABEL, Workloads};
+use crate::{Config, Pods, UPGRADE_LABEL, Workloads};
 
 /// Why a simulation ended.
 #[derive(Debug, thiserror::Error)]
@@ -69,20 +69,16 @@ pub async fn run(client: Client, config: Config) -> Result<(), Error> {
 enum Event {
     Changed(Change),
     Due,
-}
-
-enum Change {
-    Applied(Object),
-    Deleted(Object),
-    /// A watch starts over; what it does not list again is gone.
-    Restarted(Kind),
-    Listed(Kind),
+    /// There may be room for pods that answer nobody.
+    Room,
 }
 
 struct Simulation {
     client: Client,
     config: Config,
     world: World,
+    /// The pods that answer, if any do.
+    answers: Option<Answers>,
     changes: SelectAll<Pin<Box<dyn Stream<Item = Change> + Send>>>,
     /// Objects seen since a watch started over.
     listed: BTreeMap<Kind, BTreeSet<Key>>,
@@ -109,10 +105,18 @@ impl Simulation {
             changes.push(watch(Api::<Deployment>::all(client.clone()), config_of()));
             changes.push(watch(Api::<EndpointSlice>::all(client.clone()), config_of()));
         }
+        let answers = match &config.pods {
+            Pods::Mute => None,
+            Pods::Answering(answering) => {
+                Some(Answers::new(&config.cluster.name, answering.sockets.clone()))
+            }
+        };
+        let world = World { pod_network: config.pods.network(), ..World::default() };
         Self {
             client,
             config,
-            world: World::default(),
+            world,
+            answers,
             changes,
             listed: BTreeMap::new(),
             synced: BTreeSet::new(),
@@ -137,9 +141,16 @@ impl Simulation {
                 None => futures::future::pending().await,
             }
         };
+        let room = async {
+            match &self.answers {
+                Some(answers) => answers.room().await,
+                None => futures::future::pending().await,
+            }
+        };
         tokio::select! {
             Some(change) = self.changes.next() => Event::Changed(change),
             () = timer => Event::Due,
+            () = room => Event::Room,
         }
     }
 
@@ -166,6 +177,10 @@ impl Simulation {
                     self.touch(&gone);
                 }
                 self.synced.insert(kind);
+            }
+            Event::Room => {
+                let mute = self.answers.iter().flat_map(Answers::mute);
+                self.dirty.extend(mute.map(|pod| (Kind::Pod, pod.clone())));
             }
             Event::Due => {
                 let now = self.now();
@@ -206,6 +221,12 @@ impl Simulation {
                         pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_none())
                     });
                 self.dirty.extend(waiting.map(|pod| (Kind::Pod, crate::meta::key(&pod.metadata))));
+            }
+            Object::Service(_) if self.answers.is_some() => {
+                // Where it sends to, there the pods must answer.
+                let pods = self.world.pods.in_namespace(&key.namespace);
+                let pods = pods.filter(|pod| kubelet::is_ready(pod));
+                self.dirty.extend(pods.map(|pod| (Kind::Pod, crate::meta::key(&pod.metadata))));
             }
             _ => {}
         }
@@ -256,10 +277,27 @@ impl Simulation {
                 let (decided, wake_at) = self.decide(&item, now);
                 self.assume(&decided);
                 self.wake.extend(wake_at.map(|at| (at, item.clone())));
-                actions.extend(decided.into_iter().map(|action| (item.clone(), action)));
+                // Before anything is written: whoever reads of an endpoint may connect to it.
+                let told = self.follow(&item, now);
+                actions
+                    .extend(decided.into_iter().chain(told).map(|action| (item.clone(), action)));
             }
             self.write(actions).await;
         }
+    }
+
+    /// Lets a pod answer as it should, and returns what people are to be told.
+    fn follow(&mut self, (kind, key): &Item, at: Timestamp) -> Vec<Action> {
+        let (Kind::Pod, Some(answers)) = (kind, &mut self.answers) else { return Vec::new() };
+        let failed = answers.follow(&self.world, key);
+        let Some(pod) = self.world.pods.get(key) else { return Vec::new() };
+        let tell = |message| Action::Tell {
+            pod: Box::new(Pod::clone(pod)),
+            reason: "PortNotOpened",
+            message,
+            at,
+        };
+        failed.into_iter().map(tell).collect()
     }
 
     /// Counts pods as placed from the decision on, so that those decided together spread over the nodes.
@@ -347,47 +385,3 @@ impl Simulation {
             .is_some_and(|map| label(&map.metadata, UPGRADE_LABEL).is_some())
     }
 }
-
-/// Watches a kind for ever, with back-off on errors.
-fn watch<K>(api: Api<K>, config: watcher::Config) -> Pin<Box<dyn Stream<Item = Change> + Send>>
-where
-    K: Resource<DynamicType = ()>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + Into<Object>
-        + KindOf
-        + 'static,
-{
-    let changes = watcher(api, config).default_backoff().inspect_err(|error| {
-        debug!(%error, kind = %K::kind(&()), "watch failed; it starts over");
-    });
-    let changes = changes.filter_map(|event| async {
-        Some(match event.ok()? {
-            watcher::Event::Apply(mut object) | watcher::Event::InitApply(mut object) => {
-                // Large, and nobody here reads them.
-                object.meta_mut().managed_fields = None;
-                Change::Applied(object.into())
-            }
-            watcher::Event::Delete(object) => Change::Deleted(object.into()),
-            watcher::Event::Init => Change::Restarted(K::KIND),
-            watcher::Event::InitDone => Change::Listed(K::KIND),
-        })
-    });
-    Box::pin(changes)
-}
-
-/// The variant of [`Kind`] of a type.
-trait KindOf {
-    const KIND: Kind;
-}
-
-macro_rules! kind_of {
-    ($kind:ident) => {
-        impl KindOf for $kind {
-            const KIND: Kind = Kind::$kind;
-        }
-    };
-}
-crate::world::for_each_kind!(kind_of);

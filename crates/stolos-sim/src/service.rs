@@ -95,9 +95,11 @@ fn free<T>(seed: &str, nth: impl Fn(u64) -> T, is_free: impl Fn(&T) -> bool) -> 
     (first..).map(nth).find(is_free).expect("a simulated cluster has fewer Services than addresses")
 }
 
-/// Gives a LoadBalancer its outside address.
+/// Gives a LoadBalancer its outside address. One that names a class is left to whoever serves that class, as by the load
+/// balancer of any cloud.
 fn balancer(service: &Service) -> Option<Action> {
-    if kind(service) != "LoadBalancer" {
+    let spec = service.spec.as_ref()?;
+    if kind(service) != "LoadBalancer" || spec.load_balancer_class.is_some() {
         return None;
     }
     let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
@@ -185,7 +187,7 @@ fn endpoint(pod: &Pod, publish_all: bool) -> Endpoint {
 }
 
 /// Resolves target ports; a named one through the containers of a pod.
-fn ports(ports: &[ServicePort], pod: Option<&Pod>) -> Vec<EndpointPort> {
+pub(crate) fn ports(ports: &[ServicePort], pod: Option<&Pod>) -> Vec<EndpointPort> {
     let resolve = |port: &ServicePort| match &port.target_port {
         None => Some(port.port),
         Some(IntOrString::Int(number)) => Some(*number),

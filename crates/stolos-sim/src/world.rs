@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
 use crate::meta::{Key, controller_uid, key, revision};
+use crate::pod_network::PodNetwork;
 
 /// Objects of one kind.
 #[derive(Debug)]
@@ -152,6 +153,8 @@ macro_rules! kinds {
         #[derive(Debug, Default)]
         pub(crate) struct World {
             $(pub(crate) $table: Table<$kind>,)*
+            /// Where pods get their addresses from.
+            pub(crate) pod_network: PodNetwork,
             /// Nodes of pods that are being placed at this moment.
             pub(crate) assumed: BTreeMap<Key, String>,
         }

@@ -151,6 +151,7 @@ pub(crate) async fn simulate(args: SimulateArgs) -> anyhow::Result<Exit> {
             memory_gib: 16,
         },
         workloads: stolos_sim::Workloads::Kubelet,
+        pods: stolos_sim::Pods::Mute,
         pod_delay: args.pod_delay,
         node_upgrade_time: args.node_upgrade_time,
         clock: clock(),

@@ -277,6 +277,7 @@ async fn simulate(name: String, client: Client, clock: Arc<dyn Fn() -> Timestamp
     let config = stolos_sim::Config {
         cluster,
         workloads: stolos_sim::Workloads::Simulated,
+        pods: stolos_sim::Pods::Mute,
         pod_delay: Duration::ZERO,
         node_upgrade_time: Duration::ZERO,
         clock,

@@ -318,6 +318,7 @@ fn simulation(name: &str) -> stolos_sim::Config {
             memory_gib: 16,
         },
         workloads: stolos_sim::Workloads::Simulated,
+        pods: stolos_sim::Pods::Mute,
         pod_delay: Duration::from_millis(1),
         node_upgrade_time: Duration::from_millis(30),
         clock: Arc::new(Timestamp::now),

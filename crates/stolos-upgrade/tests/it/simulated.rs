@@ -35,6 +35,7 @@ async fn cluster() -> Client {
             memory_gib: 16,
         },
         workloads: stolos_sim::Workloads::Simulated,
+        pods: stolos_sim::Pods::Mute,
         pod_delay: Duration::from_millis(1),
         node_upgrade_time: Duration::from_millis(20),
         clock: Arc::new(Timestamp::now),

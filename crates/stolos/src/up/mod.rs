@@ -128,6 +128,7 @@ impl Fleet {
             let simulation = stolos_sim::Config {
                 cluster: bootstrap::simulated(&member.name, index),
                 workloads: stolos_sim::Workloads::Simulated,
+                pods: stolos_sim::Pods::Mute,
                 pod_delay: args.pod_delay,
                 node_upgrade_time: args.node_upgrade_time,
                 clock: clock.clone(),

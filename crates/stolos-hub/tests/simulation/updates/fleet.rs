@@ -135,6 +135,7 @@ impl Fleet {
                 memory_gib: 16,
             },
             workloads: stolos_sim::Workloads::Simulated,
+            pods: stolos_sim::Pods::Mute,
             pod_delay: Duration::from_millis(1),
             node_upgrade_time: NODE_TIME,
             clock: clock_of(&self.clock),
