@@ -25,6 +25,9 @@ pub struct DesiredVip {
     /// How they are treated on the way.
     #[serde(default)]
     pub options: Options,
+    /// Which service it is of, in the words of whoever asks for it; the data plane only repeats it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub service: String,
 }
 
 /// How a proxy treats the connections of a VIP port.

@@ -43,6 +43,8 @@ pub struct Report {
 /// What happened at a VIP port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VipStats {
+    /// Which service the port is of, in the words of whoever asked for it.
+    pub service: String,
     /// Connections or flows that are there.
     pub active: usize,
     /// Those that were taken.
@@ -128,6 +130,7 @@ pub enum StartError {
 pub struct Proxy {
     requests: mpsc::Sender<Request>,
     superseded: watch::Receiver<bool>,
+    begun_with: Option<Desired>,
 }
 
 /// What is asked of the task that owns the state.
@@ -158,6 +161,7 @@ impl Proxy {
         let entered = runtime.enter();
         let (links, superseded, last) = link(config.folder.as_deref())?;
         drop(entered);
+        let begun_with = last.clone();
         let control =
             Control::start(config, n_workers, limits, links).map_err(StartError::Threads)?;
         let (requests, asked) = mpsc::channel(REQUESTS);
@@ -165,7 +169,13 @@ impl Proxy {
             .name("dataplane".to_owned())
             .spawn(move || runtime.block_on(control.run(last, asked)))
             .map_err(StartError::Threads)?;
-        Ok(Self { requests, superseded })
+        Ok(Self { requests, superseded, begun_with })
+    }
+
+    /// Returns the state that it began with, which is the last one of the process before; none without a folder, or if there
+    /// was no process before.
+    pub fn begun_with(&self) -> Option<&Desired> {
+        self.begun_with.as_ref()
     }
 
     /// Waits until a successor has taken over. What is left to do then is to [`drain`](DataPlane::drain).

@@ -195,6 +195,7 @@ impl Served {
             (id.clone(), EndpointStats { standing: Some(*standing), ..EndpointStats::default() })
         });
         VipStats {
+            service: self.desired.service.clone(),
             active: counts.active.load(Relaxed),
             accepted: counts.accepted.load(Relaxed),
             refused: counts.refused.load(Relaxed),

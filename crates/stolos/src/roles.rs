@@ -92,6 +92,7 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
         network: stolos_member::network::Options {
             enabled: args.enable_networking_features,
             system_namespace: args.fleet_system_namespace,
+            mode: stolos_core::network::knobs::Mode::Service,
         },
     };
     let metrics = config.metrics.clone();

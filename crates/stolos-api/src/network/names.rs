@@ -111,6 +111,16 @@ pub mod balancing {
     pub const OWN_CLUSTER_MULTIPLIER: &str = "network.fleet.stolos.dev/own-cluster-multiplier";
 }
 
+/// On an EndpointSlice that was imported: the cluster that the endpoints are of, so that a data plane knows it while the
+/// hub is away.
+pub const CLUSTER_ANNOTATION: &str = "network.fleet.stolos.dev/cluster";
+
+/// Classes of Services of type LoadBalancer.
+pub mod class {
+    /// Our proxy in user space serves them; other load balancers leave them alone.
+    pub const PROXY: &str = "network.fleet.stolos.dev/proxy";
+}
+
 /// Labels.
 pub mod label {
     /// On a MultiClusterService: name of its derived Service.
@@ -125,6 +135,8 @@ pub mod label {
         "networking.fleet.azure.com/multi-cluster-service-namespace";
     /// On an EndpointSlice: name of its Service.
     pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+    /// On a Service: who brings connections to its endpoints, instead of the cluster's own service proxy.
+    pub const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
     /// On an EndpointSlice: who keeps it.
     pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 }
@@ -132,6 +144,9 @@ pub mod label {
 /// Value of [`label::MANAGED_BY`] on the EndpointSlices of other members.
 pub const ENDPOINT_SLICE_MANAGER: &str =
     "endpointsliceimport-controller.networking.fleet.azure.com";
+
+/// Value of [`label::SERVICE_PROXY_NAME`] on the Services that our data planes serve.
+pub const SERVICE_PROXY: &str = "stolos";
 
 /// Weight of a ServiceExport without the annotation.
 pub const DEFAULT_WEIGHT: i64 = 1;
@@ -149,6 +164,8 @@ pub mod condition {
     pub const PROGRAMMED: &str = "Programmed";
     /// On a TrafficManagerBackend: its clusters are behind the profile.
     pub const ACCEPTED: &str = "Accepted";
+    /// On a derived Service: a data plane takes connections at all of its ports.
+    pub const SERVED: &str = "network.fleet.stolos.dev/Served";
 }
 
 /// Reasons of conditions.
@@ -185,6 +202,15 @@ pub mod reason {
     /// `Programmed` or `Accepted` is Unknown.
     pub const PENDING: &str = "Pending";
 
+    /// `Served` is True.
+    pub const SERVED: &str = "Served";
+    /// `Served` is False: annotations of the MultiClusterService cannot be read.
+    pub const ANNOTATIONS_MALFORMED: &str = "AnnotationsMalformed";
+    /// `Served` is False: annotations of the MultiClusterService ask for what the data plane cannot do.
+    pub const NOT_SUPPORTED: &str = "NotSupported";
+    /// `Served` is False: the MultiClusterService or its ServiceImport is not known yet.
+    pub const ORIGIN_UNKNOWN: &str = "OriginUnknown";
+
     /// `Joined` of a network agent is True.
     pub const AGENT_JOINED: &str = "AgentJoined";
     /// `Joined` of a network agent is False.
@@ -211,6 +237,8 @@ pub mod event {
     pub const FOUND_VALID_SERVICE: &str = "FoundValidService";
     /// On a MultiClusterService: its derived Service and its ServiceImport are deleted.
     pub const UNIMPORTED_SERVICE: &str = "UnimportedService";
+    /// On a MultiClusterService: endpoints of a cluster are left out.
+    pub const ENDPOINTS_REFUSED: &str = "EndpointsRefused";
     /// On a TrafficManagerProfile or TrafficManagerBackend: the provider refused.
     pub const AZURE_API_ERROR: &str = "AzureAPIError";
     /// On a TrafficManagerProfile or TrafficManagerBackend: it is gone at the provider.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use stolos_api::network::names::{ENDPOINT_SLICE_MANAGER, finalizer, label};
+use stolos_api::network::names::{
+    CLUSTER_ANNOTATION, DEFAULT_WEIGHT, ENDPOINT_SLICE_MANAGER, annotation, finalizer, label,
+};
 use stolos_api::network::{EndpointSliceImport, MultiClusterService};
 
 use super::keys;
@@ -89,12 +91,18 @@ fn slice(import: &EndpointSliceImport, derived: &str, namespace: &str) -> Endpoi
         (label::SERVICE_NAME.to_owned(), derived.to_owned()),
         (label::MANAGED_BY.to_owned(), ENDPOINT_SLICE_MANAGER.to_owned()),
     ];
+    let cluster = import.spec.endpoint_slice_reference.cluster_id.clone();
+    let weight = keys::annotation(&import.metadata, annotation::WEIGHT);
+    let weight = weight.map_or_else(|| DEFAULT_WEIGHT.to_string(), str::to_owned);
+    let annotations =
+        [(CLUSTER_ANNOTATION.to_owned(), cluster), (annotation::WEIGHT.to_owned(), weight)];
     let endpoints = import.spec.endpoints.iter();
     EndpointSlice {
         metadata: ObjectMeta {
             name: import.metadata.name.clone(),
             namespace: Some(namespace.to_owned()),
             labels: Some(labels.into()),
+            annotations: Some(annotations.into()),
             ..ObjectMeta::default()
         },
         address_type: "IPv4".to_owned(),
@@ -109,7 +117,11 @@ fn slice(import: &EndpointSliceImport, derived: &str, namespace: &str) -> Endpoi
 }
 
 fn says_the_same(stored: &EndpointSlice, wanted: &EndpointSlice) -> bool {
+    let annotations = wanted.metadata.annotations.iter().flatten();
+    let mut annotations =
+        annotations.map(|(name, value)| keys::annotation(&stored.metadata, name) == Some(value));
     stored.metadata.labels == wanted.metadata.labels
+        && annotations.all(|is_there| is_there)
         && stored.address_type == wanted.address_type
         && stored
             .endpoints

@@ -1,7 +1,6 @@
 //! What a user asks of the balancing of a service, by annotations (networking-dataplane 6.8).
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -12,6 +11,7 @@ use stolos_api::network::names::balancing;
 
 use super::balance::affinity::DEFAULT_TIMEOUT_SECONDS;
 use super::balance::{Affinity, Check, LeasePolicy, Locality, Settings};
+pub use super::range::Network;
 
 /// What all annotations of this kind begin with.
 const PREFIX: &str = "network.fleet.stolos.dev/";
@@ -83,68 +83,6 @@ pub enum Announce {
     L2,
 }
 
-/// A network in the form of an address and the length of its prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Network {
-    address: IpAddr,
-    prefix_length: u8,
-}
-
-impl Network {
-    /// Tells whether an address is in the network. One of version 4 in the clothes of version 6 counts as version 4.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_length)).unwrap_or(0);
-                own.to_bits() & mask == other.to_bits() & mask
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix_length)).unwrap_or(0);
-                own.to_bits() & mask == other.to_bits() & mask
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
-    }
-}
-
-impl FromStr for Network {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` must be a network such as 10.0.0.0/8 or fd00::/8");
-        let (address, prefix_length) = text.split_once('/').ok_or_else(wrong)?;
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let prefix_length: u8 = prefix_length.parse().map_err(|_| wrong())?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        if prefix_length > longest {
-            return Err(wrong());
-        }
-        Ok(Self { address, prefix_length })
-    }
-}
-
-impl TryFrom<String> for Network {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Network> for String {
-    fn from(network: Network) -> Self {
-        network.to_string()
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix_length)
-    }
-}
-
 /// An annotation that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("metadata.annotations[{annotation}]: {message}")]
@@ -153,6 +91,23 @@ pub struct Problem {
     pub annotation: String,
     /// What is wrong, and what would be right.
     pub message: String,
+}
+
+/// Ways to bring connections to endpoints, by name.
+const MODES: [(&str, Mode); 3] =
+    [("service", Mode::Service), ("kernel", Mode::Kernel), ("proxy", Mode::Proxy)];
+
+/// Returns how a user wants connections to get to endpoints, if that can be read.
+#[must_use]
+pub fn mode(annotations: &BTreeMap<String, String>) -> Option<Mode> {
+    let text = annotations.get(balancing::MODE)?.trim();
+    MODES.iter().find(|(name, _)| *name == text).map(|(_, mode)| *mode)
+}
+
+/// Returns the address that a user wants a service to have, if that can be read.
+#[must_use]
+pub fn vip(annotations: &BTreeMap<String, String>) -> Option<IpAddr> {
+    annotations.get(balancing::VIP)?.trim().parse().ok()
 }
 
 /// Reads what a user asks. Affinity comes from the imported service unless an annotation says otherwise; `cluster` is
@@ -170,10 +125,7 @@ pub fn read(
     reader.find_unknown();
     let source_ranges = reader.source_ranges();
     let knobs = Knobs {
-        mode: reader.choice(
-            balancing::MODE,
-            &[("service", Mode::Service), ("kernel", Mode::Kernel), ("proxy", Mode::Proxy)],
-        ),
+        mode: reader.choice(balancing::MODE, &MODES),
         vip: reader.parsed(balancing::VIP, "an IP address"),
         announce: reader
             .choice(balancing::ANNOUNCE, &[("none", Announce::None), ("l2", Announce::L2)])
@@ -445,16 +397,5 @@ mod tests {
         let strict = Affinity::StrictClientIp { timeout_seconds: 77 };
         assert_eq!(of(&[(balancing::AFFINITY_STRICT, "true")]), strict);
         assert_eq!(of(&[(balancing::AFFINITY, "None")]), Affinity::None);
-    }
-
-    #[test]
-    fn a_network_of_length_0_is_everything_of_its_version() {
-        let all: Network = "0.0.0.0/0".parse().unwrap();
-        assert!(all.contains("203.0.113.7".parse().unwrap()));
-        assert!(!all.contains("2001:db8::1".parse().unwrap()));
-        assert_eq!(serde_json::to_value(all).unwrap(), json!("0.0.0.0/0"));
-        let one: Network = "2001:db8::1/128".parse().unwrap();
-        assert!(one.contains("2001:db8::1".parse().unwrap()));
-        assert!(!one.contains("2001:db8::2".parse().unwrap()));
     }
 }

@@ -3,8 +3,9 @@
 //! On a member, [`export`] and [`mod@slice`] decide what the hub is told, [`report`] what it answers, and [`service`] and
 //! [`import_slice`] what an imported service looks like. On the hub, [`resolve`] decides who exports a service, [`claim`]
 //! who imports it, [`distribute`] who gets which endpoints, and [`traffic`] what DNS names are answered with. [`balance`]
-//! is the model of every data plane, [`vip`] what it is given, [`knobs`] what users ask of it, and [`agent`] the
-//! membership of the network agents of a member. [`mcs`] resolves conflicts as the standard wants it.
+//! is the model of every data plane, [`vip`] what it is given at which address of a [`pool`], [`knobs`] what users ask of
+//! it, [`serve`] what they are told, and [`agent`] the membership of the network agents of a member. [`mcs`] resolves
+//! conflicts as the standard wants it.
 //! Rules: networking.md, sections 4 to 8; networking-dataplane.md, section 6.
 
 pub mod agent;
@@ -17,8 +18,11 @@ mod keys;
 pub mod knobs;
 pub mod mcs;
 pub mod names;
+pub mod pool;
+mod range;
 pub mod report;
 pub mod resolve;
+pub mod serve;
 pub mod service;
 pub mod slice;
 pub mod stamp;

@@ -8,12 +8,16 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{LoadBalancerStatus, Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, OwnerReference};
-use stolos_api::network::names::{annotation, condition as type_, event, finalizer, label, reason};
+use stolos_api::network::names::{
+    SERVICE_PROXY, annotation, balancing, class, condition as type_, event, finalizer, label,
+    reason,
+};
 use stolos_api::network::{
     GROUP, MultiClusterService, MultiClusterServiceStatus, ServiceImport, ServiceImportStatus,
 };
 
 use super::keys;
+use super::knobs::{self, Mode};
 use super::names::derived_service;
 use crate::condition;
 use crate::event::Event;
@@ -29,6 +33,8 @@ pub struct Observed<'a> {
     pub derived: &'a BTreeMap<String, Service>,
     /// The system namespace.
     pub system_namespace: &'a str,
+    /// How connections get to endpoints where nothing else is asked for.
+    pub mode: Mode,
 }
 
 /// What to do with a MultiClusterService, in this order: finalizer to add, old import, labels, new import, status,
@@ -222,7 +228,8 @@ fn is_derived_from(derived: &Service, service: &MultiClusterService) -> bool {
 }
 
 /// Returns `<namespace>/<name>` of the MultiClusterService that a Service is derived from.
-fn origin(derived: &Service) -> Option<String> {
+#[must_use]
+pub fn origin(derived: &Service) -> Option<String> {
     let name = keys::label(&derived.metadata, label::MULTI_CLUSTER_SERVICE_NAME)?;
     let namespace = keys::label(&derived.metadata, label::MULTI_CLUSTER_SERVICE_NAMESPACE)?;
     Some(format!("{namespace}/{name}"))
@@ -256,8 +263,16 @@ fn serve(plan: &mut Plan, observed: &Observed<'_>, status: &ServiceImportStatus,
         str::to_owned,
     );
     let stored = observed.derived.get(&name);
-    let wanted = derived(observed, &name, status);
-    if stored.is_none_or(|stored| !says_the_same(stored, &wanted)) {
+    let class = wanted_class(observed, stored);
+    let wanted = derived(observed, &name, status, class);
+    // The class of a Service cannot be changed: it goes, and then comes again with the other one.
+    let (stored, former) = match stored {
+        Some(stored) if class_of(stored) != class => (None, Some(stored)),
+        stored => (stored, None),
+    };
+    if former.is_some() {
+        plan.delete_derived = Some(name.clone());
+    } else if stored.is_none_or(|stored| !says_the_same(stored, &wanted)) {
         plan.derived = Some(Box::new(wanted));
     }
     relabel(plan, observed.service, label::DERIVED_SERVICE, Some(name));
@@ -267,7 +282,12 @@ fn serve(plan: &mut Plan, observed: &Observed<'_>, status: &ServiceImportStatus,
 }
 
 /// Returns the Service that a load balancer serves: no selector, because its endpoints come from other members.
-fn derived(observed: &Observed<'_>, name: &str, status: &ServiceImportStatus) -> Service {
+fn derived(
+    observed: &Observed<'_>,
+    name: &str,
+    status: &ServiceImportStatus,
+    class: Option<&str>,
+) -> Service {
     let metadata = &observed.service.metadata;
     let port = |port: &stolos_api::network::ServicePort| ServicePort {
         name: (!port.name.is_empty()).then(|| port.name.clone()),
@@ -277,26 +297,49 @@ fn derived(observed: &Observed<'_>, name: &str, status: &ServiceImportStatus) ->
         target_port: port.target_port.clone(),
         node_port: None,
     };
-    let labels = [
+    let mut labels: BTreeMap<String, String> = [
         (label::MULTI_CLUSTER_SERVICE_NAME.to_owned(), keys::name(metadata).to_owned()),
         (label::MULTI_CLUSTER_SERVICE_NAMESPACE.to_owned(), keys::namespace(metadata).to_owned()),
-    ];
+    ]
+    .into();
+    if class.is_some() {
+        labels.insert(label::SERVICE_PROXY_NAME.to_owned(), SERVICE_PROXY.to_owned());
+    }
     let internal = (annotation::azure::INTERNAL_LOAD_BALANCER.to_owned(), "true".to_owned());
     Service {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
             namespace: Some(observed.system_namespace.to_owned()),
-            labels: Some(labels.into()),
+            labels: Some(labels),
             annotations: wants_internal(metadata).then(|| [internal].into()),
             ..ObjectMeta::default()
         },
         spec: Some(ServiceSpec {
             type_: Some("LoadBalancer".to_owned()),
+            load_balancer_class: class.map(str::to_owned),
             ports: Some(status.ports.iter().map(port).collect()),
             ..ServiceSpec::default()
         }),
         status: None,
     }
+}
+
+/// Returns the class of load balancer that is to serve; none for that of the cluster. The proxy stands in for rules in
+/// the kernel. A mode that cannot be read takes no address away that is there.
+fn wanted_class<'a>(observed: &Observed<'_>, stored: Option<&'a Service>) -> Option<&'a str> {
+    let annotations = observed.service.metadata.annotations.as_ref();
+    let asked = annotations.and_then(knobs::mode);
+    let is_unreadable = asked.is_none()
+        && annotations.is_some_and(|annotations| annotations.contains_key(balancing::MODE));
+    match (asked.unwrap_or(observed.mode), stored) {
+        (_, Some(stored)) if is_unreadable => class_of(stored),
+        (Mode::Service, _) => None,
+        (Mode::Kernel | Mode::Proxy, _) => Some(class::PROXY),
+    }
+}
+
+fn class_of(service: &Service) -> Option<&str> {
+    service.spec.as_ref()?.load_balancer_class.as_deref()
 }
 
 /// Tells whether an address inside the network is asked for, in any of the spellings that Go takes for true.

@@ -71,6 +71,7 @@ pub(crate) fn vip(address: SocketAddr, endpoints: &[SocketAddr]) -> DesiredVip {
             settings,
         },
         options: Options::default(),
+        service: String::new(),
     }
 }
 

@@ -88,5 +88,6 @@ pub(crate) fn vip(port: VipPort, endpoints: &[u8]) -> DesiredVip {
             },
         },
         options: Options::default(),
+        service: String::new(),
     }
 }

@@ -120,5 +120,7 @@ impl Agent {
 fn renewed(stored: &EndpointSlice, wanted: EndpointSlice) -> EndpointSlice {
     let mut metadata = stored.metadata.clone();
     metadata.labels = wanted.metadata.labels;
+    let annotations = wanted.metadata.annotations.unwrap_or_default();
+    metadata.annotations.get_or_insert_default().extend(annotations);
     EndpointSlice { metadata, ..wanted }
 }

@@ -20,6 +20,7 @@ use stolos_api::network::{
     MultiClusterService, ServiceExport, ServiceImport,
 };
 use stolos_controller::{Change, Controller, Key, Plan, Table, Watches, Write};
+use stolos_core::network::knobs::Mode;
 
 use crate::Config;
 
@@ -46,11 +47,14 @@ pub struct Options {
     pub enabled: bool,
     /// Namespace of derived Services and of the endpoints of other members.
     pub system_namespace: String,
+    /// How connections get to the endpoints of imported services that ask for nothing else.
+    pub mode: Mode,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { enabled: false, system_namespace: "fleet-system".to_owned() }
+        let system_namespace = "fleet-system".to_owned();
+        Self { enabled: false, system_namespace, mode: Mode::Service }
     }
 }
 

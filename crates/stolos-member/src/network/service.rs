@@ -22,7 +22,9 @@ impl Agent {
         if !looks.is_empty() {
             return Plan::default().then(looks);
         }
-        let observed = Observed { service, imports: &imports, derived: &derived, system_namespace };
+        let mode = self.config.network.mode;
+        let observed =
+            Observed { service, imports: &imports, derived: &derived, system_namespace, mode };
         let plan = service::plan(&observed, now);
 
         let gone = plan.delete_import.iter().filter_map(|name| imports.get(name));

@@ -48,6 +48,10 @@ fn endpoints_become_a_slice_of_the_derived_service_and_follow_it() {
         }
       ],
       "metadata": {
+        "annotations": {
+          "network.fleet.stolos.dev/cluster": "a",
+          "networking.fleet.azure.com/weight": "1"
+        },
         "labels": {
           "endpointslice.kubernetes.io/managed-by": "endpointsliceimport-controller.networking.fleet.azure.com",
           "kubernetes.io/service-name": "app-mcs"
@@ -69,6 +73,11 @@ fn endpoints_become_a_slice_of_the_derived_service_and_follow_it() {
     stored.endpoints[0].conditions = Some(EndpointConditions::default());
     let same = decide(&import, &[service(Some("app-mcs"))], &["app-mcs"], Some(&stored));
     assert_eq!(same, Plan::Import(None), "what others add to an endpoint is no difference");
+    let heavier = copy(&exported_slice("a"), 7, "fleet-member-b");
+    let changed = decide(&heavier, &[service(Some("app-mcs"))], &["app-mcs"], Some(&stored));
+    let Plan::Import(Some(changed)) = changed else { panic!("{changed:?}") };
+    let weight = &changed.metadata.annotations.unwrap()["networking.fleet.azure.com/weight"];
+    assert_eq!(weight, "7");
     let renamed = decide(&import, &[service(Some("other"))], &["other"], Some(&stored));
     let Plan::Import(Some(bound)) = renamed else { panic!("{renamed:?}") };
     assert_eq!(bound.metadata.labels.unwrap()["kubernetes.io/service-name"], "other");

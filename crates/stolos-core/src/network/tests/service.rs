@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Service;
 use serde_json::json;
 use stolos_api::network::{MultiClusterService, ServiceImport};
 
+use super::super::knobs::Mode;
 use super::super::service::{Observed, Plan, Reason, plan};
 use super::{at, deleting, imported, object, reasons, said};
 
@@ -18,6 +19,7 @@ const IMPORT: &str = "networking.fleet.azure.com/service-import";
 struct World {
     imports: BTreeMap<String, ServiceImport>,
     derived: BTreeMap<String, Service>,
+    mode: Option<Mode>,
 }
 
 impl World {
@@ -27,6 +29,7 @@ impl World {
             imports: &self.imports,
             derived: &self.derived,
             system_namespace: "fleet-system",
+            mode: self.mode.unwrap_or(Mode::Service),
         };
         plan(&observed, at(10))
     }
@@ -254,4 +257,58 @@ fn a_derived_service_never_takes_the_name_of_another() {
     let names: Vec<_> = world.derived.keys().collect();
     assert_eq!(names.len(), 2);
     assert!(names[1].starts_with("a-b-c-"), "{names:?}");
+}
+
+#[test]
+fn the_proxy_serves_where_the_annotation_or_the_member_says_so() {
+    let mode = "network.fleet.stolos.dev/mode".to_owned();
+    let (proxy, cluster) = (Some("network.fleet.stolos.dev/proxy"), None);
+    for (default, asked, want) in [
+        (Mode::Service, None, cluster),
+        (Mode::Service, Some("proxy"), proxy),
+        (Mode::Service, Some("kernel"), proxy),
+        (Mode::Service, Some("fast"), cluster),
+        (Mode::Proxy, None, proxy),
+        (Mode::Proxy, Some("service"), cluster),
+        (Mode::Proxy, Some("fast"), proxy),
+    ] {
+        let (mut world, mut mcs) = (World::default(), service("mcs"));
+        world.mode = Some(default);
+        mcs.metadata.annotations = asked.map(|asked| [(mode.clone(), asked.to_owned())].into());
+        world.settle(&mut mcs);
+        world.export(&["a"]);
+        world.settle(&mut mcs);
+        let derived = &world.derived["app-mcs"];
+        let spec = derived.spec.as_ref().unwrap();
+        assert_eq!(spec.load_balancer_class.as_deref(), want, "{default:?} {asked:?}");
+        let labels = derived.metadata.labels.as_ref().unwrap();
+        let service_proxy = labels.get("service.kubernetes.io/service-proxy-name");
+        assert_eq!(service_proxy.is_some(), want.is_some(), "{default:?} {asked:?}");
+    }
+}
+
+#[test]
+fn a_derived_service_that_gets_another_class_goes_and_comes_again() {
+    let mode = "network.fleet.stolos.dev/mode".to_owned();
+    let (mut world, mut mcs) = (World::default(), service("mcs"));
+    world.settle(&mut mcs);
+    world.export(&["a"]);
+    world.settle(&mut mcs);
+    let ingress = json!({"loadBalancer": {"ingress": [{"ip": "203.0.113.7"}]}});
+    world.derived.get_mut("app-mcs").unwrap().status = Some(object(ingress));
+    world.settle(&mut mcs);
+
+    mcs.metadata.annotations = Some([(mode.clone(), "proxy".to_owned())].into());
+    let plan = world.decide(&mcs);
+    assert_eq!((plan.delete_derived.as_deref(), &plan.derived), (Some("app-mcs"), &None));
+    let status = serde_json::to_value(plan.status.as_ref().unwrap()).unwrap();
+    assert_eq!(status["loadBalancer"], json!({}), "the address goes with the class");
+    world.settle(&mut mcs);
+    let spec = world.derived["app-mcs"].spec.as_ref().unwrap();
+    assert_eq!(spec.load_balancer_class.as_deref(), Some("network.fleet.stolos.dev/proxy"));
+
+    // A typing error takes nothing away.
+    mcs.metadata.annotations = Some([(mode, "proxi".to_owned())].into());
+    let plan = world.decide(&mcs);
+    assert_eq!((plan.delete_derived, plan.derived), (None, None));
 }
