@@ -13,6 +13,7 @@ use stolos_controller::{Clock, Readiness};
 use stolos_core::cluster::provider::Provider;
 
 mod agent;
+pub mod balance;
 pub mod cluster;
 mod failure;
 mod metrics;
