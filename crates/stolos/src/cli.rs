@@ -92,6 +92,8 @@ pub(crate) enum Command {
     Member(Box<MemberArgs>),
     /// Plays scheduler and kubelets on an API server that has none
     Simulate(SimulateArgs),
+    /// Brings connections to the services that a member imports to their endpoints in all clusters
+    Dataplane(DataplaneArgs),
     /// Creates, lists, shows, changes and deletes fleets
     #[command(subcommand)]
     Fleet(FleetCommand),
@@ -224,6 +226,9 @@ pub(crate) struct MemberArgs {
     /// Namespace of derived Services and of the endpoints of other members
     #[arg(long, value_name = "NAMESPACE", default_value = "fleet-system")]
     pub(crate) fleet_system_namespace: String,
+    /// How connections get to the endpoints of imported services whose annotations say nothing else
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = BalancingMode::Service)]
+    pub(crate) balancing_mode: BalancingMode,
     #[command(flatten)]
     pub(crate) leader: LeaderArgs,
     /// Minutes that a withdrawn Work waits for objects that others own too
@@ -231,12 +236,75 @@ pub(crate) struct MemberArgs {
     pub(crate) deletion_wait_time: u64,
     #[command(flatten)]
     pub(crate) observe: ObserveArgs,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+}
+
+/// How whoever works for a member shows the hub who it is.
+#[derive(Args)]
+pub(crate) struct IdentityArgs {
     /// With HUB_SERVER_URL: IDENTITY_CERT and IDENTITY_KEY say who the agent is, not the token in CONFIG_PATH
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) use_ca_auth: bool,
     /// With HUB_SERVER_URL: trusts whatever certificate the hub has
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) tls_insecure: bool,
+}
+
+/// How connections get to the endpoints of imported services.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum BalancingMode {
+    /// By the load balancer of the cluster and its service proxy
+    Service,
+    /// By `stolos dataplane`
+    Proxy,
+}
+
+impl From<BalancingMode> for stolos_core::network::knobs::Mode {
+    fn from(mode: BalancingMode) -> Self {
+        match mode {
+            BalancingMode::Service => Self::Service,
+            BalancingMode::Proxy => Self::Proxy,
+        }
+    }
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  stolos dataplane --name east --hub-kubeconfig hub.yaml --member-kubeconfig east.yaml --address-pool 192.0.2.0/28"
+)]
+pub(crate) struct DataplaneArgs {
+    /// Name of the member, as in its MemberCluster
+    #[arg(long)]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) hub: HubConnection,
+    /// Kubeconfig of the member cluster [default: the pod's service account]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) member_kubeconfig: Option<PathBuf>,
+    /// Context in the member's kubeconfig
+    #[arg(long)]
+    pub(crate) member_context: Option<String>,
+    /// Network from which services get their addresses, such as 192.0.2.0/28; this machine must have them
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) address_pool: stolos_core::network::pool::Pool,
+    /// Directory with the last state, by which a start without hub and member goes on. A second process with the same
+    /// directory takes over from the first one without losing a connection
+    #[arg(long, value_name = "DIR", default_value = ".stolos/dataplane")]
+    pub(crate) folder: PathBuf,
+    /// Lets endpoints have loopback addresses, for clusters that are all on this machine
+    #[arg(long)]
+    pub(crate) allow_loopback: bool,
+    /// Threads that move bytes [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: Option<u16>,
+    /// Namespace of derived Services and of the endpoints of other members
+    #[arg(long, value_name = "NAMESPACE", default_value = "fleet-system")]
+    pub(crate) fleet_system_namespace: String,
+    #[command(flatten)]
+    pub(crate) observe: ObserveArgs,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
 }
 
 /// Where a role can be looked at.

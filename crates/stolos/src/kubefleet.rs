@@ -313,7 +313,7 @@ mod tests {
         let (cli, _) = parsed(&line, Some("east")).unwrap();
         let Command::Member(args) = cli.command else { panic!("another command") };
         assert_eq!(args.name.as_deref(), Some("east"));
-        assert!(args.tls_insecure && !args.use_ca_auth);
+        assert!(args.identity.tls_insecure && !args.identity.use_ca_auth);
         assert!(args.enable_namespace_collection_in_property_provider);
         assert_eq!(args.property_provider, "azure");
         assert!(args.use_cost_properties_in_azure_provider);

@@ -13,9 +13,13 @@ use stolos_controller::leader::{self, Lease, Times};
 use stolos_controller::{Clock, Options, Readiness};
 use stolos_core::cluster::costs::Prices;
 use stolos_core::cluster::provider::Provider;
+use stolos_dataplane::{DataPlane as _, Proxy};
 use tracing::warn;
 
-use crate::cli::{HubArgs, LeaderArgs, MemberArgs, ObserveArgs, SimulateArgs};
+use crate::cli::{
+    DataplaneArgs, HubArgs, HubConnection, IdentityArgs, LeaderArgs, MemberArgs, ObserveArgs,
+    SimulateArgs,
+};
 use crate::connect;
 use crate::exit::Exit;
 use crate::input;
@@ -54,15 +58,7 @@ pub(crate) async fn hub(args: HubArgs) -> anyhow::Result<Exit> {
 /// `stolos member --name`.
 pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
     let name = args.name.context("--name is required")?;
-    let told =
-        kubefleet::hub(|name| std::env::var(name).ok(), args.use_ca_auth, args.tls_insecure)?;
-    let hub = match told.filter(|_| args.hub.hub_kubeconfig.is_none()) {
-        Some(told) => connect::told(told).await?,
-        None => {
-            connect::role(args.hub.hub_kubeconfig.as_deref(), args.hub.hub_context.as_deref())
-                .await?
-        }
-    };
+    let hub = hub_of_member(&args.hub, &args.identity).await?;
     let member =
         connect::role(args.member_kubeconfig.as_deref(), args.member_context.as_deref()).await?;
     let prices = match args.sku_prices.as_deref() {
@@ -92,7 +88,7 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
         network: stolos_member::network::Options {
             enabled: args.enable_networking_features,
             system_namespace: args.fleet_system_namespace,
-            mode: stolos_core::network::knobs::Mode::Service,
+            mode: args.balancing_mode.into(),
         },
     };
     let metrics = config.metrics.clone();
@@ -104,6 +100,68 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
         ) => ended,
         failed = observed(&args.observe, &readiness, move || metrics.render()) => failed.map(|()| Exit::Success),
     }
+}
+
+/// Returns a client of the hub for whoever works for a member.
+async fn hub_of_member(args: &HubConnection, identity: &IdentityArgs) -> anyhow::Result<Client> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let told = kubefleet::hub(environment, identity.use_ca_auth, identity.tls_insecure)?;
+    match told.filter(|_| args.hub_kubeconfig.is_none()) {
+        Some(told) => connect::told(told).await,
+        None => connect::role(args.hub_kubeconfig.as_deref(), args.hub_context.as_deref()).await,
+    }
+}
+
+/// Time for connections to end by themselves when a data plane without a successor is told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// `stolos dataplane`.
+pub(crate) async fn dataplane(args: DataplaneArgs) -> anyhow::Result<Exit> {
+    let hub = hub_of_member(&args.hub, &args.identity).await?;
+    let member =
+        connect::role(args.member_kubeconfig.as_deref(), args.member_context.as_deref()).await?;
+    let mut config = stolos_dataplane::Config {
+        folder: Some(args.folder),
+        seed: rand_seed(),
+        ..stolos_dataplane::Config::default()
+    };
+    config.workers = args.workers.map_or(config.workers, usize::from);
+    let plane = Arc::new(Proxy::start(&config).context("failed to start the data plane")?);
+    let readiness = Readiness::default();
+    let config = stolos_member::balance::Config {
+        name: args.name,
+        hub,
+        member,
+        clock: clock(),
+        readiness: readiness.clone(),
+        system_namespace: args.fleet_system_namespace,
+        pool: args.address_pool,
+        allows_loopback: args.allow_loopback,
+    };
+    // No lease: whoever loses one must stop, and this one must go on when it hears of nobody.
+    let work = stolos_member::balance::run(config, plane.clone(), plane.begun_with());
+    tokio::select! {
+        () = work => Ok(Exit::Success),
+        () = plane.superseded() => {
+            // The successor serves; what is left are connections, each with its drain time.
+            plane.drain().await;
+            Ok(Exit::Success)
+        }
+        stopped = stopped() => {
+            let drained = tokio::time::timeout(DRAIN, plane.drain()).await;
+            if drained.is_err() {
+                warn!("connections were cut off");
+            }
+            stopped.map(|()| Exit::Success)
+        }
+        failed = observed(&args.observe, &readiness, String::new) => failed.map(|()| Exit::Success),
+    }
+}
+
+/// Returns what the times of health checks are spread by: different for every process.
+fn rand_seed() -> u64 {
+    let now = jiff::Timestamp::now().as_nanosecond();
+    u64::try_from(now.rem_euclid(i128::from(u64::MAX))).unwrap_or(0) ^ u64::from(std::process::id())
 }
 
 /// Reads what a node of each SKU costs an hour.

@@ -22,9 +22,12 @@ use crate::output;
 mod bootstrap;
 mod cluster;
 mod data_dir;
+mod loopback;
+mod planes;
 
 use cluster::Cluster;
 use data_dir::DataDir;
+use loopback::Loopback;
 
 /// Time for requests in flight when the process is told to stop.
 const GRACE: Duration = Duration::from_secs(2);
@@ -53,6 +56,12 @@ fn config(limits: &LimitOptions, network: bool) -> stolos_hub::Config {
     config
 }
 
+/// Says how members import services: the data planes of this process serve them.
+fn network(enabled: bool) -> stolos_member::network::Options {
+    let mode = stolos_core::network::knobs::Mode::Proxy;
+    stolos_member::network::Options { enabled, mode, ..stolos_member::network::Options::default() }
+}
+
 /// A running fleet.
 pub(crate) struct Fleet {
     data_dir: DataDir,
@@ -60,6 +69,8 @@ pub(crate) struct Fleet {
     members: Vec<Cluster>,
     kubeconfig: PathBuf,
     tasks: JoinSet<()>,
+    /// Addresses of pods and services, where services cross clusters.
+    loopback: Option<Loopback>,
 }
 
 impl Fleet {
@@ -76,10 +87,14 @@ impl Fleet {
         let (hub, members) = Cluster::start_all(&data_dir, listeners, args.listen).await?;
         let kubeconfig =
             args.kubeconfig.clone().unwrap_or_else(|| data_dir.path().join("kubeconfig"));
-        let mut fleet = Self { data_dir, hub, members, kubeconfig, tasks: JoinSet::new() };
+        let wants_loopback = args.enable_networking_features;
+        let loopback = wants_loopback.then(|| Loopback::take(data_dir.n_members())).transpose()?;
+        let tasks = JoinSet::new();
+        let mut fleet = Self { data_dir, hub, members, kubeconfig, tasks, loopback };
         fleet.write_kubeconfig(args.merge)?;
         fleet.prepare().await?;
         fleet.start_controllers(args, &clock);
+        fleet.start_planes(&clock)?;
         bootstrap::wait_until_joined(&fleet.hub.client(), &fleet.member_names()).await?;
         Ok(fleet)
     }
@@ -124,11 +139,16 @@ impl Fleet {
             config(&args.limits, args.enable_networking_features),
             options,
         ));
+        let sockets = stolos_sim::Sockets::default();
         for (index, member) in self.members.iter().enumerate() {
+            let pods = self.loopback.as_ref().map(|loopback| {
+                let (network, sockets) = (loopback.pods(index), sockets.clone());
+                stolos_sim::Pods::Answering(stolos_sim::Answering { network, sockets })
+            });
             let simulation = stolos_sim::Config {
                 cluster: bootstrap::simulated(&member.name, index),
                 workloads: stolos_sim::Workloads::Simulated,
-                pods: stolos_sim::Pods::Mute,
+                pods: pods.unwrap_or_default(),
                 pod_delay: args.pod_delay,
                 node_upgrade_time: args.node_upgrade_time,
                 clock: clock.clone(),
@@ -139,11 +159,9 @@ impl Fleet {
                     tracing::error!(member = %name, %error, "simulation ended");
                 }
             });
-            // The agent has the rights of its member on the hub and no more, as anywhere else.
-            let identity = UserInfo::authenticated(&member_user(&member.name), &[]);
             let agent = stolos_member::Config {
                 name: member.name.clone(),
-                hub: Client::new(self.hub.api.as_user(identity), "default"),
+                hub: self.as_member(&member.name),
                 member: member.client(),
                 clock: clock.clone(),
                 deletion_wait: stolos_member::DELETION_WAIT,
@@ -151,10 +169,7 @@ impl Fleet {
                 metrics: Arc::default(),
                 readiness: stolos_controller::Readiness::default(),
                 provider: stolos_core::cluster::provider::Provider::default(),
-                network: stolos_member::network::Options {
-                    enabled: args.enable_networking_features,
-                    ..stolos_member::network::Options::default()
-                },
+                network: network(args.enable_networking_features),
             };
             let hub = self.hub.client();
             self.tasks.spawn(async move {
@@ -162,6 +177,33 @@ impl Fleet {
                 stolos_member::run(agent).await;
             });
         }
+    }
+
+    /// Starts a data plane for each member, where services cross clusters.
+    fn start_planes(&mut self, clock: &Clock) -> anyhow::Result<()> {
+        let Some(loopback) = &self.loopback else { return Ok(()) };
+        let limits = planes::share(self.members.len())?;
+        for (index, member) in self.members.iter().enumerate() {
+            let owner = planes::Owner {
+                name: member.name.clone(),
+                hub: self.as_member(&member.name),
+                member: member.client(),
+                system_namespace: network(true).system_namespace,
+            };
+            let plane = planes::start(owner, loopback.services(index), limits, clock)?;
+            let (hub, name) = (self.hub.client(), member.name.clone());
+            self.tasks.spawn(async move {
+                bootstrap::wait_until_admitted(hub, name).await;
+                plane.await;
+            });
+        }
+        Ok(())
+    }
+
+    /// Returns a client of the hub with the rights of a member and no more, as anywhere else.
+    fn as_member(&self, name: &str) -> Client {
+        let identity = UserInfo::authenticated(&member_user(name), &[]);
+        Client::new(self.hub.api.as_user(identity), "default")
     }
 
     fn write_kubeconfig(&self, merge: bool) -> anyhow::Result<()> {

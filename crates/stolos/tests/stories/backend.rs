@@ -37,7 +37,7 @@ impl Fleet {
 
     /// As [`Fleet::embedded`], where the upgrade of a node takes this long.
     pub(crate) fn embedded_with(members: u32, node_time: &str) -> Option<Self> {
-        Up::start_with(members, node_time).map(Self::Embedded)
+        Up::start_with(members, node_time, &[]).map(Self::Embedded)
     }
 
     /// As [`Fleet::kubernetes`], where the upgrade of a node takes this long.
@@ -80,11 +80,16 @@ pub(crate) struct Up {
 impl Up {
     /// Starts a fleet in a directory of its own, or says what is missing and returns nothing.
     pub(crate) fn start(members: u32) -> Option<Self> {
-        Self::start_with(members, NODE_TIME)
+        Self::start_with(members, NODE_TIME, &[])
+    }
+
+    /// As [`Up::start`], with services across clusters.
+    pub(crate) fn start_networked(members: u32) -> Option<Self> {
+        Self::start_with(members, NODE_TIME, &["--enable-networking-features"])
     }
 
     /// As [`Up::start`], where the upgrade of a node takes this long.
-    fn start_with(members: u32, node_time: &str) -> Option<Self> {
+    fn start_with(members: u32, node_time: &str, more: &[&str]) -> Option<Self> {
         let Some(kubectl) = kubectl::find() else {
             skip("kubectl 1.32 or newer is not on PATH");
             return None;
@@ -99,7 +104,7 @@ impl Up {
             "--node-upgrade-time",
             node_time,
         ];
-        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let args: Vec<String> = args.iter().chain(more).map(|arg| (*arg).to_owned()).collect();
         let (child, ready) = spawn(&args);
         Some(Self { child, ready, kubectl, args, _directory: Some(directory) })
     }

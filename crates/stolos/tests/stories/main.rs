@@ -7,6 +7,7 @@
 mod apply;
 mod backend;
 mod bad_input;
+mod balancing;
 mod compatible;
 mod demo;
 mod fleet_cli;
