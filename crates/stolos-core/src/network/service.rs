@@ -276,9 +276,22 @@ fn serve(plan: &mut Plan, observed: &Observed<'_>, status: &ServiceImportStatus,
         plan.derived = Some(Box::new(wanted));
     }
     relabel(plan, observed.service, label::DERIVED_SERVICE, Some(name));
-    let balancer = stored.and_then(|stored| stored.status.as_ref()?.load_balancer.clone());
+    let balancer = stored.and_then(|stored| stored.status.as_ref()?.load_balancer.as_ref());
+    let balancer = balancer.map(with_failed_ports);
     let (reason, message) = (reason::FOUND_SERVICE_IMPORT, "found valid service import");
     report(plan, observed.service, "True", reason, message, balancer, now);
+}
+
+/// Returns what a MultiClusterService shows of a load balancer: of its ports those that failed, because the published
+/// definition knows no others.
+fn with_failed_ports(balancer: &LoadBalancerStatus) -> LoadBalancerStatus {
+    let mut balancer = balancer.clone();
+    for ingress in balancer.ingress.iter_mut().flatten() {
+        let ports = ingress.ports.take().unwrap_or_default();
+        let failed: Vec<_> = ports.into_iter().filter(|port| port.error.is_some()).collect();
+        ingress.ports = (!failed.is_empty()).then_some(failed);
+    }
+    balancer
 }
 
 /// Returns the Service that a load balancer serves: no selector, because its endpoints come from other members.

@@ -119,7 +119,8 @@ fn one_address_reaches_the_pods_of_all_clusters_by_their_weights() {
     assert_eq!(all, BTreeMap::from([("member-1".to_owned(), 100)]));
     up.kubectl("member-2").run(&["-n", "shop", "scale", "deployment/web", "--replicas=1"]);
     wait_for_answers_of(&address, &["member-1", "member-2"]);
-    up.kubectl("member-1").run(&["-n", "shop", "delete", "serviceexport", "web"]);
+    let export = "serviceexports.networking.fleet.azure.com";
+    up.kubectl("member-1").run(&["-n", "shop", "delete", export, "web"]);
     wait_for_answers_of(&address, &["member-2"]);
 
     up.kill();

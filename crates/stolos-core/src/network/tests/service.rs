@@ -157,6 +157,27 @@ fn a_service_is_imported_served_and_withdrawn() {
 }
 
 #[test]
+fn of_the_ports_of_a_load_balancer_those_are_shown_that_failed() {
+    let (mut world, mut mcs) = (World::default(), service("mcs"));
+    world.settle(&mut mcs);
+    world.export(&["a"]);
+    world.settle(&mut mcs);
+    let (good, bad) = (
+        json!({"port": 80, "protocol": "TCP"}),
+        json!({"port": 81, "protocol": "TCP", "error": "example.com/Taken"}),
+    );
+    for (ports, shown) in [(json!([good, bad]), json!([bad])), (json!([good]), json!(null))] {
+        let ingress = json!([{"ip": "192.0.2.1", "ipMode": "Proxy", "ports": ports}]);
+        let status = object(json!({"loadBalancer": {"ingress": ingress}}));
+        world.derived.get_mut("app-mcs").unwrap().status = Some(status);
+        world.settle(&mut mcs);
+        let status = serde_json::to_value(mcs.status.as_ref().unwrap()).unwrap();
+        let ingress = &status["loadBalancer"]["ingress"][0];
+        assert_eq!((&ingress["ip"], &ingress["ports"]), (&json!("192.0.2.1"), &shown));
+    }
+}
+
+#[test]
 fn a_deleted_service_leaves_nothing_behind() {
     let (mut world, mut mcs) = (World::default(), service("mcs"));
     world.settle(&mut mcs);
