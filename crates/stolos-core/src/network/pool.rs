@@ -1,6 +1,5 @@
 //! Which address of a pool each service of the fleet has in this cluster.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -116,47 +115,102 @@ impl Refusal {
     }
 }
 
-/// Decides which address each service has. Those that have one keep it, unless they ask for another; of two that have
-/// the same, the older one does. Nobody gets an address that another one keeps, however old it is.
-#[must_use]
-pub fn assign(pool: &Pool, claims: &[Claim]) -> BTreeMap<String, Result<IpAddr, Refusal>> {
-    let mut sorted: Vec<&Claim> = claims.iter().collect();
-    sorted.sort_by_key(|claim| (claim.created, &claim.service));
-    let mut taken: BTreeMap<IpAddr, &str> = BTreeMap::new();
-    let mut assigned = BTreeMap::new();
-    for claim in &sorted {
-        let kept = claim.held.filter(|held| claim.asked.is_none_or(|asked| asked == *held));
-        let kept = kept.filter(|held| pool.contains(*held) && !taken.contains_key(held));
-        if let Some(address) = kept {
-            taken.insert(address, &claim.service);
-            assigned.insert(claim.service.clone(), Ok(address));
-        }
-    }
-    // Those who ask come before those who take whatever there is.
-    sorted.sort_by_key(|claim| Reverse(claim.asked.is_some()));
-    let mut free = pool.addresses();
-    for claim in sorted {
-        if assigned.contains_key(&claim.service) {
-            continue;
-        }
-        let found = match claim.asked {
-            Some(asked) => ask(pool, asked, &taken),
-            None => free
-                .find(|address| !taken.contains_key(address))
-                .ok_or_else(|| Refusal::Exhausted { pool: *pool, size: pool.size() }),
-        };
-        if let Ok(address) = found {
-            taken.insert(address, &claim.service);
-        }
-        assigned.insert(claim.service.clone(), found);
-    }
-    assigned
+/// The address of a service, and why it is not the one that it should have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assignment {
+    /// The address; None: there is none for it.
+    pub address: Option<IpAddr>,
+    /// Why it has none, or has kept the one that it had.
+    pub refusal: Option<Refusal>,
 }
 
-fn ask(pool: &Pool, asked: IpAddr, taken: &BTreeMap<IpAddr, &str>) -> Result<IpAddr, Refusal> {
-    match taken.get(&asked) {
-        _ if !pool.contains(asked) => Err(Refusal::NotInPool { asked, pool: *pool }),
-        Some(by) => Err(Refusal::Taken { asked, by: (*by).to_owned() }),
-        None => Ok(asked),
+impl Assignment {
+    fn of(address: IpAddr) -> Self {
+        Self { address: Some(address), refusal: None }
+    }
+}
+
+/// Decides which address each service has. Those that have one keep it, unless they ask for another that is free; of two
+/// that have the same, the older one does. Nobody gets an address that another one keeps, however old it is.
+#[must_use]
+pub fn assign(pool: &Pool, claims: &[Claim]) -> BTreeMap<String, Assignment> {
+    let mut sorted: Vec<&Claim> = claims.iter().collect();
+    sorted.sort_by_key(|claim| (claim.created, &claim.service));
+    let mut assigned = Assigned { pool: *pool, taken: BTreeMap::new(), all: BTreeMap::new() };
+    for claim in &sorted {
+        assigned.keep(claim);
+    }
+    for claim in &sorted {
+        assigned.ask(claim);
+    }
+    let mut free = pool.addresses();
+    for claim in sorted {
+        assigned.take_any(claim, &mut free);
+    }
+    assigned.all
+}
+
+/// What has been decided so far.
+struct Assigned<'a> {
+    pool: Pool,
+    taken: BTreeMap<IpAddr, &'a str>,
+    all: BTreeMap<String, Assignment>,
+}
+
+impl<'a> Assigned<'a> {
+    fn set(&mut self, claim: &'a Claim, assignment: Assignment) {
+        self.taken.extend(assignment.address.map(|address| (address, claim.service.as_str())));
+        self.all.insert(claim.service.clone(), assignment);
+    }
+
+    /// Returns the address that a service has, if it is still its own.
+    fn held(&self, claim: &Claim) -> Option<IpAddr> {
+        claim.held.filter(|held| self.pool.contains(*held) && !self.taken.contains_key(held))
+    }
+
+    /// Lets a service keep its address, unless it may get another one that it asks for.
+    fn keep(&mut self, claim: &'a Claim) {
+        let address = self.held(claim);
+        match claim.asked.filter(|asked| claim.held != Some(*asked)) {
+            Some(asked) if !self.pool.contains(asked) => {
+                let refusal = Some(Refusal::NotInPool { asked, pool: self.pool });
+                self.set(claim, Assignment { address, refusal });
+            }
+            Some(_) => {}
+            None => {
+                if let Some(address) = address {
+                    self.set(claim, Assignment::of(address));
+                }
+            }
+        }
+    }
+
+    /// Gives a service the address that it asks for, if nobody has it.
+    fn ask(&mut self, claim: &'a Claim) {
+        let Some(asked) = claim.asked.filter(|_| !self.all.contains_key(&claim.service)) else {
+            return;
+        };
+        let refusal = match self.taken.get(&asked) {
+            _ if !self.pool.contains(asked) => Refusal::NotInPool { asked, pool: self.pool },
+            Some(by) => Refusal::Taken { asked, by: (*by).to_owned() },
+            None => return self.set(claim, Assignment::of(asked)),
+        };
+        let address = self.held(claim);
+        self.set(claim, Assignment { address, refusal: Some(refusal) });
+    }
+
+    /// Gives a service that has none the next free address.
+    fn take_any(&mut self, claim: &'a Claim, free: &mut impl Iterator<Item = IpAddr>) {
+        if self.all.contains_key(&claim.service) {
+            return;
+        }
+        let assignment = match free.find(|address| !self.taken.contains_key(address)) {
+            Some(address) => Assignment::of(address),
+            None => {
+                let refusal = Refusal::Exhausted { pool: self.pool, size: self.pool.size() };
+                Assignment { address: None, refusal: Some(refusal) }
+            }
+        };
+        self.set(claim, assignment);
     }
 }

@@ -21,7 +21,7 @@ use stolos_api::network::{
 
 use super::balance::{Desired, VipPort};
 use super::knobs::{self, Announce, Knobs, Mode};
-use super::pool::{Claim, Refusal as NoAddress};
+use super::pool::{Assignment, Claim};
 use super::vip::{self, Guard, Refusal, vips};
 use super::{keys, service};
 use crate::condition;
@@ -41,8 +41,8 @@ pub struct Observed<'a> {
     pub import: Option<&'a ServiceImport>,
     /// Endpoints of all members; None: not known.
     pub slices: Option<&'a [EndpointSliceImport]>,
-    /// The address of the service, or why it has none.
-    pub address: &'a Result<IpAddr, NoAddress>,
+    /// The address of the service.
+    pub address: &'a Assignment,
     /// The member.
     pub cluster: &'a str,
     /// Which endpoints are refused.
@@ -150,15 +150,16 @@ fn remembered(slice: &EndpointSlice) -> EndpointSliceImport {
 #[must_use]
 pub fn wanted(observed: &Observed<'_>) -> Wanted {
     let before = observed.before.ports.first();
-    let address = match observed.address {
-        Ok(address) => *address,
-        Err(refusal) => {
-            let problem = Problem { reason: refusal.reason(), message: refusal.to_string() };
-            return Wanted { problem: Some(problem), ..Wanted::default() };
-        }
+    let refusal = observed
+        .address
+        .refusal
+        .as_ref()
+        .map(|refusal| Problem { reason: refusal.reason(), message: refusal.to_string() });
+    let Some(address) = observed.address.address else {
+        return Wanted { problem: refusal, ..Wanted::default() };
     };
     let (settings, proxy_protocol, problem) = match asked(observed) {
-        Ok(knobs) => (knobs.settings, knobs.proxy_protocol, None),
+        Ok(knobs) => (knobs.settings, knobs.proxy_protocol, refusal),
         Err(problem) => match before {
             Some(before) => {
                 (before.settings.clone(), observed.before.proxy_protocol, Some(problem))

@@ -1,7 +1,6 @@
 //! What the data plane is to serve, from what is known of all services.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -84,7 +83,7 @@ impl<P> Balancer<P> {
     }
 
     /// Returns the address of every service that is to have one.
-    pub(super) fn addresses(&self) -> BTreeMap<String, Result<IpAddr, pool::Refusal>> {
+    pub(super) fn addresses(&self) -> BTreeMap<String, pool::Assignment> {
         let ours = self.services.iter().filter(|service| serve::is_ours(service));
         let assigned = |key: &Key| Some(self.served.get(key)?.ports.first()?.vip.address);
         let claims = ours.map(|service| {

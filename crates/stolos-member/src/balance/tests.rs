@@ -195,7 +195,7 @@ async fn a_service_of_the_last_state_is_served_until_it_is_known_to_be_gone() {
     let mut other = service();
     other.metadata.name = Some("app-api".to_owned());
     balancer.learn(Change::Applied(other.into()));
-    let claimed = balancer.addresses()["fleet-system/app-api"].clone();
+    let claimed = balancer.addresses()["fleet-system/app-api"].address;
     assert_eq!(claimed.unwrap().to_string(), "192.0.2.2");
     balancer.learn(Change::Applied(Seen::Gone(doubt)));
     assert_eq!(shown(&balancer.decide()), [] as [&str; 0]);

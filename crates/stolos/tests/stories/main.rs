@@ -9,6 +9,7 @@ mod backend;
 mod bad_input;
 mod balancing;
 mod compatible;
+mod data_plane;
 mod demo;
 mod fleet_cli;
 mod fleets;

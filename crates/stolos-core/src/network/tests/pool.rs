@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
-use super::super::pool::{Claim, Pool, Refusal, assign};
+use super::super::pool::{Assignment, Claim, Pool, assign};
 use super::at;
 
 fn pool(text: &str) -> Pool {
@@ -19,9 +19,11 @@ fn claim(service: &str, second: i64, held: &str, asked: &str) -> Claim {
 }
 
 fn decide(pool: &Pool, claims: &[Claim]) -> Vec<String> {
-    let shown = |(service, result): (String, Result<IpAddr, Refusal>)| match result {
-        Ok(address) => format!("{service}: {address}"),
-        Err(refusal) => format!("{service}: {refusal}"),
+    let shown = |(service, assignment): (String, Assignment)| {
+        let address = assignment.address.map(|address| address.to_string());
+        let refusal = assignment.refusal.map(|refusal| refusal.to_string());
+        let both: Vec<_> = address.into_iter().chain(refusal).collect();
+        format!("{service}: {}", both.join("; "))
     };
     assign(pool, claims).into_iter().map(shown).collect()
 }
@@ -51,9 +53,17 @@ fn whoever_asks_gets_the_address_unless_another_one_has_it() {
     let both = [claim("old", 1, "", "10.0.0.1"), claim("new", 2, "", "10.0.0.1")];
     let want = ["new: the address 10.0.0.1 is asked for, but `old` has it", "old: 10.0.0.1"];
     assert_eq!(decide(&pool, &both), want);
-    let outside = [claim("a", 1, "", "0.0.0.0"), claim("b", 1, "", "10.0.0.7")];
+    let kept = [claim("a", 2, "10.0.0.3", "10.0.0.1"), claim("b", 1, "10.0.0.1", "")];
+    let want = ["a: 10.0.0.3; the address 10.0.0.1 is asked for, but `b` has it", "b: 10.0.0.1"];
+    assert_eq!(decide(&pool, &kept), want, "it keeps what it has");
+    let swap = [claim("a", 1, "10.0.0.1", "10.0.0.2"), claim("b", 2, "10.0.0.2", "10.0.0.1")];
+    assert_eq!(decide(&pool, &swap), ["a: 10.0.0.2", "b: 10.0.0.1"]);
+    let twice = [claim("a", 1, "10.0.0.1", ""), claim("b", 2, "10.0.0.1", "10.0.0.1")];
+    let want = ["a: 10.0.0.1", "b: the address 10.0.0.1 is asked for, but `a` has it"];
+    assert_eq!(decide(&pool, &twice), want);
+    let outside = [claim("a", 1, "10.0.0.3", "0.0.0.0"), claim("b", 1, "", "10.0.0.7")];
     let want = [
-        "a: the address 0.0.0.0 is asked for, but services get addresses of 10.0.0.0/29",
+        "a: 10.0.0.3; the address 0.0.0.0 is asked for, but services get addresses of 10.0.0.0/29",
         "b: the address 10.0.0.7 is asked for, but services get addresses of 10.0.0.0/29",
     ];
     assert_eq!(decide(&pool, &outside), want, "the last one is everybody's");
@@ -69,9 +79,10 @@ fn a_service_moves_when_the_pool_does() {
 fn an_exhausted_pool_says_so_and_those_who_have_addresses_keep_them() {
     let claims = [claim("a", 1, "", ""), claim("b", 2, "10.0.0.1", ""), claim("c", 3, "", "")];
     let got = assign(&pool("10.0.0.0/30"), &claims);
-    assert_eq!(got["a"], Ok("10.0.0.2".parse().unwrap()));
-    assert_eq!(got["b"], Ok("10.0.0.1".parse().unwrap()));
-    let refusal = got["c"].clone().unwrap_err();
+    assert_eq!(got["a"].address, Some("10.0.0.2".parse().unwrap()));
+    assert_eq!(got["b"].address, Some("10.0.0.1".parse().unwrap()));
+    assert_eq!(got["c"].address, None);
+    let refusal = got["c"].refusal.clone().unwrap();
     assert_eq!(refusal.reason(), "AddressPoolExhausted");
     let want = "all 2 addresses of the pool 10.0.0.0/30 are taken; a larger pool or fewer services would help";
     assert_eq!(refusal.to_string(), want);
@@ -127,30 +138,34 @@ proptest! {
         let assigned = assign(&pool, &claims);
         prop_assert_eq!(assigned.len(), claims.len());
         let mut owners: BTreeMap<IpAddr, &str> = BTreeMap::new();
-        for (service, address) in &assigned {
-            let Ok(address) = address else { continue };
+        for (service, assignment) in &assigned {
+            let Some(address) = &assignment.address else {
+                prop_assert!(assignment.refusal.is_some());
+                continue;
+            };
             prop_assert!(pool.contains(*address));
             prop_assert_eq!(owners.insert(*address, service), None);
         }
         // Carried out, the same is decided again, in whatever order it is read.
         let mut after = claims.clone();
         for claim in &mut after {
-            claim.held = assigned[&claim.service].clone().ok();
+            claim.held = assigned[&claim.service].address;
         }
         prop_assert_eq!(&assign(&pool, &after), &assigned);
         after.reverse();
         prop_assert_eq!(&assign(&pool, &after), &assigned);
         // Whoever gets nothing has asked, or nothing is left.
         for claim in claims.iter().filter(|claim| claim.asked.is_none()) {
-            prop_assert!(assigned[&claim.service].is_ok() || owners.len() as u128 == pool.size());
+            let address = assigned[&claim.service].address;
+            prop_assert!(address.is_some() || owners.len() as u128 == pool.size());
         }
         // One more service takes nobody's address.
         let more = Claim { service: "z".into(), created: at(-1), held: None, asked: None };
         let more: Vec<Claim> = after.into_iter().chain([more]).collect();
         let with_more = assign(&pool, &more);
-        for (service, address) in assigned {
-            if address.is_ok() {
-                prop_assert_eq!(&with_more[&service], &address);
+        for (service, assignment) in assigned {
+            if assignment.address.is_some() {
+                prop_assert_eq!(&with_more[&service], &assignment);
             }
         }
     }

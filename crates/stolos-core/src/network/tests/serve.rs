@@ -11,7 +11,7 @@ use stolos_api::network::{EndpointSliceImport, MultiClusterService, ServiceImpor
 use super::super::balance::{Affinity, VipPort};
 use super::super::distribute::copy;
 use super::super::import_slice;
-use super::super::pool::Refusal;
+use super::super::pool::{Assignment, Refusal};
 use super::super::serve::{
     Observed, Outcome, Problem, Report, Wanted, claim, is_ours, report, slices, wanted,
 };
@@ -63,8 +63,12 @@ struct World {
     origin: Option<MultiClusterService>,
     import: Option<ServiceImport>,
     slices: Option<Vec<EndpointSliceImport>>,
-    address: Result<IpAddr, Refusal>,
+    address: Assignment,
     before: Wanted,
+}
+
+fn at_address(address: &str) -> Assignment {
+    Assignment { address: Some(address.parse().unwrap()), refusal: None }
 }
 
 fn world() -> World {
@@ -73,7 +77,7 @@ fn world() -> World {
         origin: Some(origin(json!({}))),
         import: Some(import()),
         slices: Some(vec![slice("a", &["10.1.0.1"], 1), slice("b", &["10.2.0.1"], 3)]),
-        address: Ok("192.0.2.1".parse().unwrap()),
+        address: at_address("192.0.2.1"),
         before: Wanted::default(),
     }
 }
@@ -214,7 +218,7 @@ fn unknown_endpoints_stay_and_none_are_none() {
     world.slices = None;
     assert_eq!(world.decide().ports, world.before.ports, "nobody has said anything");
     // Another address does not lose them either.
-    world.address = Ok("192.0.2.2".parse().unwrap());
+    world.address = at_address("192.0.2.2");
     let moved = world.decide();
     assert_eq!(moved.ports[0].vip.address, "192.0.2.2".parse::<IpAddr>().unwrap());
     assert_eq!(moved.ports[0].endpoints, world.before.ports[0].endpoints);
@@ -275,13 +279,21 @@ fn a_service_without_an_address_says_why() {
     let mut world = world();
     world.before = world.decide();
     let asked = "10.0.0.1".parse().unwrap();
-    world.address = Err(Refusal::NotInPool { asked, pool: "192.0.2.0/24".parse().unwrap() });
+    let refusal = Refusal::NotInPool { asked, pool: "192.0.2.0/24".parse().unwrap() };
+    world.address.refusal = Some(refusal);
+    let kept = world.decide();
+    assert_eq!(kept.ports, world.before.ports, "it keeps the address that it has");
+    let conditions = world.report(&kept, &[]).status.unwrap().conditions.unwrap();
+    let said = said(&conditions);
+    assert!(said[0].contains("=False AddressNotInPool: "), "{said:?}");
+    assert!(said[0].ends_with("; served as before"), "{said:?}");
+    world.address.address = None;
     let wanted = world.decide();
     let report = world.settle(&wanted, &[]);
     let status = report.status.unwrap();
     let want = "network.fleet.stolos.dev/Served=False AddressNotInPool: the address 10.0.0.1 is asked for, but services \
                 get addresses of 192.0.2.0/24";
-    assert_eq!(said(status.conditions.as_ref().unwrap()), [want]);
+    assert_eq!(super::said(status.conditions.as_ref().unwrap()), [want]);
     assert_eq!(serde_json::to_value(&status.load_balancer).unwrap(), json!({}));
     assert_eq!(reasons(&report.events), ["AddressNotInPool"]);
 }
