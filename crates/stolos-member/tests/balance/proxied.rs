@@ -75,8 +75,8 @@ async fn connections_are_spread_by_weight_and_follow_the_endpoints() {
     let address = world.address("web").await;
     until_only(&address, &["a", "b"]).await;
     let counts = answers(&address, 400).await;
-    // Three standard deviations are 26.
-    assert!((60..=140).contains(&counts["a"]), "{counts:?}");
+    // A quarter of them, give or take five standard deviations.
+    assert!((57..=143).contains(&counts["a"]), "{counts:?}");
     assert_eq!(counts["a"] + counts["b"], 400, "{counts:?}");
     let stats = plane.stats().await;
     let stats = stats.values().next().unwrap();

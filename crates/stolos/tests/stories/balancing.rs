@@ -109,8 +109,8 @@ fn one_address_reaches_the_pods_of_all_clusters_by_their_weights() {
     let address = address(&importer);
     wait_for_answers_of(&address, &["member-1", "member-2"]);
     let counts = answers(&address, 400);
-    // A quarter of them, give or take three standard deviations.
-    assert!((74..=126).contains(&counts["member-1"]), "{counts:?}");
+    // A quarter of them, give or take five standard deviations.
+    assert!((57..=143).contains(&counts["member-1"]), "{counts:?}");
 
     // Pods that leave get no connections, and the address stays.
     up.kubectl("member-2").run(&["-n", "shop", "scale", "deployment/web", "--replicas=0"]);
