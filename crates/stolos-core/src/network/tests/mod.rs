@@ -2,6 +2,7 @@
 
 mod claim;
 mod distribute;
+mod dns;
 mod export;
 mod import_slice;
 mod mcs;

@@ -9,11 +9,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use crate::condition;
 
 mod address;
+mod answer;
 pub mod backend;
+mod monitor;
 pub mod profile;
+mod provider;
 mod weight;
 
 pub use address::{AddressError, PublicAddress, PublicIp, azure_address, ingress_address};
+pub use answer::{Candidate, Question, Target, draw, is_label, ttl_seconds};
+pub use monitor::{Check, Monitor, MonitorError, Request};
+pub use provider::{Found, FoundEndpoint, ProfileId};
 pub use weight::effective_weights;
 
 /// What a provider answered instead of doing what it was asked to.
@@ -26,6 +32,12 @@ pub struct ProviderError {
 }
 
 impl ProviderError {
+    /// Tells whether the provider does not have what was asked for.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        self.status == Some(404)
+    }
+
     /// Tells whether the provider will refuse the same request again.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
