@@ -11,7 +11,14 @@ use crate::process;
 const FLOORS: &[&[&str]] = &[
     &["stolos-api"],
     &["stolos-core"],
-    &["stolos-apiserver", "stolos-controller", "stolos-upgrade", "stolos-dataplane", "stolos-sim"],
+    &[
+        "stolos-apiserver",
+        "stolos-controller",
+        "stolos-upgrade",
+        "stolos-dataplane",
+        "stolos-dns",
+        "stolos-sim",
+    ],
     &["stolos-hub", "stolos-member", "stolos-envtest"],
     &["stolos", "stolos-bench"],
 ];
