@@ -9,6 +9,7 @@ mod metrics;
 pub mod network;
 pub mod notify;
 pub mod placement;
+pub mod traffic;
 pub mod update;
 
 pub use metrics::Metrics;
@@ -25,13 +26,17 @@ pub struct Config {
     pub update: update::Config,
     /// Services across clusters.
     pub network: network::Config,
+    /// Balancing by DNS.
+    pub traffic: traffic::Config,
 }
 
 /// Installs the admission policies, then runs every controller of the hub until the future is dropped.
 pub async fn run(client: Client, config: Config, options: Options) {
-    let Config { cluster, placement, network, update } = config;
+    let Config { cluster, placement, network, traffic, update } = config;
     // They take over once the policies are in place.
-    for controller in ["member-cluster", "fleet", "placement", network::NAME, "update-run"] {
+    for controller in
+        ["member-cluster", "fleet", "placement", network::NAME, traffic::NAME, "update-run"]
+    {
         options.readiness.waits_for(controller, ["the admission policies"]);
     }
     admission::install(&client).await;
@@ -47,6 +52,7 @@ pub async fn run(client: Client, config: Config, options: Options) {
         cluster::fleet::run(client.clone(), cluster.member_limits, options.clone()),
         placement::run(client.clone(), placement, options.clone()),
         network::run(client.clone(), network, options.clone()),
+        traffic::run(client.clone(), traffic, options.clone()),
         update::run(client.clone(), update, options.clone()),
         notify::run(client.clone(), options.clone()),
     );

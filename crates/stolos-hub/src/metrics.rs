@@ -9,6 +9,7 @@ use stolos_controller::metrics::{Family, Labels, Registry};
 use stolos_controller::{Round, RoundResult};
 use stolos_core::placement::status::Progress;
 
+mod traffic;
 mod update;
 
 const PLACEMENTS: Family = Family::gauge(
@@ -50,6 +51,8 @@ pub struct Metrics {
     placements: Mutex<BTreeMap<(String, String), Labels>>,
     /// The series of update runs and gates.
     updates: Mutex<update::Series>,
+    /// The series of DNS names and of what is behind them.
+    traffic: Mutex<traffic::Series>,
 }
 
 impl Default for Metrics {
@@ -77,10 +80,17 @@ impl Default for Metrics {
             update::ATTEMPTS,
             update::FAILURES,
             update::UPGRADES,
+            traffic::PROFILES,
+            traffic::BACKENDS,
         ]);
         // Whoever looks before the first cycle finds that there is none.
         registry.set(&SCHEDULING, Vec::new(), 0.0);
-        Self { registry, placements: Mutex::default(), updates: Mutex::default() }
+        Self {
+            registry,
+            placements: Mutex::default(),
+            updates: Mutex::default(),
+            traffic: Mutex::default(),
+        }
     }
 }
 

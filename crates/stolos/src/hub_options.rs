@@ -113,6 +113,7 @@ impl HubOptions {
                     .unwrap_or(SignedDuration::MAX),
                 metrics: metrics.clone(),
             },
+            traffic: stolos_hub::traffic::Config { provider: None, metrics: metrics.clone() },
         }
     }
 }

@@ -23,5 +23,6 @@ mod providers;
 mod rollback;
 mod services;
 mod status_copy;
+mod traffic;
 mod updatable;
 mod update;
