@@ -9,6 +9,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use stolos_controller::leader::Times;
 
 use crate::auto_upgrade::AutoUpgradeCommand;
+use crate::dns_options::DnsOptions;
 use crate::fleet::FleetCommand;
 use crate::gate::GateCommand;
 use crate::hub_options::HubOptions;
@@ -164,6 +165,8 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) enable_networking_features: bool,
     #[command(flatten)]
+    pub(crate) dns: DnsOptions,
+    #[command(flatten)]
     pub(crate) limits: LimitOptions,
 }
 
@@ -184,6 +187,8 @@ pub(crate) struct HubArgs {
     pub(crate) observe: ObserveArgs,
     #[command(flatten)]
     pub(crate) options: HubOptions,
+    #[command(flatten)]
+    pub(crate) dns: DnsOptions,
 }
 
 #[derive(Args)]
@@ -223,6 +228,9 @@ pub(crate) struct MemberArgs {
     /// Whether services are exported, imported and given addresses, which is in the making
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) enable_networking_features: bool,
+    /// Whether the hub is told the addresses of exported Services, for TrafficManagerBackends
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) enable_traffic_manager_feature: bool,
     /// Namespace of derived Services and of the endpoints of other members
     #[arg(long, value_name = "NAMESPACE", default_value = "fleet-system")]
     pub(crate) fleet_system_namespace: String,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use crate::cli::{DemoArgs, UpArgs};
+use crate::dns_options::DnsOptions;
 use crate::exit::Exit;
 use crate::limit_options::LimitOptions;
 use crate::output;
@@ -96,6 +97,7 @@ fn arguments() -> UpArgs {
         pod_delay: POD_DELAY,
         node_upgrade_time: NODE_UPGRADE_TIME,
         enable_networking_features: false,
+        dns: DnsOptions::default(),
         limits: LimitOptions::default(),
     }
 }

@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use stolos_core::cluster::membership::Expected;
 use stolos_core::network::claim::Importers;
 use stolos_core::placement::eligibility::{Eligibility, KindPattern, Kinds};
+use stolos_hub::traffic::SharedProvider;
 
 use crate::cli::duration;
 use crate::limit_options::LimitOptions;
@@ -61,6 +62,9 @@ pub(crate) struct HubOptions {
     /// How many members may import a service at the same time: `one`, as fleet-networking, or `many`
     #[arg(long, value_enum, default_value_t = ServiceImporters::One)]
     service_importers: ServiceImporters,
+    /// Whether there are TrafficManagerProfiles, which needs --enable-networking-features
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    enable_traffic_manager_feature: bool,
     #[command(flatten)]
     limits: LimitOptions,
 }
@@ -73,8 +77,17 @@ enum ServiceImporters {
 }
 
 impl HubOptions {
-    /// Returns the configuration of the controllers.
-    pub(crate) fn config(self, metrics: &Arc<stolos_hub::Metrics>) -> stolos_hub::Config {
+    /// Tells whether there are TrafficManagerProfiles, and whether there are services across clusters.
+    pub(crate) fn networking(&self) -> (bool, bool) {
+        (self.enable_traffic_manager_feature, self.enable_networking_features)
+    }
+
+    /// Returns the configuration of the controllers, where this provider answers DNS names.
+    pub(crate) fn config(
+        self,
+        metrics: &Arc<stolos_hub::Metrics>,
+        provider: Option<SharedProvider>,
+    ) -> stolos_hub::Config {
         let kinds = match (self.skipped_propagating_apis, self.allowed_propagating_apis) {
             (_, Some(allowed)) => Kinds::Only(allowed),
             (Some(skipped), None) => Kinds::Except(skipped),
@@ -113,7 +126,7 @@ impl HubOptions {
                     .unwrap_or(SignedDuration::MAX),
                 metrics: metrics.clone(),
             },
-            traffic: stolos_hub::traffic::Config { provider: None, metrics: metrics.clone() },
+            traffic: stolos_hub::traffic::Config { provider, metrics: metrics.clone() },
         }
     }
 }
@@ -152,7 +165,7 @@ mod tests {
     fn config(args: &[&str]) -> Result<stolos_hub::Config, String> {
         let args = ["hub"].iter().chain(args);
         let command = Command::try_parse_from(args).map_err(|error| error.to_string())?;
-        Ok(command.options.config(&Arc::default()))
+        Ok(command.options.config(&Arc::default(), None))
     }
 
     #[test]

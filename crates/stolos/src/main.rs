@@ -10,6 +10,7 @@ mod cli;
 mod connect;
 mod crds;
 mod demo;
+mod dns_options;
 mod exit;
 mod fleet;
 mod follow;
@@ -94,9 +95,10 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
 /// Logs go to standard error; `STOLOS_LOG` sets what is logged, as in `info` or `stolos_hub=debug`.
 fn start_logging(cli: &Cli) {
     use tracing_subscriber::EnvFilter;
-    // The watcher of kube warns of what its back-off handles, its client of what it returns as an error too.
+    // The watcher of kube warns of what its back-off handles, its client of what it returns as an error too. What reads
+    // DNS warns of whatever strangers send.
     let level = if cli.global.verbose { "info" } else { "warn" };
-    let default = format!("{level},kube_runtime=error,kube_client=off");
+    let default = format!("{level},kube_runtime=error,kube_client=off,hickory_proto=error");
     let filter = EnvFilter::try_from_env("STOLOS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }

@@ -46,12 +46,16 @@ pub(crate) async fn hub(args: HubArgs) -> anyhow::Result<Exit> {
         readiness: readiness.clone(),
     };
     let metrics: Arc<stolos_hub::Metrics> = Arc::default();
-    let config = args.options.config(&metrics);
+    let (traffic, networking) = args.options.networking();
+    let dns = args.dns.bind(traffic, networking, clock()).await?;
+    let config = args.options.config(&metrics, dns.provider());
     // Boxed: all controllers of the hub are one large future.
     let work = Box::pin(stolos_hub::run(client.clone(), config, options));
     tokio::select! {
         ended = lead(lease(client, "stolos-hub", &args.leader, times, &readiness), work) => ended,
         failed = observed(&args.observe, &readiness, move || metrics.render()) => failed.map(|()| Exit::Success),
+        // It answers before this process leads: that it does not know yet.
+        () = dns.serve() => Ok(Exit::Success),
     }
 }
 
@@ -89,6 +93,7 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
             enabled: args.enable_networking_features,
             system_namespace: args.fleet_system_namespace,
             mode: args.balancing_mode.into(),
+            tells_addresses: args.enable_traffic_manager_feature,
         },
     };
     let metrics = config.metrics.clone();

@@ -8,6 +8,7 @@ use stolos_core::condition;
 use stolos_core::network::export::{self, Internal, Observed};
 use stolos_core::network::names;
 use stolos_core::network::report::{self, Report};
+use stolos_core::network::traffic::PublicAddress;
 
 use super::act::{Act, Sought};
 use super::metadata::Change;
@@ -27,8 +28,10 @@ impl Agent {
         {
             return vec![look].into();
         }
-        let observed =
-            Observed { cluster: &self.config.name, export, service, internal, address: None };
+        let cluster = &self.config.name;
+        let told = service.filter(|_| self.config.network.tells_addresses);
+        let address = told.map(|service| PublicAddress::of(cluster, service));
+        let observed = Observed { cluster, export, service, internal, address: address.as_ref() };
         let plan = export::plan(&observed, now);
         let hub = self.export_on_hub(key, internal, &plan.internal).into_iter().collect();
         let change = Change {

@@ -49,12 +49,14 @@ pub struct Options {
     pub system_namespace: String,
     /// How connections get to the endpoints of imported services that ask for nothing else.
     pub mode: Mode,
+    /// Whether the hub is told the addresses of exported Services, which whoever balances by DNS must know.
+    pub tells_addresses: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let system_namespace = "fleet-system".to_owned();
-        Self { enabled: false, system_namespace, mode: Mode::Service }
+        Self { enabled: false, system_namespace, mode: Mode::Service, tells_addresses: false }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `stolos up`: a whole fleet in one process.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use stolos_api::cluster::names::member_user;
 use stolos_apiserver::auth::UserInfo;
 use stolos_apiserver::serve::kubeconfig::{self, Login};
 use stolos_controller::{Clock, Options};
+use stolos_hub::traffic::SharedProvider;
 use tokio::task::JoinSet;
 
 use crate::cli::{Output, UpArgs};
@@ -47,12 +49,17 @@ pub(crate) async fn run(args: UpArgs, output: Output) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-fn config(limits: &LimitOptions, network: bool) -> stolos_hub::Config {
+fn config(
+    limits: &LimitOptions,
+    network: bool,
+    provider: Option<SharedProvider>,
+) -> stolos_hub::Config {
     let mut config = stolos_hub::Config::default();
     config.cluster.member_limits = limits.of_members();
     config.update.strategy_limits = limits.of_strategies();
     config.network.enabled = network;
     config.cluster.expected_agents = expected_agents(network);
+    config.traffic.provider = provider;
     config
 }
 
@@ -68,6 +75,8 @@ pub(crate) struct Fleet {
     hub: Cluster,
     members: Vec<Cluster>,
     kubeconfig: PathBuf,
+    /// Where DNS names are answered, if they are.
+    dns_address: Option<SocketAddr>,
     tasks: JoinSet<()>,
     /// Addresses of pods and services, where services cross clusters.
     loopback: Option<Loopback>,
@@ -76,12 +85,14 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Starts everything and returns when every member has joined.
     pub(crate) async fn start(args: &UpArgs) -> anyhow::Result<Self> {
+        let clock: Clock = Arc::new(jiff::Timestamp::now);
+        let asked_for = args.dns.dns_bind_address.is_some();
+        let dns = args.dns.bind(asked_for, args.enable_networking_features, clock.clone()).await?;
         let data_dir = if args.ephemeral {
             DataDir::ephemeral(args.members.unwrap_or(data_dir::DEFAULT_MEMBERS))?
         } else {
             DataDir::open(&args.data_dir, args.members)?
         };
-        let clock: Clock = Arc::new(jiff::Timestamp::now);
         let listeners =
             cluster::Listeners::bind(args.listen, args.base_port, data_dir.n_members()).await?;
         let (hub, members) = Cluster::start_all(&data_dir, listeners, args.listen).await?;
@@ -89,12 +100,13 @@ impl Fleet {
             args.kubeconfig.clone().unwrap_or_else(|| data_dir.path().join("kubeconfig"));
         let wants_loopback = args.enable_networking_features;
         let loopback = wants_loopback.then(|| Loopback::take(data_dir.n_members())).transpose()?;
-        let tasks = JoinSet::new();
-        let mut fleet = Self { data_dir, hub, members, kubeconfig, tasks, loopback };
+        let (dns_address, tasks) = (dns.address(), JoinSet::new());
+        let mut fleet = Self { data_dir, hub, members, kubeconfig, dns_address, tasks, loopback };
         fleet.write_kubeconfig(args.merge)?;
         fleet.prepare().await?;
-        fleet.start_controllers(args, &clock);
+        fleet.start_controllers(args, dns.provider(), &clock);
         fleet.start_planes(&clock)?;
+        fleet.tasks.spawn(dns.serve());
         bootstrap::wait_until_joined(&fleet.hub.client(), &fleet.member_names()).await?;
         Ok(fleet)
     }
@@ -126,7 +138,13 @@ impl Fleet {
         bootstrap::create_fleet(&self.hub.client(), &self.members).await
     }
 
-    fn start_controllers(&mut self, args: &UpArgs, clock: &Clock) {
+    fn start_controllers(
+        &mut self,
+        args: &UpArgs,
+        provider: Option<SharedProvider>,
+        clock: &Clock,
+    ) {
+        let tells_addresses = provider.is_some();
         let options = Options {
             name: "hub",
             concurrency: CONCURRENCY,
@@ -136,7 +154,7 @@ impl Fleet {
         let hub = self.hub.as_user("system:stolos:hub");
         self.tasks.spawn(stolos_hub::run(
             hub,
-            config(&args.limits, args.enable_networking_features),
+            config(&args.limits, args.enable_networking_features, provider),
             options,
         ));
         let sockets = stolos_sim::Sockets::default();
@@ -169,7 +187,10 @@ impl Fleet {
                 metrics: Arc::default(),
                 readiness: stolos_controller::Readiness::default(),
                 provider: stolos_core::cluster::provider::Provider::default(),
-                network: network(args.enable_networking_features),
+                network: stolos_member::network::Options {
+                    tells_addresses,
+                    ..network(args.enable_networking_features)
+                },
             };
             let hub = self.hub.client();
             self.tasks.spawn(async move {
@@ -246,6 +267,7 @@ impl Fleet {
                 "members": members,
                 "rest": null,
                 "console": null,
+                "dns": self.dns_address,
                 "ca": absolute(&self.data_dir.authority_file()),
             });
             return output::line(&ready.to_string());
@@ -259,6 +281,11 @@ impl Fleet {
             self.hub.url(),
             names.len()
         ))?;
+        if let Some(address) = self.dns_address {
+            output::line(&format!(
+                "DNS names of TrafficManagerProfiles are answered at {address}"
+            ))?;
+        }
         output::line("")?;
         output::line(&format!("  export KUBECONFIG={}", absolute(&self.kubeconfig).display()))?;
         output::line("  kubectl get memberclusters")?;

@@ -11,6 +11,7 @@ mod balancing;
 mod compatible;
 mod data_plane;
 mod demo;
+mod dns;
 mod fleet_cli;
 mod fleets;
 mod guides;
