@@ -204,13 +204,9 @@ impl<'a> Assigned<'a> {
         if self.all.contains_key(&claim.service) {
             return;
         }
-        let assignment = match free.find(|address| !self.taken.contains_key(address)) {
-            Some(address) => Assignment::of(address),
-            None => {
-                let refusal = Refusal::Exhausted { pool: self.pool, size: self.pool.size() };
-                Assignment { address: None, refusal: Some(refusal) }
-            }
-        };
-        self.set(claim, assignment);
+        let address = free.find(|address| !self.taken.contains_key(address));
+        let exhausted = Refusal::Exhausted { pool: self.pool, size: self.pool.size() };
+        let refusal = address.is_none().then_some(exhausted);
+        self.set(claim, Assignment { address, refusal });
     }
 }
