@@ -282,6 +282,9 @@ impl Simulation {
                 actions
                     .extend(decided.into_iter().chain(told).map(|action| (item.clone(), action)));
             }
+            if let Some(answers) = &mut self.answers {
+                answers.closed().await;
+            }
             self.write(actions).await;
         }
     }

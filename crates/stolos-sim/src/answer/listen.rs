@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use super::connection;
 use super::ports::{Port, Protocol};
@@ -17,7 +17,16 @@ use super::sockets::Sockets;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A port at which a pod answers, until it is dropped. Connections go on.
-pub(super) struct Listening(AbortHandle);
+pub(super) struct Listening(JoinHandle<()>);
+
+impl Listening {
+    /// Closes the port; returns when it can be opened again.
+    pub(super) async fn close(mut self) {
+        self.0.abort();
+        // How it ended is known.
+        let _ = (&mut self.0).await;
+    }
+}
 
 impl Drop for Listening {
     fn drop(&mut self) {
@@ -51,7 +60,7 @@ pub(super) fn open(answerer: &Answerer, port: Port) -> io::Result<Listening> {
             tokio::spawn(connection::echo_datagrams(UdpSocket::from_std(socket)?))
         }
     };
-    Ok(Listening(task.abort_handle()))
+    Ok(Listening(task))
 }
 
 /// Takes connections. Never ends.

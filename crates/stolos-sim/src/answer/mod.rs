@@ -45,6 +45,8 @@ pub(crate) struct Answers {
     pods: BTreeMap<Key, Open>,
     /// Pods for which there was no room.
     mute: BTreeSet<Key>,
+    /// Ports that are being closed.
+    closing: Vec<Listening>,
 }
 
 /// A pod that answers.
@@ -61,7 +63,13 @@ struct Open {
 
 impl Answers {
     pub(crate) fn new(cluster: &str, sockets: Sockets) -> Self {
-        Self { cluster: cluster.to_owned(), sockets, pods: BTreeMap::new(), mute: BTreeSet::new() }
+        Self {
+            cluster: cluster.to_owned(),
+            sockets,
+            pods: BTreeMap::new(),
+            mute: BTreeSet::new(),
+            closing: Vec::new(),
+        }
     }
 
     /// Opens and closes sockets so that a pod answers as it should. One that is gone loses its connections; one that is
@@ -70,33 +78,40 @@ impl Answers {
         self.mute.remove(key);
         let pod = world.pods.get(key).filter(|pod| !is_deleting(&pod.metadata));
         let Some((pod, address)) = pod.and_then(|pod| Some((pod, address(pod)?))) else {
-            self.pods.remove(key);
+            self.forget(key);
             return Vec::new();
         };
         let uid = uid(&pod.metadata);
         let is_same = |open: &Open| open.uid == uid && open.answerer.address == address;
         if !self.pods.get(key).is_some_and(is_same) {
-            self.pods.remove(key);
+            self.forget(key);
         }
-        if !is_ready(pod) {
-            if let Some(open) = self.pods.get_mut(key) {
-                open.ports.clear();
-            }
-            return Vec::new();
-        }
-        let wanted = ports::of(world, pod);
+        let wanted = if is_ready(pod) { ports::of(world, pod) } else { BTreeSet::new() };
         let is_needed = !wanted.is_empty() || self.pods.contains_key(key);
         if !is_needed || !self.enter(key, uid, address) {
             return Vec::new();
         }
         let Some(open) = self.pods.get_mut(key) else { return Vec::new() };
-        let failed = open.follow(&wanted);
+        self.closing.extend(open.close_all_but(&wanted));
+        let failed = open.open(&wanted);
         let told = failed.into_iter().filter(|(port, _)| open.told.insert(*port));
         told.map(|(port, error)| {
             self.sockets.tell_of_port(&self.cluster, &key.name, port, &error);
             explain(port, address, &error)
         })
         .collect()
+    }
+
+    /// Waits until the ports that were closed can be opened again.
+    pub(crate) async fn closed(&mut self) {
+        for listening in self.closing.drain(..) {
+            listening.close().await;
+        }
+    }
+
+    fn forget(&mut self, key: &Key) {
+        let gone = self.pods.remove(key);
+        self.closing.extend(gone.into_iter().flat_map(|open| open.ports.into_values()));
     }
 
     /// Makes room for a pod; tells whether there is.
@@ -140,9 +155,14 @@ impl Answers {
 }
 
 impl Open {
-    /// Opens and closes ports; returns those that cannot be opened.
-    fn follow(&mut self, wanted: &BTreeSet<Port>) -> Vec<(Port, io::Error)> {
-        self.ports.retain(|port, _| wanted.contains(port));
+    /// Takes out the ports that are not wanted.
+    fn close_all_but(&mut self, wanted: &BTreeSet<Port>) -> Vec<Listening> {
+        let is_unwanted = |port: &Port, _: &mut Listening| !wanted.contains(port);
+        self.ports.extract_if(.., is_unwanted).map(|(_, listening)| listening).collect()
+    }
+
+    /// Opens ports; returns those that cannot be opened.
+    fn open(&mut self, wanted: &BTreeSet<Port>) -> Vec<(Port, io::Error)> {
         let mut failed = Vec::new();
         for port in wanted {
             if self.ports.contains_key(port) {

@@ -132,6 +132,23 @@ async fn a_pod_answers_from_ready_to_its_end_at_what_services_send_to() {
 }
 
 #[tokio::test]
+async fn a_pod_whose_readiness_flips_answers_again_each_time() {
+    let cluster = Cluster::start(answering(11, Bounds::default())).await;
+    let address = cluster.pod("web", json!([{"containerPort": 8080}])).await;
+    for _ in 0..20 {
+        cluster.set_ready("web", "False").await;
+        cluster.set_ready("web", "True").await;
+    }
+    cluster.set_ready("web", "False").await;
+    cluster.until("it does not answer", async || is_refused(address, 8080).await).await;
+    cluster.set_ready("web", "True").await;
+    cluster.until("it answers", async || !is_refused(address, 8080).await).await;
+    let events: Api<Event> = Api::namespaced(cluster.client.clone(), "default");
+    let told = events.list(&ListParams::default()).await.unwrap().items;
+    assert!(told.is_empty(), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_service_that_goes_takes_its_port_along() {
     let cluster = Cluster::start(answering(6, Bounds::default())).await;
     let service: Service = serde_json::from_value(json!({

@@ -104,10 +104,15 @@ impl Cluster {
 
     /// Lets a pod say that it is not ready.
     pub(crate) async fn unready(&self, name: &str) {
+        self.set_ready(name, "False").await;
+    }
+
+    /// Lets a pod say whether it is ready.
+    pub(crate) async fn set_ready(&self, name: &str, is_ready: &str) {
         let mut pod = self.pods().get(name).await.unwrap();
         let conditions = pod.status.as_mut().unwrap().conditions.as_mut().unwrap();
         let ready = conditions.iter_mut().find(|one| one.type_ == "Ready").unwrap();
-        "False".clone_into(&mut ready.status);
+        is_ready.clone_into(&mut ready.status);
         let status = Patch::Merge(json!({"status": {"conditions": conditions}}));
         self.pods().patch_status(name, &PatchParams::default(), &status).await.unwrap();
     }
