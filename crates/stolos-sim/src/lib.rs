@@ -3,7 +3,8 @@
 //! A simulation makes the objects of a Kubernetes API behave as on a cluster with working kubelets: pods are scheduled
 //! and become ready, Deployments roll, Services get addresses, nodes change their versions. It talks to the API server
 //! like any controller, so it works on the embedded server and on a real one; there, with [`Workloads::Kubelet`], it
-//! leaves the workload controllers to kube-controller-manager and plays scheduler and kubelets only.
+//! leaves the workload controllers to kube-controller-manager and plays scheduler, kubelets and the cloud's load balancer
+//! only.
 //!
 //! No container runs. With [`Pods::Answering`], the addresses of ready pods answer, so that whatever balances connections
 //! over them can be watched at work.
@@ -60,7 +61,7 @@ pub const CLUSTER_CONFIG_MAP: &str = "simulated-cluster";
 pub enum Workloads {
     /// The simulation does.
     Simulated,
-    /// A kube-controller-manager does; the simulation schedules and runs pods only.
+    /// A kube-controller-manager does; the simulation schedules and runs pods, and gives load balancers addresses.
     Kubelet,
 }
 

@@ -354,6 +354,10 @@ impl Simulation {
                 return (step.actions, step.wake_at);
             }
             Kind::EndpointSlice => Vec::new(),
+            // kube-controller-manager leaves load balancers to the cloud.
+            Kind::Service if !simulated => {
+                world.services.get(key).map_or(Vec::new(), |object| service::cloud(object))
+            }
             _ if !simulated => Vec::new(),
             Kind::Deployment => world
                 .deployments

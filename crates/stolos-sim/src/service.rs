@@ -33,6 +33,15 @@ pub(crate) fn decide(world: &World, service: &Service) -> Vec<Action> {
     actions
 }
 
+/// Decides what a Service needs from the cloud of its cluster.
+pub(crate) fn cloud(service: &Service) -> Vec<Action> {
+    if is_deleting(&service.metadata) {
+        Vec::new()
+    } else {
+        balancer(service).into_iter().collect()
+    }
+}
+
 fn kind(service: &Service) -> &str {
     service.spec.as_ref().and_then(|spec| spec.type_.as_deref()).unwrap_or("ClusterIP")
 }
