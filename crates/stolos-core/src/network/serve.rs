@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
     LoadBalancerIngress, LoadBalancerStatus, PortStatus, Service, ServiceStatus,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use stolos_api::network::names::{
     CLUSTER_ANNOTATION, ENDPOINT_SLICE_MANAGER, annotation, balancing, class, condition as type_,
     event, label, reason,
@@ -293,11 +294,13 @@ fn failure(outcome: &Outcome<'_>) -> &'static str {
     problems.map(|problem| problem.reason).next().unwrap_or(reason::SERVED)
 }
 
-fn served(
-    outcome: &Outcome<'_>,
-    now: Timestamp,
-) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition {
-    let generation = outcome.service.metadata.generation.unwrap_or(0);
+fn served(outcome: &Outcome<'_>, now: Timestamp) -> Condition {
+    // Services have no generation; a 0 would not be stored, and thus be news for ever.
+    let observed_generation = outcome.service.metadata.generation;
+    let say = |status: &str, reason: &str, message: &str| Condition {
+        observed_generation,
+        ..condition::new(type_::SERVED, status, reason, message, 0, now)
+    };
     let mut messages: Vec<String> = Vec::new();
     if let Some(problem) = &outcome.wanted.problem {
         let as_before = if outcome.wanted.ports.is_empty() { "" } else { "; served as before" };
@@ -306,7 +309,7 @@ fn served(
     messages.extend(failed(outcome).map(|problem| problem.message.clone()));
     if !messages.is_empty() {
         let (reason, message) = (failure(outcome), messages.join("; "));
-        return condition::new(type_::SERVED, "False", reason, &message, generation, now);
+        return say("False", reason, &message);
     }
     let ports: Vec<_> = outcome.wanted.ports.iter().map(|port| port.vip.to_string()).collect();
     let mut message = match &*ports {
@@ -316,7 +319,7 @@ fn served(
     if asks_for_kernel(outcome.origin) {
         message.push_str("; the proxy stands in for the mode `kernel`");
     }
-    condition::new(type_::SERVED, "True", reason::SERVED, &message, generation, now)
+    say("True", reason::SERVED, &message)
 }
 
 fn asks_for_kernel(origin: Option<&MultiClusterService>) -> bool {

@@ -168,6 +168,7 @@ async fn annotations_that_cannot_be_read_keep_what_is_served() {
     // One that was never served waits until it can be read.
     world.import("new", web(), json!({drain: "soon"})).await;
     world.event("new", "AnnotationsMalformed").await;
+    assert_eq!(world.events("web").await.len(), 1, "it is told once");
     assert_eq!(shown(&plane.last().unwrap()), ["192.0.2.1:80/TCP: "]);
     let right = Patch::Merge(json!({"metadata": {"annotations": {drain: "1"}}}));
     origins.patch("new", &PatchParams::default(), &right).await.unwrap();

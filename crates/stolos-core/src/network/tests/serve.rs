@@ -24,7 +24,7 @@ const VIP: &str = "network.fleet.stolos.dev/vip";
 fn service() -> Service {
     object(json!({
         "metadata": {
-            "name": "app-mcs", "namespace": "fleet-system", "generation": 1,
+            "name": "app-mcs", "namespace": "fleet-system",
             "labels": {
                 "networking.fleet.azure.com/multi-cluster-service-name": "mcs",
                 "networking.fleet.azure.com/multi-cluster-service-namespace": "app",
@@ -119,6 +119,9 @@ impl World {
         if let Some(status) = &report.status {
             self.service.status = Some(status.clone());
         }
+        // An API server does not store a generation of 0.
+        let conditions = report.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        assert!(conditions.into_iter().all(|one| one.observed_generation.is_none()));
         assert_eq!(self.report(wanted, not_served).status, None, "told once");
         report
     }
