@@ -60,17 +60,22 @@ impl Up {
     }
 }
 
-/// Exports a Service that a load balancer serves at this address.
-fn export(member: &Kubectl, address: &str) {
+/// Exports a Service and returns the address that a load balancer serves it at.
+fn export(member: &Kubectl) -> Ipv4Addr {
     member.run(&["create", "namespace", "app"]);
     member.run(&["create", "service", "loadbalancer", "web", "-n=app", "--tcp=80:80"]);
-    let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": address}]}}}).to_string();
-    let patch = ["patch", "service", "web", "-n=app", "--subresource=status", "--type=merge"];
-    member.run(&[&patch[..], &["-p", &status]].concat());
     member.apply(
         r#"{"apiVersion": "networking.fleet.azure.com/v1beta1", "kind": "ServiceExport",
             "metadata": {"name": "web", "namespace": "app"}}"#,
     );
+    let address = |service: &Value| {
+        let ip = &service["status"]["loadBalancer"]["ingress"][0]["ip"];
+        ip.as_str().and_then(|ip| ip.parse::<Ipv4Addr>().ok())
+    };
+    let served = ["service", "web", "-n=app"];
+    let service =
+        member.wait_for("it has an address", &served, |service| address(service).is_some());
+    address(&service).expect("it was waited for")
 }
 
 const NAMES: &str = r"
@@ -93,8 +98,7 @@ fn services_of_two_members_have_one_name() {
     let up = Up::start();
     let kubeconfig = up.ready["kubeconfig"].as_str().expect("a path").to_owned();
     let kubectl = |context: &str| Kubectl::new(&program, kubeconfig.as_ref(), context);
-    export(&kubectl("member-1"), "203.0.113.1");
-    export(&kubectl("member-2"), "203.0.113.2");
+    let both = ["member-1", "member-2"].map(|member| export(&kubectl(member)));
     let hub = kubectl("hub");
     hub.run(&["create", "namespace", "app"]);
     hub.apply(NAMES);
@@ -108,7 +112,6 @@ fn services_of_two_members_have_one_name() {
 
     // Nothing answers checks at these addresses, so all are used.
     let drawn: BTreeSet<_> = (0..60).filter_map(|_| up.ask("app-shop.fleet.local").1).collect();
-    let both = [Ipv4Addr::new(203, 0, 113, 1), Ipv4Addr::new(203, 0, 113, 2)];
     assert_eq!(drawn, BTreeSet::from(both));
     assert_eq!(up.ask("example.com").0, 5, "other zones are refused");
 
