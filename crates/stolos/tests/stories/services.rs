@@ -135,11 +135,12 @@ fn exporters(import: &Value) -> Vec<&str> {
     names
 }
 
-/// Returns the addresses of a list of EndpointSlices.
+/// Returns the addresses of the ready endpoints in a list of EndpointSlices.
 fn listed(slices: &Value) -> Vec<String> {
     let slices = slices["items"].as_array().into_iter().flatten();
     let endpoints = slices.flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
-    let all = endpoints.flat_map(|endpoint| endpoint["addresses"].as_array().into_iter().flatten());
+    let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] != false);
+    let all = ready.flat_map(|endpoint| endpoint["addresses"].as_array().into_iter().flatten());
     let mut all: Vec<_> = all.filter_map(Value::as_str).map(str::to_owned).collect();
     all.sort();
     all
@@ -149,11 +150,13 @@ fn addresses(cluster: &Kubectl, slices: &[&str]) -> Vec<String> {
     listed(&cluster.get(slices).expect("EndpointSlices can be listed"))
 }
 
-/// Waits until the imported endpoints are exactly those of the Service on these members.
+/// Waits until the imported endpoints are exactly those of the two ready pods of the Service on each of these members.
 fn balances_over(importer: &Kubectl, exporters: &[&Kubectl]) {
     let own = ["-n", "shop", "endpointslices", "-l", "kubernetes.io/service-name=web"];
-    let mut wanted: Vec<_> = exporters.iter().flat_map(|one| addresses(one, &own)).collect();
+    let ready = |exporter: &&Kubectl| {
+        listed(&exporter.wait_for("both pods are ready", &own, |slices| listed(slices).len() == 2))
+    };
+    let mut wanted: Vec<_> = exporters.iter().flat_map(ready).collect();
     wanted.sort();
-    assert_eq!(wanted.len(), 2 * exporters.len());
     importer.wait_for("the endpoints are there", &SLICES, |slices| listed(slices) == wanted);
 }
