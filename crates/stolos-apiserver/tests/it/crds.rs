@@ -54,7 +54,8 @@ fn status_of(crd: &Value, type_: &str) -> Option<String> {
 
 async fn create(cluster: &Cluster, crd: Value) {
     let name = crd["metadata"]["name"].as_str().unwrap().to_owned();
-    cluster.ok(Method::POST, DEFINITIONS, Some(crd)).await;
+    let created = cluster.ok(Method::POST, DEFINITIONS, Some(crd)).await;
+    assert!(created["status"]["conditions"].is_array(), "`kubectl wait` fails on null: {created}");
     until_established(cluster, &name).await;
 }
 

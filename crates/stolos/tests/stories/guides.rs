@@ -49,6 +49,7 @@ fn run(guide: &str) {
                     .args(["-euo", "pipefail", "-c", &commands])
                     .current_dir(directory.path())
                     .env("KUBECONFIG", up.kubeconfig())
+                    .env("KUBECACHEDIR", directory.path().join("cache"))
                     .env("PATH", format!("{}:{path}", binaries.display()))
                     .stdin(Stdio::null())
                     .output()

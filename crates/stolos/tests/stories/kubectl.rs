@@ -54,6 +54,9 @@ impl Kubectl {
         command
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
+            // Ports are used again, and what kubectl remembers of the server that had one before is wrong for hours.
+            .arg("--cache-dir")
+            .arg(self.kubeconfig.with_extension("cache"))
             .args(["--context", &self.context])
             .args(args);
         command
@@ -113,11 +116,17 @@ impl Kubectl {
 
     /// Returns an object, or nothing when it is not there.
     pub(crate) fn get(&self, args: &[&str]) -> Option<Value> {
+        self.look(args).ok()
+    }
+
+    /// Returns an object, or what kubectl says when it does not get it.
+    fn look(&self, args: &[&str]) -> Result<Value, Value> {
         let output = self.try_run(&[&["get", "-o", "json"], args].concat());
-        output
-            .status
-            .success()
-            .then(|| serde_json::from_slice(&output.stdout).expect("kubectl prints JSON"))
+        if output.status.success() {
+            Ok(serde_json::from_slice(&output.stdout).expect("kubectl prints JSON"))
+        } else {
+            Err(Value::from(String::from_utf8_lossy(&output.stderr)))
+        }
     }
 
     /// Waits until an object satisfies a condition, looking again whenever kubectl has seen it; nothing passes for
@@ -129,8 +138,9 @@ impl Kubectl {
         holds: impl Fn(&Value) -> bool,
     ) -> Value {
         wait_until(what, || {
-            let value = self.get(args).unwrap_or_default();
-            if holds(&value) { Ok(value) } else { Err(value) }
+            let seen = self.look(args);
+            let value = seen.as_ref().cloned().unwrap_or_default();
+            if holds(&value) { Ok(value) } else { Err(seen.unwrap_or_else(|said| said)) }
         })
     }
 

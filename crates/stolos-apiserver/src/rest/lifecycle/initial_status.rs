@@ -38,7 +38,8 @@ pub(super) fn reset(resource: &Resource, object: &mut Value, now: Timestamp) {
         }
         crd::STORAGE => {
             let stored = crd::storage_version(object).map(Value::from);
-            object["status"] = json!({ "storedVersions": stored.as_slice() });
+            // kubectl wait gives up when the conditions are null, as kube-apiserver shows them at first.
+            object["status"] = json!({ "conditions": [], "storedVersions": stored.as_slice() });
         }
         "replicasets.apps" | "replicationcontrollers" => {
             object["status"] = json!({ "replicas": 0 })

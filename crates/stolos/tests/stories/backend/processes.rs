@@ -11,6 +11,9 @@ use super::servers::{Backend, Servers};
 use super::{NODE_TIME, STOLOS, skip};
 use crate::kubectl::{self, Kubectl};
 
+/// How much of the log of each role is shown when a story fails, in bytes.
+const MAX_SHOWN: usize = 4096;
+
 /// A fleet whose roles are processes. Dropping it ends every process.
 pub(crate) struct Processes {
     /// By name: `hub`, and an agent by its member. They end before the servers do.
@@ -31,6 +34,21 @@ impl Drop for Role {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+impl Drop for Processes {
+    /// Shows what the roles logged last when a story fails.
+    #[expect(clippy::print_stderr, reason = "this explains why a story failed")]
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for name in self.roles.keys() {
+            let log = std::fs::read(self.log(name)).unwrap_or_default();
+            let last = String::from_utf8_lossy(&log[log.len().saturating_sub(MAX_SHOWN)..]);
+            eprintln!("--- the last of the log of {name}:\n{last}");
+        }
     }
 }
 
@@ -217,8 +235,7 @@ impl Processes {
     }
 
     fn start_role(&mut self, name: &str, args: &[&str]) {
-        let log =
-            File::create(self.directory.path().join(format!("{name}.log"))).expect("a log file");
+        let log = File::create(self.log(name)).expect("a log file");
         let no_lease = self.killed.contains(name).then_some("--no-leader-election");
         let child = Command::new(STOLOS)
             .args(args)
@@ -228,6 +245,10 @@ impl Processes {
             .stderr(log)
             .spawn();
         self.roles.insert(name.to_owned(), Role(child.expect("stolos starts")));
+    }
+
+    fn log(&self, role: &str) -> PathBuf {
+        self.directory.path().join(format!("{role}.log"))
     }
 
     fn config(&self) -> Value {
