@@ -6,6 +6,7 @@
 mod checks;
 mod control;
 mod desired;
+mod figures;
 mod handover;
 mod limits;
 mod plane;
@@ -23,6 +24,7 @@ mod vip;
 mod worker;
 
 pub use desired::{Desired, DesiredVip, Options};
+pub use figures::{Counts, EndpointFigures, Figures, VipFigures};
 pub use handover::Error as HandOverError;
 pub use limits::{Limits, TooFewDescriptors};
 pub use plane::{Config, DataPlane, EndpointStats, Proxy, Report, StartError, VipStats};

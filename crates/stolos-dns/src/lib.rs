@@ -9,6 +9,8 @@
 mod address;
 mod checks;
 mod directory;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod probe;
 mod respond;
 mod serve;

@@ -17,7 +17,7 @@ mod tests;
 pub(crate) const MAX_QUERY: usize = 4096;
 
 /// Bytes of an answer over UDP at most, so that no network takes it apart (the number of DNS Flag Day 2020).
-const MAX_UDP: u16 = 1232;
+pub(crate) const MAX_UDP: u16 = 1232;
 
 /// Bytes that an answer over UDP may have if the query says nothing (RFC 1035, section 4.2.1).
 const PLAIN_UDP: u16 = 512;

@@ -12,10 +12,11 @@ use crate::auto_upgrade::AutoUpgradeCommand;
 use crate::dns_options::DnsOptions;
 use crate::fleet::FleetCommand;
 use crate::gate::GateCommand;
-use crate::hub_options::HubOptions;
+use crate::hub_options::{HubOptions, ServiceImporters};
 use crate::limit_options::LimitOptions;
 use crate::member::MemberCommand;
 use crate::placement::{ExplainCommand, PlacementCommand, PlanCommand};
+use crate::service::ServiceCommand;
 use crate::strategy::StrategyCommand;
 use crate::update_run::UpdateRunCommand;
 
@@ -113,6 +114,9 @@ pub(crate) enum Command {
     /// Lists, shows and follows placements, and takes their objects back to an earlier state
     #[command(subcommand, visible_alias = "pl")]
     Placement(PlacementCommand),
+    /// Lists and shows services across clusters, and where their connections go
+    #[command(subcommand, visible_alias = "svc")]
+    Service(ServiceCommand),
     /// Shows what would happen, without doing it
     #[command(subcommand)]
     Plan(PlanCommand),
@@ -164,6 +168,9 @@ pub(crate) struct UpArgs {
     /// Whether services are exported, imported and given addresses, which is in the making
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) enable_networking_features: bool,
+    /// How many members may import a service at the same time: `one`, as fleet-networking, or `many`
+    #[arg(long, value_enum, default_value_t = ServiceImporters::One)]
+    pub(crate) service_importers: ServiceImporters,
     #[command(flatten)]
     pub(crate) dns: DnsOptions,
     #[command(flatten)]
@@ -309,6 +316,10 @@ pub(crate) struct DataplaneArgs {
     /// Namespace of derived Services and of the endpoints of other members
     #[arg(long, value_name = "NAMESPACE", default_value = "fleet-system")]
     pub(crate) fleet_system_namespace: String,
+    /// Where `stolos service top` asks for live figures [default: /figures at --metrics-bind-address, if that is an address
+    /// that others can ask]
+    #[arg(long, value_name = "URL")]
+    pub(crate) figures_url: Option<String>,
     #[command(flatten)]
     pub(crate) observe: ObserveArgs,
     #[command(flatten)]

@@ -16,11 +16,23 @@ const LOCAL_KUBECONFIG: &str = ".stolos/kubeconfig";
 
 /// Returns a client for the hub that the user means.
 pub(crate) async fn hub(args: &HubClientArgs) -> anyhow::Result<Client> {
-    let given = args.kubeconfig.clone();
+    from_file(path(args).as_deref(), args.context.as_deref()).await
+}
+
+/// Returns a client for a member, if the kubeconfig has a context with its name.
+pub(crate) async fn member(args: &HubClientArgs, name: &str) -> anyhow::Result<Option<Client>> {
+    let kubeconfig = read(path(args).as_deref())?;
+    if !kubeconfig.contexts.iter().any(|context| context.name == name) {
+        return Ok(None);
+    }
+    client(kubeconfig, Some(name)).await.map(Some)
+}
+
+/// Returns the kubeconfig file that the user means, if it is not the one that kubectl would read.
+fn path(args: &HubClientArgs) -> Option<PathBuf> {
     let from_environment = std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty());
     let local = PathBuf::from(LOCAL_KUBECONFIG);
-    let path = given.or_else(|| (!from_environment && local.is_file()).then_some(local));
-    from_file(path.as_deref(), args.context.as_deref()).await
+    args.kubeconfig.clone().or_else(|| (!from_environment && local.is_file()).then_some(local))
 }
 
 /// Returns a client for a role: from a kubeconfig, or from the pod's service account.
@@ -44,16 +56,23 @@ pub(crate) async fn told(hub: kubefleet::Hub) -> anyhow::Result<Client> {
 }
 
 async fn from_file(path: Option<&Path>, context: Option<&str>) -> anyhow::Result<Client> {
-    let kubeconfig = match path {
+    client(read(path)?, context).await
+}
+
+fn read(path: Option<&Path>) -> anyhow::Result<Kubeconfig> {
+    match path {
         Some(path) => Kubeconfig::read_from(path)
-            .with_context(|| format!("failed to read kubeconfig `{}`", path.display()))?,
+            .with_context(|| format!("failed to read kubeconfig `{}`", path.display())),
         None => Kubeconfig::read().map_err(|error| {
             Hinted::error(
                 format!("no kubeconfig: {error}"),
                 "start a fleet with `stolos up`, or name a file with --kubeconfig",
             )
-        })?,
-    };
+        }),
+    }
+}
+
+async fn client(kubeconfig: Kubeconfig, context: Option<&str>) -> anyhow::Result<Client> {
     let options =
         KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let config = Config::from_custom_kubeconfig(kubeconfig, &options)

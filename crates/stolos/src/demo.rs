@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use crate::cli::{DemoArgs, UpArgs};
 use crate::dns_options::DnsOptions;
 use crate::exit::Exit;
+use crate::hub_options::ServiceImporters;
 use crate::limit_options::LimitOptions;
 use crate::output;
 use crate::up;
@@ -19,6 +20,7 @@ use crate::up;
 mod expect;
 mod manifests;
 mod placement;
+mod services;
 mod tour;
 mod update;
 mod world;
@@ -55,7 +57,7 @@ pub(crate) async fn run(_: DemoArgs) -> anyhow::Result<Exit> {
 /// Takes the steps; returns whether all of them held.
 async fn show(tour: &mut Tour, fleet: &up::Fleet) -> anyhow::Result<bool> {
     let world = World::of(fleet)?;
-    let steps: [(&str, BoxFuture<'_, anyhow::Result<()>>); 8] = [
+    let steps: [(&str, BoxFuture<'_, anyhow::Result<()>>); 12] = [
         ("somebody else has an object on every member", Box::pin(placement::strangers(&world))),
         (
             "a namespace with its content is placed on 3 members, and its Deployment runs",
@@ -75,6 +77,22 @@ async fn show(tour: &mut Tour, fleet: &up::Fleet) -> anyhow::Result<bool> {
         (
             "the placements are deleted: what they placed goes, the rest stays",
             Box::pin(placement::withdraw(&world)),
+        ),
+        (
+            "a Service of 2 members has one address on the third, and both clusters answer",
+            Box::pin(services::share(&world)),
+        ),
+        (
+            "with weight 3 against 1, one cluster takes three of four connections",
+            Box::pin(services::weigh(&world)),
+        ),
+        (
+            "a cluster with weight 0 gets no more connections, and no request fails",
+            Box::pin(services::drain(&world)),
+        ),
+        (
+            "a cluster loses power: the other one answers, and no request fails",
+            Box::pin(services::lose(&world, fleet)),
         ),
     ];
     for (title, work) in steps {
@@ -96,7 +114,8 @@ fn arguments() -> UpArgs {
         merge: false,
         pod_delay: POD_DELAY,
         node_upgrade_time: NODE_UPGRADE_TIME,
-        enable_networking_features: false,
+        enable_networking_features: true,
+        service_importers: ServiceImporters::One,
         dns: DnsOptions::default(),
         limits: LimitOptions::default(),
     }

@@ -71,9 +71,18 @@ pub(crate) struct HubOptions {
 
 /// How many members may import a service at the same time.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum ServiceImporters {
+pub(crate) enum ServiceImporters {
     One,
     Many,
+}
+
+impl From<ServiceImporters> for Importers {
+    fn from(importers: ServiceImporters) -> Self {
+        match importers {
+            ServiceImporters::One => Self::One,
+            ServiceImporters::Many => Self::Many,
+        }
+    }
 }
 
 impl HubOptions {
@@ -118,10 +127,7 @@ impl HubOptions {
             },
             network: stolos_hub::network::Config {
                 enabled: self.enable_networking_features,
-                importers: match self.service_importers {
-                    ServiceImporters::One => Importers::One,
-                    ServiceImporters::Many => Importers::Many,
-                },
+                importers: self.service_importers.into(),
                 force_delete_wait_time: SignedDuration::try_from(self.force_delete_wait_time)
                     .unwrap_or(SignedDuration::MAX),
                 metrics: metrics.clone(),

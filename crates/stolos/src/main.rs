@@ -15,6 +15,7 @@ mod exit;
 mod fleet;
 mod follow;
 mod gate;
+mod http;
 mod hub_options;
 mod input;
 mod kubefleet;
@@ -26,6 +27,7 @@ mod placement;
 mod policies;
 mod reference;
 mod roles;
+mod service;
 mod stages;
 mod strategy;
 mod tree;
@@ -84,6 +86,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Gate(command) => gate::run(command, global.output).await,
         Command::UpdateRun(command) => update_run::run(command, global.output).await,
         Command::Placement(command) => placement::run(command, global.output).await,
+        Command::Service(command) => service::run(command, global.output).await,
         Command::Plan(command) => placement::plan(command, global.output).await,
         Command::Calendar(args) => update_run::calendar::run(args, global.output).await,
         Command::Explain(command) => placement::explain(command, global.output).await,

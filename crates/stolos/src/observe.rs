@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz` and `/metrics` of a role, over plain HTTP.
+//! `/healthz`, `/readyz` and `/metrics` of a role, over plain HTTP; of a data plane also `/figures`.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -6,12 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use hyper::body::Incoming;
+use hyper::header::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use stolos_controller::Readiness;
+use stolos_dataplane::{Figures, Proxy};
+use stolos_member::balance;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -33,35 +38,71 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// Serves until the future is dropped. `metrics` returns the text of `/metrics`.
+/// What a role says of itself at the moment.
+type Page = Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>;
+
+/// What a role says of itself besides its health.
+#[derive(Clone)]
+pub(crate) struct Pages {
+    /// `/metrics`, for Prometheus.
+    metrics: Page,
+    /// `/figures`, as JSON.
+    figures: Option<Page>,
+}
+
+impl Pages {
+    /// Returns the pages of a role that only has metrics.
+    pub(crate) fn metrics(render: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        let metrics = move || futures::future::ready(render()).boxed();
+        Self { metrics: Arc::new(metrics), figures: None }
+    }
+
+    /// Returns the pages of a data plane.
+    pub(crate) fn of_plane(plane: &Arc<Proxy>) -> Self {
+        let page = |show: fn(&Figures) -> String| -> Page {
+            let plane = plane.clone();
+            Arc::new(move || {
+                let plane = plane.clone();
+                async move { show(&Figures::of(&*plane).await) }.boxed()
+            })
+        };
+        let json = |figures: &Figures| serde_json::to_string(figures).unwrap_or_default();
+        Self { metrics: page(balance::metrics::render), figures: Some(page(json)) }
+    }
+}
+
+/// Serves until the future is dropped.
 ///
 /// # Errors
 /// When nothing can listen on the address.
 pub(crate) async fn serve(
     address: SocketAddr,
     readiness: Readiness,
-    metrics: impl Fn() -> String + Send + Sync + 'static,
+    pages: Pages,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("failed to listen on {address}"))?;
-    answer(listener, readiness, metrics).await
+    answer(listener, readiness, pages).await
 }
 
-async fn answer(
+/// As [`serve`], where something listens already.
+pub(crate) async fn answer(
     listener: TcpListener,
     readiness: Readiness,
-    metrics: impl Fn() -> String + Send + Sync + 'static,
+    pages: Pages,
 ) -> anyhow::Result<()> {
-    let (metrics, room) = (Arc::new(metrics), Arc::new(Semaphore::new(CONNECTIONS)));
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let permit = room.clone().acquire_owned().await.context("nothing closes the semaphore")?;
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let (readiness, metrics) = (readiness.clone(), metrics.clone());
+        let (readiness, pages) = (readiness.clone(), pages.clone());
         tokio::spawn(async move {
             let answer = service_fn(move |request: Request<Incoming>| {
-                let response = respond(request.uri().path(), &readiness, &*metrics);
-                async move { Ok::<_, Infallible>(response) }
+                let (readiness, pages) = (readiness.clone(), pages.clone());
+                async move {
+                    Ok::<_, Infallible>(respond(request.uri().path(), &readiness, &pages).await)
+                }
             });
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false);
@@ -72,22 +113,26 @@ async fn answer(
     }
 }
 
-fn respond(path: &str, readiness: &Readiness, metrics: &dyn Fn() -> String) -> Response<String> {
-    let (status, body) = match path {
-        "/healthz" => (StatusCode::OK, "ok".to_owned()),
-        "/readyz" => match readiness.missing() {
-            missing if missing.is_empty() => (StatusCode::OK, "ok".to_owned()),
-            missing => (StatusCode::SERVICE_UNAVAILABLE, missing.join("\n") + "\n"),
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+async fn respond(path: &str, readiness: &Readiness, pages: &Pages) -> Response<String> {
+    let (status, content_type, body) = match (path, &pages.figures) {
+        ("/healthz", _) => (StatusCode::OK, TEXT, "ok".to_owned()),
+        ("/readyz", _) => match readiness.missing() {
+            missing if missing.is_empty() => (StatusCode::OK, TEXT, "ok".to_owned()),
+            missing => (StatusCode::SERVICE_UNAVAILABLE, TEXT, missing.join("\n") + "\n"),
         },
-        "/metrics" => (StatusCode::OK, metrics()),
+        ("/metrics", _) => (StatusCode::OK, TEXT, (pages.metrics)().await),
+        ("/figures", Some(figures)) => (StatusCode::OK, JSON, figures().await),
         _ => {
-            (StatusCode::NOT_FOUND, "not found; there is /healthz, /readyz and /metrics".to_owned())
+            let there_is = "not found; there is /healthz, /readyz and /metrics";
+            (StatusCode::NOT_FOUND, TEXT, there_is.to_owned())
         }
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    let text = hyper::header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    response.headers_mut().insert(hyper::header::CONTENT_TYPE, text);
+    response.headers_mut().insert(hyper::header::CONTENT_TYPE, content_type);
     response
 }
 
@@ -108,7 +153,11 @@ mod tests {
     async fn a_scrape_gets_the_metrics() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let server = tokio::spawn(answer(listener, Readiness::default(), || "m 1\n".to_owned()));
+        let server = tokio::spawn(answer(
+            listener,
+            Readiness::default(),
+            Pages::metrics(|| "m 1\n".to_owned()),
+        ));
         let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("it reads");
         let mut text = String::new();
@@ -117,26 +166,28 @@ mod tests {
         server.abort();
     }
 
-    #[test]
-    fn who_is_not_ready_says_what_is_missing_and_is_alive_all_the_same() {
+    #[tokio::test]
+    async fn who_is_not_ready_says_what_is_missing_and_is_alive_all_the_same() {
         let readiness = Readiness::default();
         readiness.waits_for("placement", ["Work", "MemberCluster"]);
-        let respond = |path| respond(path, &readiness, &String::new);
-        let response = respond("/readyz");
+        let pages = Pages::metrics(String::new);
+        let respond = async |path| respond(path, &readiness, &pages).await;
+        let response = respond("/readyz").await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.body(), "placement waits for Work, MemberCluster\n");
-        assert_eq!(respond("/healthz").status(), StatusCode::OK);
+        assert_eq!(respond("/healthz").await.status(), StatusCode::OK);
         readiness.has("placement");
-        assert_eq!(respond("/readyz").body(), "ok");
+        assert_eq!(respond("/readyz").await.body(), "ok");
     }
 
-    #[test]
-    fn unknown_paths_are_not_found() {
-        let metrics = || "m 1\n".to_owned();
-        let respond = |path| respond(path, &Readiness::default(), &metrics);
-        assert_eq!(respond("/metrics").body(), "m 1\n");
-        assert_eq!(respond("/healthz").status(), StatusCode::OK);
-        assert_eq!(respond("/readyz").status(), StatusCode::OK);
-        assert_eq!(respond("/other").status(), StatusCode::NOT_FOUND);
+    #[tokio::test]
+    async fn unknown_paths_are_not_found() {
+        let pages = Pages::metrics(|| "m 1\n".to_owned());
+        let respond = async |path| respond(path, &Readiness::default(), &pages).await;
+        assert_eq!(respond("/metrics").await.body(), "m 1\n");
+        assert_eq!(respond("/healthz").await.status(), StatusCode::OK);
+        assert_eq!(respond("/readyz").await.status(), StatusCode::OK);
+        assert_eq!(respond("/other").await.status(), StatusCode::NOT_FOUND);
+        assert_eq!(respond("/figures").await.status(), StatusCode::NOT_FOUND);
     }
 }

@@ -1,4 +1,4 @@
-//! `stolos placement`, `stolos plan placement` and `stolos explain placement`.
+//! `stolos placement`, `stolos plan` and `stolos explain`.
 //!
 //! What would happen and why something has not happened is decided in `stolos-core`, by the functions that the hub's
 //! controllers use; here is what is read for them and how the answers look.
@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use crate::cli::{HubClientArgs, Output};
 use crate::exit::Exit;
+use crate::service::{self, ServiceArgs};
 use crate::update_run;
 
 mod catalogue;
@@ -72,6 +73,9 @@ pub(crate) enum ExplainCommand {
         after_help = "Examples:\n  stolos explain placement shop\n  stolos explain placement shop --cluster member-2\n  stolos explain placement settings -n shop"
     )]
     Placement(ExplainArgs),
+    /// Tells why connections to a service do not go where they should
+    #[command(after_help = "Examples:\n  stolos explain service web -n shop")]
+    Service(ServiceArgs),
 }
 
 /// Names a placement.
@@ -107,6 +111,8 @@ pub(crate) async fn plan(command: PlanCommand, output: Output) -> anyhow::Result
 
 /// Runs `stolos explain`.
 pub(crate) async fn explain(command: ExplainCommand, output: Output) -> anyhow::Result<Exit> {
-    let ExplainCommand::Placement(args) = command;
-    explain::run(args, output).await
+    match command {
+        ExplainCommand::Placement(args) => explain::run(args, output).await,
+        ExplainCommand::Service(args) => service::explain(args, output).await,
+    }
 }

@@ -24,7 +24,7 @@ use crate::connect;
 use crate::exit::Exit;
 use crate::input;
 use crate::kubefleet;
-use crate::observe;
+use crate::observe::{self, Pages};
 
 /// Writes of one controller under way at once. A kube-apiserver gives one client about as many by default.
 const CONCURRENCY: usize = 32;
@@ -53,7 +53,7 @@ pub(crate) async fn hub(args: HubArgs) -> anyhow::Result<Exit> {
     let work = Box::pin(stolos_hub::run(client.clone(), config, options));
     tokio::select! {
         ended = lead(lease(client, "stolos-hub", &args.leader, times, &readiness), work) => ended,
-        failed = observed(&args.observe, &readiness, move || metrics.render()) => failed.map(|()| Exit::Success),
+        failed = observed(&args.observe, &readiness, Pages::metrics(move || metrics.render())) => failed.map(|()| Exit::Success),
         // It answers before this process leads: that it does not know yet.
         () = dns.serve() => Ok(Exit::Success),
     }
@@ -103,7 +103,7 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
             lease(member, "stolos-member", &args.leader, times, &readiness),
             stolos_member::run(config),
         ) => ended,
-        failed = observed(&args.observe, &readiness, move || metrics.render()) => failed.map(|()| Exit::Success),
+        failed = observed(&args.observe, &readiness, Pages::metrics(move || metrics.render())) => failed.map(|()| Exit::Success),
     }
 }
 
@@ -132,7 +132,7 @@ pub(crate) async fn dataplane(args: DataplaneArgs) -> anyhow::Result<Exit> {
     };
     config.workers = args.workers.map_or(config.workers, usize::from);
     let plane = Arc::new(Proxy::start(&config).context("failed to start the data plane")?);
-    let readiness = Readiness::default();
+    let (readiness, pages) = (Readiness::default(), Pages::of_plane(&plane));
     let config = stolos_member::balance::Config {
         name: args.name,
         hub,
@@ -142,6 +142,7 @@ pub(crate) async fn dataplane(args: DataplaneArgs) -> anyhow::Result<Exit> {
         system_namespace: args.fleet_system_namespace,
         pool: args.address_pool,
         allows_loopback: args.allow_loopback,
+        figures_url: args.figures_url.or_else(|| figures_url(args.observe.metrics_bind_address?)),
     };
     // No lease: whoever loses one must stop, and this one must go on when it hears of nobody.
     let work = stolos_member::balance::run(config, plane.clone(), plane.begun_with());
@@ -159,8 +160,14 @@ pub(crate) async fn dataplane(args: DataplaneArgs) -> anyhow::Result<Exit> {
             }
             stopped.map(|()| Exit::Success)
         }
-        failed = observed(&args.observe, &readiness, String::new) => failed.map(|()| Exit::Success),
+        failed = observed(&args.observe, &readiness, pages) => failed.map(|()| Exit::Success),
     }
+}
+
+/// Returns where others ask for the figures of a data plane, if its address is one that others can ask.
+fn figures_url(bound: SocketAddr) -> Option<String> {
+    let is_known = !bound.ip().is_unspecified() && bound.port() != 0;
+    is_known.then(|| format!("http://{bound}/figures"))
 }
 
 /// Returns what the times of health checks are spread by: different for every process.
@@ -182,11 +189,7 @@ fn prices_of(file: &Path) -> anyhow::Result<Prices> {
 }
 
 /// Serves figures and health at every address that is given, until the future is dropped.
-async fn observed(
-    args: &ObserveArgs,
-    readiness: &Readiness,
-    metrics: impl Fn() -> String + Clone + Send + Sync + 'static,
-) -> anyhow::Result<()> {
+async fn observed(args: &ObserveArgs, readiness: &Readiness, pages: Pages) -> anyhow::Result<()> {
     let addresses: BTreeSet<SocketAddr> =
         args.metrics_bind_address.into_iter().chain(args.health_probe_bind_address).collect();
     if addresses.is_empty() {
@@ -194,7 +197,7 @@ async fn observed(
     }
     let servers = addresses
         .into_iter()
-        .map(|address| observe::serve(address, readiness.clone(), metrics.clone()));
+        .map(|address| observe::serve(address, readiness.clone(), pages.clone()));
     futures::future::try_join_all(servers).await.map(drop)
 }
 

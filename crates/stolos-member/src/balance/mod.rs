@@ -27,8 +27,10 @@ use stolos_core::network::vip::Guard;
 use stolos_dataplane::{DataPlane, Desired};
 
 mod act;
+pub mod announce;
 mod decide;
 mod learn;
+pub mod metrics;
 mod objects;
 #[cfg(test)]
 mod tests;
@@ -61,6 +63,8 @@ pub struct Config {
     pub pool: Pool,
     /// Whether endpoints may have loopback addresses, because all clusters are on this machine.
     pub allows_loopback: bool,
+    /// Where the data plane tells its [`Figures`](stolos_dataplane::Figures), if it does.
+    pub figures_url: Option<String>,
 }
 
 /// Runs a balancer until the future is dropped; the data plane goes on. `begun_with` is what the data plane has served
@@ -85,8 +89,14 @@ where
         .add("Service", Api::<Service>::namespaced(member.clone(), system))
         .add("ServiceImport", Api::<ServiceImport>::all(member.clone()))
         .add_stream(objects::imports(imports));
+    let (told, system) = (config.figures_url.clone(), config.system_namespace.clone());
     let balancer = Balancer::new(config, plane, begun_with);
-    stolos_controller::run(balancer, member, watches, options).await;
+    let announced = async {
+        if let Some(url) = &told {
+            announce::announce(&member, &system, url).await;
+        }
+    };
+    tokio::join!(announced, stolos_controller::run(balancer, member.clone(), watches, options));
 }
 
 /// What is decided about.

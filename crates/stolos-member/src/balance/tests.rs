@@ -55,6 +55,7 @@ fn balancer(begun_with: Option<&Desired>) -> Balancer<Idle> {
         system_namespace: "fleet-system".to_owned(),
         pool: "192.0.2.0/24".parse().unwrap(),
         allows_loopback: false,
+        figures_url: None,
     };
     Balancer::new(config, Arc::new(Idle), begun_with)
 }

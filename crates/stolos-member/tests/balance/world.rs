@@ -154,6 +154,7 @@ impl World {
             system_namespace: SYSTEM.to_owned(),
             pool: pool.parse().unwrap(),
             allows_loopback: true,
+            figures_url: None,
         };
         let plane = plane.clone();
         Running(tokio::spawn(async move {

@@ -1,11 +1,13 @@
 //! What the user of the tour writes.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use stolos_api::cluster::fleet::object_name;
+use stolos_api::network::names::annotation;
+use stolos_api::network::{MultiClusterService, ServiceExport};
 use stolos_api::placement::ClusterResourcePlacement;
 use stolos_api::update::UpdateRun;
 
@@ -14,6 +16,8 @@ pub(super) const SHOP: &str = "shop";
 pub(super) const SETTINGS: &str = "settings";
 pub(super) const WEB: &str = "web";
 pub(super) const WEB_REPLICAS: i32 = 2;
+/// Port of the Service that clients connect to.
+pub(super) const WEB_PORT: u16 = 8000;
 pub(super) const READER: &str = "shop-reader";
 
 /// Namespace of objects on members that the fleet has nothing to do with.
@@ -56,7 +60,9 @@ pub(super) fn web() -> Deployment {
             "selector": { "matchLabels": { "app": WEB } },
             "template": {
                 "metadata": { "labels": { "app": WEB } },
-                "spec": { "containers": [{ "name": WEB, "image": "example.com/shop/web:1" }] },
+                "spec": { "containers": [{
+                    "name": WEB, "image": "example.com/shop/web:1", "ports": [{ "containerPort": 8080 }],
+                }] },
             },
         },
     }))
@@ -93,6 +99,32 @@ pub(super) fn reader_placement() -> ClusterResourcePlacement {
     }))
 }
 
+/// The pods of the Deployment, by one address of the cluster.
+pub(super) fn web_service() -> Service {
+    from(json!({
+        "metadata": { "name": WEB, "namespace": SHOP },
+        "spec": { "selector": { "app": WEB }, "ports": [{ "port": WEB_PORT, "targetPort": 8080 }] },
+    }))
+}
+
+/// Exports the Service to the fleet.
+pub(super) fn export() -> ServiceExport {
+    from(json!({ "metadata": { "name": WEB, "namespace": SHOP } }))
+}
+
+/// Says which share of the connections a cluster gets.
+pub(super) fn weight(weight: u32) -> Value {
+    json!({ "metadata": { "annotations": { annotation::WEIGHT: weight.to_string() } } })
+}
+
+/// Gives the service of the fleet an address.
+pub(super) fn import() -> MultiClusterService {
+    from(json!({
+        "metadata": { "name": WEB, "namespace": SHOP },
+        "spec": { "serviceImport": { "name": WEB } },
+    }))
+}
+
 /// Updates the canary first, then the others side by side.
 pub(super) fn update_run() -> UpdateRun {
     from(json!({
@@ -123,5 +155,8 @@ mod tests {
         shop_placement(3);
         reader_placement();
         update_run();
+        web_service();
+        export();
+        import();
     }
 }

@@ -17,6 +17,9 @@ pub(super) const DEFAULT_MEMBERS: u32 = 3;
 #[derive(Debug, Serialize, Deserialize)]
 struct Settings {
     members: u32,
+    /// Which part of loopback services and pods have their addresses from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    loopback: Option<u8>,
 }
 
 /// An open data directory. Nobody else can open it while this lives.
@@ -52,7 +55,7 @@ impl DataDir {
         Ok(Self {
             path: temporary.path().to_owned(),
             store: Store::memory(),
-            settings: Settings { members },
+            settings: Settings { members, loopback: None },
             _lock: None,
             _temporary: Some(temporary),
         })
@@ -68,6 +71,19 @@ impl DataDir {
 
     pub(super) fn n_members(&self) -> u32 {
         self.settings.members
+    }
+
+    /// Returns which part of loopback the fleet had before.
+    pub(super) fn loopback(&self) -> Option<u8> {
+        self.settings.loopback
+    }
+
+    /// Keeps which part of loopback the fleet has.
+    pub(super) fn keep_loopback(&mut self, slot: u8) -> anyhow::Result<()> {
+        if self.settings.loopback.replace(slot) == Some(slot) {
+            return Ok(());
+        }
+        write(&self.path, &self.settings)
     }
 
     /// Returns the directory of the certificate authority, made when missing.
@@ -132,6 +148,7 @@ fn settings(path: &Path, members: Option<u32>) -> anyhow::Result<Settings> {
         Err(error) => return Err(error).with_context(|| format!("failed to read `{shown}`")),
     };
     let known = before.as_ref().map(|settings| settings.members);
+    let loopback = before.as_ref().and_then(|settings| settings.loopback);
     let members = members.or(known).unwrap_or(DEFAULT_MEMBERS);
     if let Some(known) = known.filter(|known| *known > members) {
         return Err(Hinted::error(
@@ -142,14 +159,20 @@ fn settings(path: &Path, members: Option<u32>) -> anyhow::Result<Settings> {
             "a start never removes members; leave --members out, or choose another --data-dir",
         ));
     }
+    let settings = Settings { members, loopback };
     if known != Some(members) {
-        let text = serde_json::to_vec(&Settings { members }).context("failed to write settings")?;
-        let temporary = path.join("settings.json.new");
-        std::fs::write(&temporary, text)
-            .with_context(|| format!("failed to write `{}`", temporary.display()))?;
-        std::fs::rename(&temporary, &file).with_context(|| format!("failed to write `{shown}`"))?;
+        write(path, &settings)?;
     }
-    Ok(Settings { members })
+    Ok(settings)
+}
+
+fn write(path: &Path, settings: &Settings) -> anyhow::Result<()> {
+    let (file, temporary) = (path.join("settings.json"), path.join("settings.json.new"));
+    let text = serde_json::to_vec(settings).context("failed to write settings")?;
+    std::fs::write(&temporary, text)
+        .with_context(|| format!("failed to write `{}`", temporary.display()))?;
+    std::fs::rename(&temporary, &file)
+        .with_context(|| format!("failed to write `{}`", file.display()))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -24,29 +24,38 @@ const MARKER_PORT: u16 = 7439;
 
 /// The part of loopback that a fleet uses, until it is dropped.
 pub(super) struct Loopback {
+    slot: u8,
     first: Ipv4Addr,
     length: u8,
     _marker: Option<UdpSocket>,
 }
 
 impl Loopback {
-    /// Takes the first part that no other fleet uses.
-    pub(super) fn take(n_members: u32) -> anyhow::Result<Self> {
+    /// Takes a part that no other fleet uses: that which the fleet had before, or the first one from `seed` on.
+    pub(super) fn take(n_members: u32, before: Option<u8>, seed: u64) -> anyhow::Result<Self> {
         let length = if n_members <= FEW { LENGTHS.0 } else { LENGTHS.1 };
-        for slot in SLOTS {
+        let n_slots = SLOTS.count();
+        let skipped = usize::try_from(seed % n_slots as u64).unwrap_or(0);
+        let before = before.filter(|slot| SLOTS.contains(slot));
+        for slot in before.into_iter().chain(SLOTS.cycle().skip(skipped).take(n_slots)) {
             let first = Ipv4Addr::new(127, slot << (16 - SLOT_LENGTH), 0, 0);
             let last = Ipv4Addr::from_bits(first.to_bits() + (1 << (32 - SLOT_LENGTH)) - 2);
             match UdpSocket::bind((last, MARKER_PORT)) {
-                Ok(marker) => return Ok(Self { first, length, _marker: Some(marker) }),
+                Ok(marker) => return Ok(Self { slot, first, length, _marker: Some(marker) }),
                 Err(error) if error.kind() == ErrorKind::AddrInUse => {}
                 // Where loopback is one address only, pods and services say so themselves.
-                Err(_) => return Ok(Self { first, length, _marker: None }),
+                Err(_) => return Ok(Self { slot, first, length, _marker: None }),
             }
         }
         Err(Hinted::error(
             format!("{} fleets on this machine use all of its loopback addresses", SLOTS.count()),
             "stop another `stolos up`, or start this one without --enable-networking-features",
         ))
+    }
+
+    /// Returns what a later start is to name, so that services keep their addresses.
+    pub(super) fn slot(&self) -> u8 {
+        self.slot
     }
 
     /// Returns the addresses of the pods of a member, given by number.
@@ -76,7 +85,7 @@ mod tests {
 
     fn loopback(n_members: u32) -> Loopback {
         let length = if n_members <= FEW { LENGTHS.0 } else { LENGTHS.1 };
-        Loopback { first: Ipv4Addr::new(127, 16, 0, 0), length, _marker: None }
+        Loopback { slot: 1, first: Ipv4Addr::new(127, 16, 0, 0), length, _marker: None }
     }
 
     #[test]
@@ -92,12 +101,16 @@ mod tests {
     }
 
     #[test]
-    fn two_fleets_have_different_parts() {
-        let (first, second) = (Loopback::take(3).unwrap(), Loopback::take(3).unwrap());
+    fn two_fleets_have_different_parts_and_a_fleet_gets_its_own_back() {
+        let take = |before| Loopback::take(3, before, 5).unwrap();
+        let (first, second) = (take(None), take(None));
         assert_ne!(first.first, second.first);
         assert!(first.first.is_loopback() && second.first.is_loopback());
-        drop(first);
-        let third = Loopback::take(3).unwrap();
-        assert_ne!(second.first, third.first, "what is in use is left alone");
+        let slot = second.slot();
+        drop(second);
+        // Other tests may take what is free, but not what is next to it.
+        let again = take(Some(slot));
+        assert_ne!(first.first, again.first, "what is in use is left alone");
+        assert_ne!(take(Some(again.slot())).first, again.first);
     }
 }

@@ -1,5 +1,7 @@
 //! `stolos up`: a whole fleet in one process.
 
+use std::collections::BTreeMap;
+use std::hash::{Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,12 +15,11 @@ use stolos_apiserver::auth::UserInfo;
 use stolos_apiserver::serve::kubeconfig::{self, Login};
 use stolos_controller::{Clock, Options};
 use stolos_hub::traffic::SharedProvider;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::cli::{Output, UpArgs};
 use crate::exit::Exit;
 use crate::hub_options::expected_agents;
-use crate::limit_options::LimitOptions;
 use crate::output;
 
 mod bootstrap;
@@ -49,16 +50,13 @@ pub(crate) async fn run(args: UpArgs, output: Output) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-fn config(
-    limits: &LimitOptions,
-    network: bool,
-    provider: Option<SharedProvider>,
-) -> stolos_hub::Config {
+fn config(args: &UpArgs, provider: Option<SharedProvider>) -> stolos_hub::Config {
     let mut config = stolos_hub::Config::default();
-    config.cluster.member_limits = limits.of_members();
-    config.update.strategy_limits = limits.of_strategies();
-    config.network.enabled = network;
-    config.cluster.expected_agents = expected_agents(network);
+    config.cluster.member_limits = args.limits.of_members();
+    config.update.strategy_limits = args.limits.of_strategies();
+    config.network.enabled = args.enable_networking_features;
+    config.network.importers = args.service_importers.into();
+    config.cluster.expected_agents = expected_agents(args.enable_networking_features);
     config.traffic.provider = provider;
     config
 }
@@ -78,6 +76,8 @@ pub(crate) struct Fleet {
     /// Where DNS names are answered, if they are.
     dns_address: Option<SocketAddr>,
     tasks: JoinSet<()>,
+    /// What plays the nodes and pods of each member.
+    simulations: BTreeMap<String, AbortHandle>,
     /// Addresses of pods and services, where services cross clusters.
     loopback: Option<Loopback>,
 }
@@ -88,7 +88,7 @@ impl Fleet {
         let clock: Clock = Arc::new(jiff::Timestamp::now);
         let asked_for = args.dns.dns_bind_address.is_some();
         let dns = args.dns.bind(asked_for, args.enable_networking_features, clock.clone()).await?;
-        let data_dir = if args.ephemeral {
+        let mut data_dir = if args.ephemeral {
             DataDir::ephemeral(args.members.unwrap_or(data_dir::DEFAULT_MEMBERS))?
         } else {
             DataDir::open(&args.data_dir, args.members)?
@@ -99,9 +99,18 @@ impl Fleet {
         let kubeconfig =
             args.kubeconfig.clone().unwrap_or_else(|| data_dir.path().join("kubeconfig"));
         let wants_loopback = args.enable_networking_features;
-        let loopback = wants_loopback.then(|| Loopback::take(data_dir.n_members())).transpose()?;
+        let loopback = wants_loopback.then(|| loopback(&mut data_dir)).transpose()?;
         let (dns_address, tasks) = (dns.address(), JoinSet::new());
-        let mut fleet = Self { data_dir, hub, members, kubeconfig, dns_address, tasks, loopback };
+        let mut fleet = Self {
+            data_dir,
+            hub,
+            members,
+            kubeconfig,
+            dns_address,
+            tasks,
+            simulations: BTreeMap::new(),
+            loopback,
+        };
         fleet.write_kubeconfig(args.merge)?;
         fleet.prepare().await?;
         fleet.start_controllers(args, dns.provider(), &clock);
@@ -124,6 +133,13 @@ impl Fleet {
     /// Returns a client of a member with all rights.
     pub(crate) fn member(&self, name: &str) -> Option<Client> {
         self.members.iter().find(|member| member.name == name).map(Cluster::client)
+    }
+
+    /// Ends the nodes of a member and their pods, as a power cut does: nobody is told.
+    pub(crate) fn cut_power(&self, name: &str) {
+        if let Some(simulation) = self.simulations.get(name) {
+            simulation.abort();
+        }
     }
 
     /// Installs what hub and members need before any controller starts.
@@ -152,11 +168,7 @@ impl Fleet {
             readiness: stolos_controller::Readiness::default(),
         };
         let hub = self.hub.as_user("system:stolos:hub");
-        self.tasks.spawn(stolos_hub::run(
-            hub,
-            config(&args.limits, args.enable_networking_features, provider),
-            options,
-        ));
+        self.tasks.spawn(stolos_hub::run(hub, config(args, provider), options));
         let sockets = stolos_sim::Sockets::default();
         for (index, member) in self.members.iter().enumerate() {
             let pods = self.loopback.as_ref().map(|loopback| {
@@ -172,11 +184,12 @@ impl Fleet {
                 clock: clock.clone(),
             };
             let (client, name) = (member.client(), member.name.clone());
-            self.tasks.spawn(async move {
+            let simulation = self.tasks.spawn(async move {
                 if let Err(error) = stolos_sim::run(client, simulation).await {
                     tracing::error!(member = %name, %error, "simulation ended");
                 }
             });
+            self.simulations.insert(member.name.clone(), simulation);
             let agent = stolos_member::Config {
                 name: member.name.clone(),
                 hub: self.as_member(&member.name),
@@ -301,6 +314,15 @@ impl Fleet {
         futures::future::join_all(clusters.map(|cluster| cluster.stop(GRACE))).await;
         self.data_dir.close();
     }
+}
+
+/// Takes addresses for pods and services: those of the start before, if no other fleet has taken them meanwhile.
+fn loopback(data_dir: &mut DataDir) -> anyhow::Result<Loopback> {
+    let mut hasher = std::hash::DefaultHasher::new();
+    absolute(data_dir.path()).hash(&mut hasher);
+    let loopback = Loopback::take(data_dir.n_members(), data_dir.loopback(), hasher.finish())?;
+    data_dir.keep_loopback(loopback.slot())?;
+    Ok(loopback)
 }
 
 fn absolute(path: &std::path::Path) -> PathBuf {

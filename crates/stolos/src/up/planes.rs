@@ -1,5 +1,6 @@
 //! A data plane for each member, so that services of the fleet have addresses on this machine.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -8,6 +9,9 @@ use stolos_controller::{Clock, Readiness};
 use stolos_core::network::pool::Pool;
 use stolos_dataplane::{Limits, Proxy};
 use stolos_member::balance;
+use tokio::net::TcpListener;
+
+use crate::observe::{self, Pages};
 
 /// Threads of one data plane that move bytes. There are many of them beside each other.
 const WORKERS: usize = 1;
@@ -53,15 +57,28 @@ pub(super) fn start(
     };
     let failed = || format!("failed to start the data plane of `{name}`");
     let plane = Arc::new(Proxy::start(&config).with_context(failed)?);
+    // A socket of its own: each data plane is asked as if it were a process.
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).with_context(failed)?;
+    listener.set_nonblocking(true).with_context(failed)?;
+    let listener = TcpListener::from_std(listener).with_context(failed)?;
+    let figures = listener.local_addr().with_context(failed)?;
+    let (readiness, pages) = (Readiness::default(), Pages::of_plane(&plane));
     let config = balance::Config {
         name,
         hub,
         member,
         clock: clock.clone(),
-        readiness: Readiness::default(),
+        readiness: readiness.clone(),
         system_namespace,
         pool,
         allows_loopback: true,
+        figures_url: Some(format!("http://{figures}/figures")),
     };
-    Ok(async move { balance::run(config, plane, None).await })
+    Ok(async move {
+        let answered = observe::answer(listener, readiness, pages);
+        tokio::select! {
+            () = balance::run(config, plane, None) => {}
+            _ = answered => {}
+        }
+    })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::backend::Up;
+use crate::backend::{self, Up};
 use crate::kubectl::{Kubectl, wait_until};
 
 /// Longest wait for an answer of a pod.
@@ -97,6 +97,55 @@ fn wait_for_answers_of(address: &str, clusters: &[&str]) {
     });
 }
 
+fn stolos(up: &Up, args: &[&str]) -> String {
+    let output = backend::stolos(args, Some(&up.kubeconfig()));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "stolos {} failed: {stderr}", args.join(" "));
+    String::from_utf8(output.stdout).expect("stolos prints UTF-8")
+}
+
+fn stolos_json(up: &Up, args: &[&str]) -> Value {
+    let printed = stolos(up, &[args, &["-o", "json"]].concat());
+    serde_json::from_str(&printed).expect("it prints JSON")
+}
+
+/// Members 1 and 2 export with weights 1 and 3, member 3 imports.
+fn the_commands_show_it(up: &Up, address: &str) {
+    let listed = stolos(up, &["service", "list"]);
+    let row = listed.lines().find(|line| line.starts_with("shop")).unwrap_or_default();
+    let cells: Vec<_> = row.split_whitespace().collect();
+    let want = ["shop", "web", "web:8000/TCP", "4", "member-1,member-2", "member-3", "Serving"];
+    assert_eq!(cells, want, "{listed}");
+
+    let shown = stolos_json(up, &["service", "show", "web", "-n", "shop"]);
+    let shares: Vec<_> = shown["exporters"].as_array().into_iter().flatten().collect();
+    assert_eq!(shares.iter().map(|one| &one["percent"]).collect::<Vec<_>>(), [25.0, 75.0]);
+    assert_eq!(shown["importers"][0]["addresses"][0], address, "{shown}");
+    assert_eq!(shown["findings"], json!([]));
+
+    // Rates are those of the connections that are made meanwhile.
+    let top = std::thread::scope(|scope| {
+        let top = ["service", "top", "web", "-n", "shop", "--once", "--interval", "2s"];
+        let top = scope.spawn(move || stolos_json(up, &top));
+        while !top.is_finished() {
+            answers(address, 20);
+        }
+        top.join().expect("it ends")
+    });
+    let service = &top["services"][0];
+    assert_eq!(
+        (&service["importer"], &service["service"]),
+        (&json!("member-3"), &json!("fleet-system/shop-web"))
+    );
+    let rate = |cluster: usize| service["clusters"][cluster]["connections"].as_f64().unwrap_or(0.0);
+    assert!(rate(0) > 0.0 && rate(1) > rate(0), "{service}");
+
+    let absent =
+        backend::stolos(&["service", "show", "nothing", "-n", "shop"], Some(&up.kubeconfig()));
+    let told = String::from_utf8_lossy(&absent.stderr);
+    assert!(told.contains("shop/nothing") && told.contains("`shop/web`"), "{told}");
+}
+
 #[test]
 fn one_address_reaches_the_pods_of_all_clusters_by_their_weights() {
     let Some(mut up) = Up::start_networked(3) else { return };
@@ -111,12 +160,16 @@ fn one_address_reaches_the_pods_of_all_clusters_by_their_weights() {
     let counts = answers(&address, 400);
     // A quarter of them, give or take five standard deviations.
     assert!((57..=143).contains(&counts["member-1"]), "{counts:?}");
+    the_commands_show_it(&up, &address);
 
     // Pods that leave get no connections, and the address stays.
     up.kubectl("member-2").run(&["-n", "shop", "scale", "deployment/web", "--replicas=0"]);
     wait_for_answers_of(&address, &["member-1"]);
     let all = answers(&address, 100);
     assert_eq!(all, BTreeMap::from([("member-1".to_owned(), 100)]));
+    let explained = stolos(&up, &["explain", "service", "web", "-n", "shop"]);
+    assert!(explained.contains("new connections go to member-1 100%"), "{explained}");
+    assert!(explained.contains("member-2 exports it, but has no endpoint"), "{explained}");
     up.kubectl("member-2").run(&["-n", "shop", "scale", "deployment/web", "--replicas=1"]);
     wait_for_answers_of(&address, &["member-1", "member-2"]);
     let export = "serviceexports.networking.fleet.azure.com";

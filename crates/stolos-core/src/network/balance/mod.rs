@@ -161,7 +161,7 @@ pub enum Routing {
 }
 
 /// Why an endpoint gets connections, or does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Standing {
     /// It gets its share.
     Used,
@@ -179,6 +179,23 @@ pub enum Standing {
     LeaseExpired,
     /// Its share is too small for a slot.
     TooSmall,
+}
+
+impl Standing {
+    /// Returns the name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Used => "Used",
+            Self::Ramping => "Ramping",
+            Self::FailOpen => "FailOpen",
+            Self::Terminating => "Terminating",
+            Self::Down => "Down",
+            Self::ZeroWeight => "ZeroWeight",
+            Self::LeaseExpired => "LeaseExpired",
+            Self::TooSmall => "TooSmall",
+        }
+    }
 }
 
 /// Why an endpoint must be checked.

@@ -6,6 +6,7 @@ mod dns;
 mod export;
 mod import_slice;
 mod mcs;
+mod overview;
 mod pool;
 mod report;
 mod resolve;

@@ -1,0 +1,180 @@
+//! What stands in the way of connections to a service, and what would help.
+
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::Service;
+use stolos_api::cluster::MemberCluster;
+use stolos_api::cluster::names::agent;
+use stolos_api::network::names::condition as type_;
+use stolos_api::network::{InternalServiceExport, MultiClusterService, ServicePort};
+
+use super::super::keys;
+use super::{
+    Exporter, ExporterState, Finding, Importer, ImporterState, Observed, addresses, member_of,
+    oldest, told_of,
+};
+
+/// A member that has not been heard of for this long is called silent.
+const SILENT_AFTER: SignedDuration = SignedDuration::from_secs(180);
+
+pub(super) fn findings(
+    observed: &Observed<'_>,
+    exporters: &[Exporter],
+    importers: &[Importer],
+) -> Vec<Finding> {
+    let (namespace, name) = observed.key.split_once('/').unwrap_or(("", observed.key));
+    let mut findings = Vec::new();
+    let mut find = |cluster: Option<&str>, message: String, hint: String| {
+        findings.push(Finding { cluster: cluster.map(str::to_owned), message, hint });
+    };
+    if exporters.is_empty() {
+        let hint = format!(
+            "create a ServiceExport `{name}` in namespace `{namespace}` of a member that has the Service, \
+             or place one with a ClusterResourcePlacement"
+        );
+        find(None, "no member exports it".to_owned(), hint);
+    } else if !observed.namespace_exists {
+        let message = format!("the hub has no namespace `{namespace}` for its ServiceImport");
+        find(None, message, format!("kubectl create namespace {namespace}"));
+    }
+    for one in exporters {
+        if let Some((message, hint)) = of_exporter(observed, one, namespace, name) {
+            find(Some(&one.cluster), message, hint);
+        }
+        if let Some(since) = silent_for(observed, &one.cluster) {
+            let message = format!("has not been heard of for {} s", since.as_secs());
+            let hint =
+                "its endpoints stay; data planes that see them fail leave them out".to_owned();
+            find(Some(&one.cluster), message, hint);
+        }
+    }
+    if importers.is_empty() {
+        let hint = format!(
+            "create a MultiClusterService in namespace `{namespace}` of a member, with \
+             spec.serviceImport.name `{name}`"
+        );
+        find(None, "no member imports it".to_owned(), hint);
+    }
+    for one in importers {
+        if let Some((message, hint)) = of_importer(importers, one) {
+            find(Some(&one.cluster), message, hint);
+        }
+        let told = observed.told.get(&one.cluster);
+        for (service, derived) in told.iter().flat_map(|told| &told.services) {
+            for message in problems(service, derived.as_ref()) {
+                find(Some(&one.cluster), message, String::new());
+            }
+        }
+    }
+    findings
+}
+
+fn of_exporter(
+    observed: &Observed<'_>,
+    exporter: &Exporter,
+    namespace: &str,
+    name: &str,
+) -> Option<(String, String)> {
+    let cluster = &exporter.cluster;
+    let told = observed.told.get(cluster).and_then(|told| told.export.as_ref());
+    Some(match exporter.state {
+        ExporterState::Serving => return None,
+        ExporterState::NoEndpoints => (
+            "exports it, but has no endpoint that takes connections".to_owned(),
+            format!(
+                "look at the pods: kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}"
+            ),
+        ),
+        ExporterState::Conflicts => {
+            let own = observed.exports.iter().find(|export| member_of(&export.metadata) == cluster);
+            let winner = oldest(observed.exports);
+            let shown = |export: Option<&InternalServiceExport>| {
+                export.map(|export| ports(&export.spec.ports)).unwrap_or_default()
+            };
+            let of = winner.map(|winner| member_of(&winner.metadata)).unwrap_or_default();
+            (
+                format!(
+                    "conflicts: it has ports {}, and {of}, which has exported it for longer, {}",
+                    shown(own),
+                    shown(winner)
+                ),
+                "give the Services the same ports, port names, protocols and application protocols"
+                    .to_owned(),
+            )
+        }
+        ExporterState::Leaving => ("is withdrawing its export".to_owned(), String::new()),
+        ExporterState::Refused => {
+            let valid = told.and_then(|export| told_of(export, type_::VALID));
+            let why = valid.map_or("it has not been looked at yet", |valid| valid.message.as_str());
+            (format!("does not export it: {why}"), String::new())
+        }
+        ExporterState::ZeroWeight => (
+            "takes no connections: its ServiceExport has weight 0".to_owned(),
+            format!(
+                "kubectl -n {namespace} annotate serviceexport {name} networking.fleet.azure.com/weight=1 --overwrite"
+            ),
+        ),
+    })
+}
+
+/// Returns ports as people write them.
+#[must_use]
+pub fn ports(ports: &[ServicePort]) -> String {
+    let port = |port: &ServicePort| match port.name.as_str() {
+        "" => format!("{}/{}", port.port, port.protocol.as_str()),
+        name => format!("{name}:{}/{}", port.port, port.protocol.as_str()),
+    };
+    if ports.is_empty() {
+        return "none".to_owned();
+    }
+    ports.iter().map(port).collect::<Vec<_>>().join(",")
+}
+
+fn of_importer(importers: &[Importer], one: &Importer) -> Option<(String, String)> {
+    match one.state {
+        ImporterState::Waiting => {
+            let holds = |other: &&Importer| other.state == ImporterState::Importing;
+            let holder = importers.iter().find(holds).map_or("another member", |one| &one.cluster);
+            Some((
+                format!("waits: {holder} imports it, and this hub lets one member import a service"),
+                "run the hub with --service-importers many, or delete the MultiClusterService there"
+                    .to_owned(),
+            ))
+        }
+        ImporterState::NotExported => {
+            Some(("waits for a member that exports it".to_owned(), String::new()))
+        }
+        ImporterState::Leaving => Some(("is withdrawing its import".to_owned(), String::new())),
+        ImporterState::Importing => None,
+    }
+}
+
+/// Returns what a member says to be wrong with a MultiClusterService.
+fn problems(service: &MultiClusterService, derived: Option<&Service>) -> Vec<String> {
+    let name = keys::name(&service.metadata);
+    let conditions = service.status.as_ref().map(|status| status.conditions.as_slice());
+    let of_derived = derived.and_then(|derived| derived.status.as_ref());
+    let all = conditions
+        .into_iter()
+        .chain(of_derived.and_then(|status| status.conditions.as_deref()))
+        .flatten();
+    let wrong = all.filter(|one| one.status != "True" && !one.message.is_empty());
+    let mut problems: Vec<_> =
+        wrong.map(|one| format!("MultiClusterService {name}: {}", one.message)).collect();
+    if problems.is_empty() && addresses(service).is_empty() {
+        problems.push(format!(
+            "MultiClusterService {name} has no address yet; whoever gives LoadBalancer Services theirs has not done so"
+        ));
+    }
+    problems
+}
+
+/// Returns how long a member has been silent, if it is.
+fn silent_for(observed: &Observed<'_>, cluster: &str) -> Option<SignedDuration> {
+    let named = |member: &&MemberCluster| member.metadata.name.as_deref() == Some(cluster);
+    let member = observed.members.iter().find(named)?;
+    let agents = member.status.iter().flat_map(|status| &status.agent_status);
+    let core = agents.into_iter().find(|one| one.type_ == agent::MEMBER_AGENT)?;
+    let heard = core.last_received_heartbeat.as_ref()?.0;
+    let silent = observed.now.duration_since(heard);
+    (silent >= SILENT_AFTER).then_some(silent)
+}

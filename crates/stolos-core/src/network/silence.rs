@@ -1,0 +1,106 @@
+//! Whether an exporting member is heard of, on the hub: what importing members are told, so that their data planes can do
+//! what the lease policy of a service says (networking-dataplane, section 6.6).
+
+use jiff::Timestamp;
+use stolos_api::cluster::MemberCluster;
+use stolos_api::cluster::names::agent;
+
+use super::balance::Lease;
+
+/// Whether a member is silent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Silence {
+    /// Since when nothing has been heard of it; None: it is heard of, or it has never been.
+    pub since: Option<Timestamp>,
+    /// When the answer changes by itself.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// Decides whether a member is silent. `told` is what importing members have been told before.
+///
+/// Who did not listen cannot say who was silent: a hub that began a short time ago waits for as long as a member may take
+/// before it says of one that it is silent, unless it has said so of the same silence before.
+#[must_use]
+pub fn silence(
+    member: Option<&MemberCluster>,
+    told: Option<Timestamp>,
+    begun: Timestamp,
+    now: Timestamp,
+) -> Silence {
+    let heard = member.and_then(heard);
+    let (Some(member), Some(heard)) = (member, heard) else { return Silence::default() };
+    if told == Some(heard) {
+        return Silence { since: told, wake_at: None };
+    }
+    let period_seconds = u32::try_from(member.spec.heartbeat_period_seconds).unwrap_or(0);
+    let stale_from = Lease { renewed: heard.max(begun), period_seconds }.stale_from();
+    if now < stale_from {
+        Silence { since: None, wake_at: Some(stale_from) }
+    } else {
+        Silence { since: Some(heard), wake_at: None }
+    }
+}
+
+/// Returns when a member was last heard of.
+fn heard(member: &MemberCluster) -> Option<Timestamp> {
+    let agents = &member.status.as_ref()?.agent_status;
+    let agent = agents.iter().find(|one| one.type_ == agent::MEMBER_AGENT)?;
+    Some(agent.last_received_heartbeat.as_ref()?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + seconds).unwrap()
+    }
+
+    fn member(heard: Option<i64>) -> MemberCluster {
+        let agents = heard.map(|seconds| {
+            json!({"type": "MemberAgent", "lastReceivedHeartbeat": at(seconds).to_string()})
+        });
+        serde_json::from_value(json!({
+            "metadata": {"name": "a"},
+            "spec": {
+                "identity": {"kind": "User", "name": "a", "apiGroup": "rbac.authorization.k8s.io"},
+                "heartbeatPeriodSeconds": 10,
+            },
+            "status": {"agentStatus": agents.into_iter().collect::<Vec<_>>()},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_member_is_silent_after_three_periods() {
+        let member = member(Some(100));
+        let of = |now| {
+            let silence = silence(Some(&member), None, at(0), at(now));
+            (silence.since, silence.wake_at)
+        };
+        assert_eq!(of(100), (None, Some(at(130))));
+        assert_eq!(of(129), (None, Some(at(130))));
+        assert_eq!(of(130), (Some(at(100)), None));
+    }
+
+    #[test]
+    fn who_did_not_listen_cannot_say_who_was_silent() {
+        let member = member(Some(100));
+        let of = |told: Option<i64>, now| {
+            silence(Some(&member), told.map(at), at(500), at(now)).since.is_some()
+        };
+        assert!(!of(None, 529), "the hub has just begun");
+        assert!(of(None, 530));
+        assert!(of(Some(100), 501), "it is the silence that was told before");
+        assert!(!of(Some(90), 501), "it was heard since");
+    }
+
+    #[test]
+    fn a_member_that_was_never_heard_of_is_not_silent() {
+        for member in [None, Some(member(None))] {
+            assert_eq!(silence(member.as_ref(), Some(at(1)), at(0), at(999)), Silence::default());
+        }
+    }
+}
