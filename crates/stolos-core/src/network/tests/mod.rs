@@ -6,6 +6,8 @@ mod dns;
 mod export;
 mod import_slice;
 mod mcs;
+mod mcs_export;
+mod mcs_import;
 mod pool;
 mod report;
 mod resolve;
