@@ -8,6 +8,7 @@ mod auto_upgrade;
 mod checks;
 mod figures;
 mod fleet;
+mod forgetful;
 mod limits;
 mod members;
 mod migration;
