@@ -97,6 +97,7 @@ fn arguments() -> UpArgs {
         pod_delay: POD_DELAY,
         node_upgrade_time: NODE_UPGRADE_TIME,
         enable_networking_features: false,
+        enable_mcs_api: false,
         dns: DnsOptions::default(),
         limits: LimitOptions::default(),
     }

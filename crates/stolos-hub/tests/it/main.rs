@@ -10,6 +10,7 @@ mod figures;
 mod fleet;
 mod forgetful;
 mod limits;
+mod mcs;
 mod members;
 mod migration;
 mod mortal;

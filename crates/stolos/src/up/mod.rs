@@ -103,7 +103,7 @@ impl Fleet {
         let (dns_address, tasks) = (dns.address(), JoinSet::new());
         let mut fleet = Self { data_dir, hub, members, kubeconfig, dns_address, tasks, loopback };
         fleet.write_kubeconfig(args.merge)?;
-        fleet.prepare().await?;
+        fleet.prepare(args.enable_mcs_api).await?;
         fleet.start_controllers(args, dns.provider(), &clock);
         fleet.start_planes(&clock)?;
         fleet.tasks.spawn(dns.serve());
@@ -127,8 +127,11 @@ impl Fleet {
     }
 
     /// Installs what hub and members need before any controller starts.
-    async fn prepare(&self) -> anyhow::Result<()> {
-        let (hub_crds, member_crds) = (stolos_api::hub_crds(), stolos_api::member_crds());
+    async fn prepare(&self, mcs_api: bool) -> anyhow::Result<()> {
+        let (hub_crds, mut member_crds) = (stolos_api::hub_crds(), stolos_api::member_crds());
+        if mcs_api {
+            member_crds.extend(stolos_api::network::mcs::crds());
+        }
         let members = self
             .members
             .iter()
@@ -152,11 +155,9 @@ impl Fleet {
             readiness: stolos_controller::Readiness::default(),
         };
         let hub = self.hub.as_user("system:stolos:hub");
-        self.tasks.spawn(stolos_hub::run(
-            hub,
-            config(&args.limits, args.enable_networking_features, provider),
-            options,
-        ));
+        let mut config = config(&args.limits, args.enable_networking_features, provider);
+        config.clusterset.enabled = args.enable_mcs_api;
+        self.tasks.spawn(stolos_hub::run(hub, config, options));
         let sockets = stolos_sim::Sockets::default();
         for (index, member) in self.members.iter().enumerate() {
             let pods = self.loopback.as_ref().map(|loopback| {
@@ -189,6 +190,10 @@ impl Fleet {
                 provider: stolos_core::cluster::provider::Provider::default(),
                 network: stolos_member::network::Options {
                     tells_addresses,
+                    clusterset: stolos_member::network::clusterset::Options {
+                        enabled: args.enable_mcs_api,
+                        allows_loopback: self.loopback.is_some(),
+                    },
                     ..network(args.enable_networking_features)
                 },
             };
