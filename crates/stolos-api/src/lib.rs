@@ -39,6 +39,7 @@ pub fn hub_crds() -> Vec<CustomResourceDefinition> {
         cluster::profile::crds(),
         placement::hub_crds(),
         network::hub_crds(),
+        network::clusterset::hub_crds(),
         update::crds(),
     ]
     .concat()
@@ -46,8 +47,8 @@ pub fn hub_crds() -> Vec<CustomResourceDefinition> {
 
 /// Returns the definitions of the kinds that live on every member.
 ///
-/// Those of the Multi-Cluster Services API ([`network::mcs`]) are not among them: nothing acts on them yet, and beside them
-/// `kubectl get serviceexports` would show them instead of those of this fleet.
+/// Those of the Multi-Cluster Services API ([`network::mcs`]) are not among them: beside them `kubectl get serviceexports`
+/// shows them instead of those of this fleet, so whoever wants them asks for them.
 pub fn member_crds() -> Vec<CustomResourceDefinition> {
     [placement::member_crds(), network::member_crds()].concat()
 }

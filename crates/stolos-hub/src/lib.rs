@@ -26,17 +26,25 @@ pub struct Config {
     pub update: update::Config,
     /// Services across clusters.
     pub network: network::Config,
+    /// Services of the clusterset.
+    pub clusterset: network::clusterset::Config,
     /// Balancing by DNS.
     pub traffic: traffic::Config,
 }
 
 /// Installs the admission policies, then runs every controller of the hub until the future is dropped.
 pub async fn run(client: Client, config: Config, options: Options) {
-    let Config { cluster, placement, network, traffic, update } = config;
+    let Config { cluster, placement, network, clusterset, traffic, update } = config;
     // They take over once the policies are in place.
-    for controller in
-        ["member-cluster", "fleet", "placement", network::NAME, traffic::NAME, "update-run"]
-    {
+    for controller in [
+        "member-cluster",
+        "fleet",
+        "placement",
+        network::NAME,
+        network::clusterset::NAME,
+        traffic::NAME,
+        "update-run",
+    ] {
         options.readiness.waits_for(controller, ["the admission policies"]);
     }
     admission::install(&client).await;
@@ -52,6 +60,7 @@ pub async fn run(client: Client, config: Config, options: Options) {
         cluster::fleet::run(client.clone(), cluster.member_limits, options.clone()),
         placement::run(client.clone(), placement, options.clone()),
         network::run(client.clone(), network, options.clone()),
+        network::clusterset::run(client.clone(), clusterset, options.clone()),
         traffic::run(client.clone(), traffic, options.clone()),
         update::run(client.clone(), update, options.clone()),
         notify::run(client.clone(), options.clone()),

@@ -49,11 +49,17 @@ pub struct Config {
 
 /// Runs the agent until the future is dropped.
 pub async fn run(config: Config) {
-    tokio::join!(agent::run(config.clone()), async {
+    let network = async {
         if config.network.enabled {
             network::run(config.clone()).await;
         }
-    });
+    };
+    let clusterset = async {
+        if config.network.clusterset.enabled {
+            network::clusterset::run(config.clone()).await;
+        }
+    };
+    tokio::join!(agent::run(config.clone()), network, clusterset);
 }
 
 /// Default of [`Config::deletion_wait`].

@@ -171,6 +171,9 @@ pub(crate) struct UpArgs {
     /// How many members may import a service at the same time: `one`, as fleet-networking, or `many`
     #[arg(long, value_enum, default_value_t = ServiceImporters::One)]
     pub(crate) service_importers: ServiceImporters,
+    /// Whether members have ServiceExports and ServiceImports of the Multi-Cluster Services API
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) enable_mcs_api: bool,
     #[command(flatten)]
     pub(crate) dns: DnsOptions,
     #[command(flatten)]
@@ -235,6 +238,10 @@ pub(crate) struct MemberArgs {
     /// Whether services are exported, imported and given addresses, which is in the making
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) enable_networking_features: bool,
+    /// Whether ServiceExports and ServiceImports of the Multi-Cluster Services API work; the member must have their
+    /// definitions (`stolos crds --member --mcs-api`)
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) enable_mcs_api: bool,
     /// Whether the hub is told the addresses of exported Services, for TrafficManagerBackends
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) enable_traffic_manager_feature: bool,
@@ -421,6 +428,10 @@ pub(crate) struct CrdsArgs {
     /// Only those that live on member clusters
     #[arg(long)]
     pub(crate) member: bool,
+    /// With --member: also those of the Multi-Cluster Services API. Beside them, `kubectl get serviceexports` shows those and
+    /// not the ones of networking.fleet.azure.com, which then need their full name
+    #[arg(long, requires = "member")]
+    pub(crate) mcs_api: bool,
 }
 
 /// Reads a duration such as `200ms`, `2s` or `1m30s`.

@@ -8,7 +8,10 @@ use crate::output;
 
 /// Prints the definitions as YAML documents.
 pub(crate) fn print(args: &CrdsArgs) -> anyhow::Result<Exit> {
-    let crds = if args.member { stolos_api::member_crds() } else { stolos_api::crds() };
+    let mut crds = if args.member { stolos_api::member_crds() } else { stolos_api::crds() };
+    if args.mcs_api {
+        crds.extend(stolos_api::network::mcs::crds());
+    }
     for crd in crds {
         let text = serde_saphyr::to_string(&crd).context("failed to write YAML")?;
         output::line("---")?;

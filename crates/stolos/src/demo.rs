@@ -116,6 +116,7 @@ fn arguments() -> UpArgs {
         node_upgrade_time: NODE_UPGRADE_TIME,
         enable_networking_features: true,
         service_importers: ServiceImporters::One,
+        enable_mcs_api: false,
         dns: DnsOptions::default(),
         limits: LimitOptions::default(),
     }

@@ -59,6 +59,9 @@ pub(crate) struct HubOptions {
     /// In the making
     #[arg(long, alias = "networking-agents-enabled", value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     enable_networking_features: bool,
+    /// Whether members export and import services by the Multi-Cluster Services API; they are started with the same option
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    enable_mcs_api: bool,
     /// How many members may import a service at the same time: `one`, as fleet-networking, or `many`
     #[arg(long, value_enum, default_value_t = ServiceImporters::One)]
     service_importers: ServiceImporters,
@@ -130,6 +133,10 @@ impl HubOptions {
                 importers: self.service_importers.into(),
                 force_delete_wait_time: SignedDuration::try_from(self.force_delete_wait_time)
                     .unwrap_or(SignedDuration::MAX),
+                metrics: metrics.clone(),
+            },
+            clusterset: stolos_hub::network::clusterset::Config {
+                enabled: self.enable_mcs_api,
                 metrics: metrics.clone(),
             },
             traffic: stolos_hub::traffic::Config { provider, metrics: metrics.clone() },

@@ -94,6 +94,10 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
             system_namespace: args.fleet_system_namespace,
             mode: args.balancing_mode.into(),
             tells_addresses: args.enable_traffic_manager_feature,
+            clusterset: stolos_member::network::clusterset::Options {
+                enabled: args.enable_mcs_api,
+                allows_loopback: false,
+            },
         },
     };
     let metrics = config.metrics.clone();

@@ -17,7 +17,10 @@ use crate::schema::conditions;
 
 pub use crate::cluster::profile::GROUP;
 
-/// Returns the definitions of the kinds in this module, which can live on the hub and on members.
+/// API version of the kinds in this module, as owners of other objects.
+pub const API_VERSION: &str = "multicluster.x-k8s.io/v1beta1";
+
+/// Returns the definitions of the kinds in this module, which live on members that use them.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![ServiceExport::crd(), ServiceImport::crd()]
 }
@@ -138,11 +141,11 @@ pub struct ServiceImportStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// Condition types of a ServiceExport.
+/// Condition types of a ServiceExport; a ServiceImport has `Ready` alone.
 pub mod condition {
     /// The Service can be exported.
     pub const VALID: &str = "Valid";
-    /// The Service is exported.
+    /// The Service is exported. The service of a ServiceImport can be used.
     pub const READY: &str = "Ready";
     /// Clusters export it in different ways.
     pub const CONFLICT: &str = "Conflict";
@@ -156,6 +159,14 @@ pub mod reason {
     pub const NO_SERVICE: &str = "NoService";
     /// The Service is of a type that cannot be exported.
     pub const INVALID_SERVICE_TYPE: &str = "InvalidServiceType";
+    /// `Valid` is False: the spec of the ServiceExport holds what no label or annotation can be.
+    pub const INVALID_EXPORTED_METADATA: &str = "InvalidExportedMetadata";
+    /// `Ready` of a ServiceExport is True.
+    pub const EXPORTED: &str = "Exported";
+    /// `Ready` of a ServiceImport is True.
+    pub const READY: &str = "Ready";
+    /// `Ready` is False: it is on its way.
+    pub const PENDING: &str = "Pending";
     /// `Conflict` is False.
     pub const NO_CONFLICTS: &str = "NoConflicts";
     /// Ports are different.

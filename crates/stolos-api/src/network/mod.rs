@@ -3,13 +3,14 @@
 //! Users write [`ServiceExport`] and [`MultiClusterService`] on members and [`TrafficManagerProfile`] and
 //! [`TrafficManagerBackend`] on the hub. [`ServiceImport`] is what a fleet knows of a service. The other kinds carry
 //! facts between hub and members, in the namespace of the member on the hub. The standard's kinds of the same purpose
-//! are in [`mcs`].
+//! are in [`mcs`], and what carries those in [`clusterset`].
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
 use crate::kind::custom_resource;
 
+pub mod clusterset;
 mod definitions;
 pub mod mcs;
 pub mod names;

@@ -141,6 +141,22 @@ pub mod label {
     pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 }
 
+/// Names of the Multi-Cluster Services API and of what we make for it.
+pub mod clusterset {
+    /// Annotation of a ServiceImport: name of the Service that has its address.
+    pub const DERIVED_SERVICE: &str = "multicluster.kubernetes.io/derived-service";
+    /// Label of a derived Service and its EndpointSlices: name of the ServiceImport.
+    pub const SERVICE_NAME: &str = "multicluster.kubernetes.io/service-name";
+    /// Label of an EndpointSlice: cluster that the endpoints are of.
+    pub const SOURCE_CLUSTER: &str = "multicluster.kubernetes.io/source-cluster";
+    /// Label of ServiceImports and derived Services that we keep, with the value [`MANAGER`].
+    pub const MANAGED_BY: &str = "network.fleet.stolos.dev/managed-by";
+    /// Who keeps ServiceImports, derived Services and their EndpointSlices.
+    pub const MANAGER: &str = "clusterset.fleet.stolos.dev";
+    /// Event on a ServiceImport or Service of somebody else whose name a service of the clusterset needs.
+    pub const NAME_TAKEN: &str = "ClustersetNameTaken";
+}
+
 /// Value of [`label::MANAGED_BY`] on the EndpointSlices of other members.
 pub const ENDPOINT_SLICE_MANAGER: &str =
     "endpointsliceimport-controller.networking.fleet.azure.com";

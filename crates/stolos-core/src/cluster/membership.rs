@@ -238,7 +238,19 @@ pub fn rules() -> Vec<PolicyRule> {
         "placement.kubernetes-fleet.io",
         "networking.fleet.azure.com",
     ];
-    groups.map(all_of).into_iter().chain([events]).collect()
+    // What the group has besides is not for members.
+    let clusterset = |resource: &str, verbs: &[&str]| PolicyRule {
+        api_groups: Some(vec![stolos_api::cluster::fleet::GROUP.to_owned()]),
+        resources: Some(vec![resource.to_owned()]),
+        verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+        ..PolicyRule::default()
+    };
+    let clusterset = [
+        clusterset("exportedservices", &["get", "list", "watch", "create", "update", "delete"]),
+        clusterset("importedservices", &["get", "list", "watch"]),
+        clusterset("importedservices/status", &["update"]),
+    ];
+    groups.map(all_of).into_iter().chain([events]).chain(clusterset).collect()
 }
 
 #[cfg(test)]

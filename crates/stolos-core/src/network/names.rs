@@ -32,6 +32,23 @@ pub fn derived_service(namespace: &str, name: &str, existing: &BTreeMap<String, 
     choose(namespace, name, MAX_LABEL, existing)
 }
 
+/// Characters of the hash in names of derived Services of the clusterset and of their EndpointSlices.
+const DERIVED_HASH_LENGTH: usize = 10;
+
+/// Returns the name of the Service that has the address of a service of the clusterset. It is in the namespace of the
+/// service, whose own name it must leave to a Service of the cluster.
+#[must_use]
+pub fn derived(namespace: &str, name: &str) -> String {
+    format!("derived-{}", &sha256(format!("{namespace}/{name}"))[..DERIVED_HASH_LENGTH])
+}
+
+/// Returns how the names of EndpointSlices begin that hold the endpoints of a cluster: a number follows.
+#[must_use]
+pub fn imported_slices(derived: &str, cluster: &str) -> String {
+    let hash = &sha256(cluster)[..DERIVED_HASH_LENGTH];
+    format!("{derived}-{}-{hash}", cut(cluster, MAX_LABEL))
+}
+
 fn choose(namespace: &str, name: &str, max: usize, existing: &BTreeMap<String, String>) -> String {
     let owner = format!("{namespace}/{name}");
     if let Some((kept, _)) = existing.iter().find(|(_, stands_for)| **stands_for == owner) {
@@ -140,6 +157,15 @@ mod tests {
         let long = exported_slice(&"c".repeat(200), &"n".repeat(63), &dotted, "1", 0);
         assert!(is_subdomain(&long), "{long}");
         assert_eq!(long.len(), 81 + 1 + 63 + 1 + 80 + 1 + 5);
+    }
+
+    #[test]
+    fn names_of_the_clusterset_are_names_and_differ() {
+        assert!(is_service_name(&derived("1a", &"x".repeat(63))));
+        assert_ne!(derived("a", "b-c"), derived("a-b", "c"));
+        let slices = imported_slices(&derived("a", "b"), &"c.d".repeat(80));
+        assert!(is_subdomain(&format!("{slices}-12")), "{slices}");
+        assert_ne!(imported_slices("derived-1", "a-1"), imported_slices("derived-1", "a"));
     }
 
     #[test]

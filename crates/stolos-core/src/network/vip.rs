@@ -150,7 +150,8 @@ fn candidates<'a>(
     })
 }
 
-fn routable(text: &str, guard: &Guard) -> Result<IpAddr, Refusal> {
+/// Reads the address of an endpoint of another cluster, if it can be one.
+pub(super) fn routable(text: &str, guard: &Guard) -> Result<IpAddr, Refusal> {
     let address: IpAddr = text.parse().map_err(|_| Refusal::NotAnAddress(text.to_owned()))?;
     // An address of version 4 in the clothes of version 6 leads to the same place.
     let address = address.to_canonical();

@@ -24,6 +24,7 @@ use stolos_core::network::distribute::{self, Release};
 use crate::Metrics;
 use look::{Act, Seen, Sought};
 
+pub mod clusterset;
 mod finalizer;
 mod look;
 mod service;

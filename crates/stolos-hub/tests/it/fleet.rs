@@ -82,6 +82,8 @@ pub(crate) struct Fleet {
     pub(crate) collect_namespaces: bool,
     /// Whether members export and import services; none for neither.
     importers: Option<Importers>,
+    /// Whether they do so by the Multi-Cluster Services API.
+    mcs_api: bool,
     hub_controllers: JoinSet<()>,
     agents: JoinSet<()>,
     simulations: JoinSet<()>,
@@ -89,15 +91,20 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) async fn start(members: &[&str]) -> Self {
-        Self::start_with(None, members).await
+        Self::start_with(None, false, members).await
+    }
+
+    /// Starts a fleet whose members export and import services by the Multi-Cluster Services API.
+    pub(crate) async fn with_mcs_api(members: &[&str]) -> Self {
+        Self::start_with(None, true, members).await
     }
 
     /// Starts a fleet whose members export and import services.
     pub(crate) async fn with_services(importers: Importers, members: &[&str]) -> Self {
-        Self::start_with(Some(importers), members).await
+        Self::start_with(Some(importers), false, members).await
     }
 
-    async fn start_with(importers: Option<Importers>, members: &[&str]) -> Self {
+    async fn start_with(importers: Option<Importers>, mcs_api: bool, members: &[&str]) -> Self {
         let clock = Clock::tokio("2026-01-01T00:00:00Z".parse().unwrap());
         let hub = Cluster::start("hub", &clock, stolos_api::hub_crds()).await;
         let mut fleet = Self {
@@ -106,6 +113,7 @@ impl Fleet {
             clock,
             collect_namespaces: false,
             importers,
+            mcs_api,
             hub_controllers: JoinSet::new(),
             agents: JoinSet::new(),
             simulations: JoinSet::new(),
@@ -137,6 +145,7 @@ impl Fleet {
             readiness: stolos_controller::Readiness::default(),
         };
         let mut config = stolos_hub::Config::default();
+        config.clusterset.enabled = self.mcs_api;
         if let Some(importers) = self.importers {
             config.cluster.expected_agents = Expected::MemberAndNetworking;
             config.network.enabled = true;
@@ -152,7 +161,11 @@ impl Fleet {
 
     /// Starts a member and waits until the hub says that it has joined.
     pub(crate) async fn join(&mut self, name: &str) {
-        let cluster = Cluster::start(name, &self.clock, stolos_api::member_crds()).await;
+        let mut crds = stolos_api::member_crds();
+        if self.mcs_api {
+            crds.extend(stolos_api::network::mcs::crds());
+        }
+        let cluster = Cluster::start(name, &self.clock, crds).await;
         let user = format!("agent-of-{name}");
         let member: MemberCluster = serde_json::from_value(json!({
             "apiVersion": "cluster.kubernetes-fleet.io/v1beta1", "kind": "MemberCluster",
@@ -196,6 +209,10 @@ impl Fleet {
             provider: stolos_core::cluster::provider::Provider::default(),
             network: stolos_member::network::Options {
                 enabled: self.importers.is_some(),
+                clusterset: stolos_member::network::clusterset::Options {
+                    enabled: self.mcs_api,
+                    ..Default::default()
+                },
                 ..stolos_member::network::Options::default()
             },
         }));

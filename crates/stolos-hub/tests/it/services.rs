@@ -1,17 +1,8 @@
 //! Services across clusters: exported on members, resolved on the hub, imported by members.
 
-use std::convert::Infallible;
-use std::task::{Context, Poll};
-
-use bytes::Bytes;
-use futures::future::BoxFuture;
-use http::{Method, Request, Response};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ListParams};
-use kube::client::Body;
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use stolos_api::cluster::MemberCluster;
@@ -19,11 +10,10 @@ use stolos_api::network::{
     EndpointSliceExport, EndpointSliceImport, InternalServiceExport, MultiClusterService,
     ServiceExport, ServiceImport,
 };
-use stolos_apiserver::rest::ApiService;
 use stolos_core::network::claim::Importers;
-use tower::BoxError;
 
 use crate::fleet::{Cluster, Fleet, create, delete, eventually, exists, gone, merge};
+use crate::forgetful::Forgetful;
 
 const WEIGHT: &str = "networking.fleet.azure.com/weight";
 
@@ -365,42 +355,6 @@ async fn a_member_that_leaves_takes_its_exports_and_imports_along_and_no_service
     balances_over(left, &[]).await;
     exists(&left.inside::<Service>("app"), "web").await;
     assert_eq!(addresses(left, "app").await, ["10.2.0.1"]);
-}
-
-/// The way to a cluster whose lists leave some kinds out.
-#[derive(Clone)]
-struct Forgetful {
-    server: ApiService,
-    forgets: &'static [&'static str],
-}
-
-impl tower::Service<Request<Body>> for Forgetful {
-    type Response = Response<UnsyncBoxBody<Bytes, BoxError>>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let mut way = self.clone();
-        Box::pin(async move {
-            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
-            let path = request.uri().path();
-            let lies = way.forgets.iter().any(|kind| path.ends_with(kind));
-            let is_list = request.method() == Method::GET && !is_watch;
-            let (parts, body) = way.server.call(request).await?.into_parts();
-            if !(is_list && lies) {
-                return Ok(Response::from_parts(parts, body.map_err(Into::into).boxed_unsync()));
-            }
-            let bytes = body.collect().await.unwrap().to_bytes();
-            let mut list: Value = serde_json::from_slice(&bytes).unwrap();
-            list["items"] = json!([]);
-            let body = Full::from(serde_json::to_vec(&list).unwrap());
-            Ok(Response::from_parts(parts, body.map_err(Into::into).boxed_unsync()))
-        })
-    }
 }
 
 #[tokio::test(start_paused = true)]

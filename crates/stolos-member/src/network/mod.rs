@@ -25,6 +25,7 @@ use stolos_core::network::knobs::Mode;
 use crate::Config;
 
 mod act;
+pub mod clusterset;
 mod export;
 mod import;
 mod learn;
@@ -51,12 +52,20 @@ pub struct Options {
     pub mode: Mode,
     /// Whether the hub is told the addresses of exported Services, which whoever balances by DNS must know.
     pub tells_addresses: bool,
+    /// Services of the Multi-Cluster Services API, which do not depend on the rest.
+    pub clusterset: clusterset::Options,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let system_namespace = "fleet-system".to_owned();
-        Self { enabled: false, system_namespace, mode: Mode::Service, tells_addresses: false }
+        Self {
+            enabled: false,
+            system_namespace,
+            mode: Mode::Service,
+            tells_addresses: false,
+            clusterset: clusterset::Options::default(),
+        }
     }
 }
 

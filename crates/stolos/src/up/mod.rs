@@ -56,6 +56,7 @@ fn config(args: &UpArgs, provider: Option<SharedProvider>) -> stolos_hub::Config
     config.update.strategy_limits = args.limits.of_strategies();
     config.network.enabled = args.enable_networking_features;
     config.network.importers = args.service_importers.into();
+    config.clusterset.enabled = args.enable_mcs_api;
     config.cluster.expected_agents = expected_agents(args.enable_networking_features);
     config.traffic.provider = provider;
     config
@@ -112,7 +113,7 @@ impl Fleet {
             loopback,
         };
         fleet.write_kubeconfig(args.merge)?;
-        fleet.prepare().await?;
+        fleet.prepare(args.enable_mcs_api).await?;
         fleet.start_controllers(args, dns.provider(), &clock);
         fleet.start_planes(&clock)?;
         fleet.tasks.spawn(dns.serve());
@@ -143,8 +144,11 @@ impl Fleet {
     }
 
     /// Installs what hub and members need before any controller starts.
-    async fn prepare(&self) -> anyhow::Result<()> {
-        let (hub_crds, member_crds) = (stolos_api::hub_crds(), stolos_api::member_crds());
+    async fn prepare(&self, mcs_api: bool) -> anyhow::Result<()> {
+        let (hub_crds, mut member_crds) = (stolos_api::hub_crds(), stolos_api::member_crds());
+        if mcs_api {
+            member_crds.extend(stolos_api::network::mcs::crds());
+        }
         let members = self
             .members
             .iter()
@@ -202,6 +206,10 @@ impl Fleet {
                 provider: stolos_core::cluster::provider::Provider::default(),
                 network: stolos_member::network::Options {
                     tells_addresses,
+                    clusterset: stolos_member::network::clusterset::Options {
+                        enabled: args.enable_mcs_api,
+                        allows_loopback: self.loopback.is_some(),
+                    },
                     ..network(args.enable_networking_features)
                 },
             };

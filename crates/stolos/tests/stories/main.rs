@@ -21,6 +21,7 @@ mod kubefleet;
 mod leaving;
 mod lifecycle;
 mod look;
+mod mcs;
 mod migration;
 mod migration_overrides;
 mod namespaces;

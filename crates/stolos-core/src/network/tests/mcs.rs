@@ -3,9 +3,9 @@
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use serde_json::{Value, json};
 use stolos_api::network::ServiceImportType;
-use stolos_api::network::mcs::ServiceExportSpec;
+use stolos_api::network::mcs::{ServiceExportSpec, ServiceImportSpec};
 
-use super::super::mcs::{Constituent, Merged, conflict_condition, merge, valid_condition};
+use super::super::mcs::{Constituent, Merged, alone, conflict_condition, merge, valid_condition};
 use super::{at, deleting, object, said};
 
 fn service(change: Value) -> ServiceSpec {
@@ -21,9 +21,10 @@ fn service(change: Value) -> ServiceSpec {
 fn merged(services: &[ServiceSpec]) -> Merged {
     let export = ServiceExportSpec::default();
     let names = ["a", "b", "c"];
+    let services: Vec<ServiceImportSpec> = services.iter().map(alone).collect();
     let mut constituents: Vec<_> = (0..)
         .zip(names)
-        .zip(services)
+        .zip(&services)
         .map(|((second, cluster), service)| Constituent {
             cluster,
             created: at(second),
@@ -77,6 +78,26 @@ fn ports_are_merged_and_the_oldest_wins() {
 }
 
 #[test]
+fn a_port_that_only_some_clusters_have_is_no_conflict() {
+    let both = json!({"ports": [{"name": "http", "port": 80}, {"name": "more", "port": 81}]});
+    let merged = merged(&[service(json!({})), service(both)]);
+    assert_eq!(merged.spec.ports.len(), 2);
+    assert_eq!(merged.conflicts, []);
+}
+
+#[test]
+fn a_port_without_a_name_stays_the_only_one() {
+    let named = service(json!({"ports": [{"name": "more", "port": 81}]}));
+    let unnamed = service(json!({"ports": [{"port": 80}]}));
+    for (services, want) in [([&unnamed, &named], 80), ([&named, &unnamed], 81)] {
+        let merged = merged(&services.map(Clone::clone));
+        let ports: Vec<_> = merged.spec.ports.iter().map(|port| port.port).collect();
+        assert_eq!(ports, [want], "a Service with several ports must name all of them");
+        assert!(told(&merged).starts_with("Conflict=True PortConflict: "));
+    }
+}
+
+#[test]
 fn every_property_that_differs_is_told_to_all() {
     for (change, reason) in [
         (json!({"clusterIP": "None"}), "TypeConflict"),
@@ -85,7 +106,7 @@ fn every_property_that_differs_is_told_to_all() {
         (json!({"trafficDistribution": "PreferClose"}), "TrafficDistributionConflict"),
         (json!({"ipFamilies": ["IPv6"]}), "IPFamilyConflict"),
     ] {
-        let merged = merged(&[service(json!({})), service(change)]);
+        let merged = merged(&[service(json!({"ipFamilies": ["IPv4"]})), service(change)]);
         assert!(
             told(&merged).starts_with(&format!("Conflict=True {reason}: ")),
             "{}",
@@ -106,7 +127,7 @@ fn every_property_that_differs_is_told_to_all() {
 
 #[test]
 fn several_reasons_are_joined() {
-    let other = service(json!({"clusterIP": "None", "ports": []}));
+    let other = service(json!({"clusterIP": "None", "ports": [{"name": "http", "port": 81}]}));
     let merged = merged(&[service(json!({})), other]);
     assert!(told(&merged).starts_with("Conflict=True PortConflict,TypeConflict: "));
 }

@@ -6,6 +6,8 @@ mod dns;
 mod export;
 mod import_slice;
 mod mcs;
+mod mcs_export;
+mod mcs_import;
 mod overview;
 mod pool;
 mod report;

@@ -109,27 +109,31 @@ impl Processes {
 
     /// Installs definitions and namespaces, and simulates nodes and kubelets of members that have none.
     pub(crate) fn install(&mut self, members: u32) {
-        let definitions = |args: &[&str]| {
-            let output = super::stolos(args, None);
-            assert!(output.status.success(), "stolos crds failed");
-            String::from_utf8(output.stdout).expect("YAML is UTF-8")
-        };
         let names: Vec<String> = (1..=members).map(|n| format!("member-{n}")).collect();
         let contexts = names.iter().map(|name| (name.as_str(), &["crds", "--member"][..]));
         for (context, args) in contexts.chain([("hub", &["crds"][..])]) {
-            let kubectl = self.kubectl(context);
-            let install = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
-            let applied = kubectl.with_input(&install, &definitions(args));
-            let stderr = String::from_utf8_lossy(&applied.stderr);
-            assert!(applied.status.success(), "the definitions are refused by {context}: {stderr}");
-            kubectl.run(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]);
-            kubectl.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: fleet-system}\n");
+            self.define(context, args);
+            let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: fleet-system}\n";
+            self.kubectl(context).apply(namespace);
         }
         if self.servers.backend == Backend::Kubernetes {
             for name in &names {
                 self.start_simulation(name);
             }
         }
+    }
+
+    /// Installs the definitions that a command prints.
+    pub(crate) fn define(&self, context: &str, crds: &[&str]) {
+        let output = super::stolos(crds, None);
+        assert!(output.status.success(), "stolos crds failed");
+        let definitions = String::from_utf8(output.stdout).expect("YAML is UTF-8");
+        let kubectl = self.kubectl(context);
+        let install = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+        let applied = kubectl.with_input(&install, &definitions);
+        let stderr = String::from_utf8_lossy(&applied.stderr);
+        assert!(applied.status.success(), "the definitions are refused by {context}: {stderr}");
+        kubectl.run(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]);
     }
 
     fn start_simulation(&mut self, name: &str) {

@@ -2,6 +2,9 @@
 //!
 //! Where clusters disagree, the export that has been there for the longest wins, and all are told. Other than Azure's,
 //! the standard keeps the clusters that disagree: ports are merged, and headless Services can be exported.
+//!
+//! On a member, [`export`] decides what the hub is told, and [`import`] what a service looks like there; on the hub,
+//! [`resolve`] decides what members are told.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +19,10 @@ use stolos_api::network::{ClusterStatus, ServiceImportType};
 use super::keys;
 use crate::condition;
 
+pub mod export;
+pub mod import;
+pub mod resolve;
+
 /// What one cluster exports.
 #[derive(Clone, Copy, Debug)]
 pub struct Constituent<'a> {
@@ -25,8 +32,8 @@ pub struct Constituent<'a> {
     pub created: Timestamp,
     /// What the ServiceExport adds.
     pub export: &'a ServiceExportSpec,
-    /// The Service.
-    pub service: &'a ServiceSpec,
+    /// What the service would be if no other cluster exported it.
+    pub service: &'a ServiceImportSpec,
 }
 
 /// A service of the clusterset.
@@ -61,27 +68,14 @@ pub fn merge(constituents: &[Constituent<'_>]) -> Option<Merged> {
     let mut sorted: Vec<_> = constituents.iter().collect();
     sorted.sort_by_key(|one| (one.created, one.cluster));
     let oldest = *sorted.first()?;
-    let type_ = import_type(oldest.service);
-    let affinity = affinity(oldest.service);
-    let spec = ServiceImportSpec {
-        ports: merged_ports(&sorted),
-        ips: Vec::new(),
-        ip_families: oldest.service.ip_families.clone().unwrap_or_default(),
-        type_,
-        session_affinity: affinity.to_owned(),
-        session_affinity_config: (affinity == CLIENT_IP)
-            .then(|| oldest.service.session_affinity_config.clone())
-            .flatten(),
-        internal_traffic_policy: oldest.service.internal_traffic_policy.clone(),
-        traffic_distribution: oldest.service.traffic_distribution.clone(),
-    };
+    let ports = merged_ports(&sorted);
     let cluster = |one: &&Constituent<'_>| ClusterStatus { cluster: one.cluster.to_owned() };
     Some(Merged {
-        spec,
+        conflicts: conflicts(oldest, &sorted, &ports),
+        spec: ServiceImportSpec { ports, ips: Vec::new(), ..oldest.service.clone() },
         labels: oldest.export.exported_labels.clone(),
         annotations: oldest.export.exported_annotations.clone(),
         clusters: sorted.iter().map(cluster).collect(),
-        conflicts: conflicts(oldest, &sorted),
     })
 }
 
@@ -93,16 +87,6 @@ fn import_type(service: &ServiceSpec) -> ServiceImportType {
     } else {
         ServiceImportType::ClusterSetIp
     }
-}
-
-fn affinity(service: &ServiceSpec) -> &str {
-    service.session_affinity.as_deref().unwrap_or("None")
-}
-
-fn timeout(service: &ServiceSpec) -> Option<i32> {
-    let config =
-        service.session_affinity_config.as_ref().filter(|_| affinity(service) == CLIENT_IP);
-    config?.client_ip.as_ref()?.timeout_seconds
 }
 
 fn ports(service: &ServiceSpec) -> Vec<ServicePort> {
@@ -118,15 +102,36 @@ fn ports(service: &ServiceSpec) -> Vec<ServicePort> {
     ports
 }
 
-/// Returns the ports of all clusters; one that has the name or the number of an older cluster's is left out.
+/// Returns what a service is if only this Service is exported.
+#[must_use]
+pub fn alone(service: &ServiceSpec) -> ServiceImportSpec {
+    let affinity = service.session_affinity.as_deref().unwrap_or("None");
+    let config = service.session_affinity_config.clone();
+    ServiceImportSpec {
+        ports: ports(service),
+        ips: Vec::new(),
+        ip_families: service.ip_families.clone().unwrap_or_default(),
+        type_: import_type(service),
+        session_affinity: affinity.to_owned(),
+        session_affinity_config: config.filter(|_| affinity == CLIENT_IP),
+        internal_traffic_policy: service.internal_traffic_policy.clone(),
+        traffic_distribution: service.traffic_distribution.clone(),
+    }
+}
+
+/// Returns the ports of all clusters; one that has the name or the number of an older cluster's is left out, and so is one
+/// beside which there can be no other, because it has no name.
 fn merged_ports(sorted: &[&Constituent<'_>]) -> Vec<ServicePort> {
     let mut merged: Vec<ServicePort> = Vec::new();
-    for port in sorted.iter().flat_map(|one| ports(one.service)) {
+    for port in sorted.iter().flat_map(|one| &one.service.ports) {
         let collides = |other: &ServicePort| {
-            other.name == port.name || (&other.protocol, other.port) == (&port.protocol, port.port)
+            other.name == port.name
+                || other.name.is_empty()
+                || port.name.is_empty()
+                || (&other.protocol, other.port) == (&port.protocol, port.port)
         };
         if !merged.iter().any(collides) {
-            merged.push(port);
+            merged.push(port.clone());
         }
     }
     merged
@@ -135,24 +140,24 @@ fn merged_ports(sorted: &[&Constituent<'_>]) -> Vec<ServicePort> {
 /// A property that all clusters should have alike.
 type Differs = fn(&Constituent<'_>, &Constituent<'_>) -> bool;
 
-const PROPERTIES: [(&str, &str, Differs); 9] = [
-    (reason::PORT_CONFLICT, "ports", |a, b| ports(a.service) != ports(b.service)),
-    (reason::TYPE_CONFLICT, "type", |a, b| import_type(a.service) != import_type(b.service)),
+const PROPERTIES: [(&str, &str, Differs); 8] = [
+    (reason::TYPE_CONFLICT, "type", |a, b| a.service.type_ != b.service.type_),
     (reason::SESSION_AFFINITY_CONFLICT, "session affinity", |a, b| {
-        affinity(a.service) != affinity(b.service)
+        a.service.session_affinity != b.service.session_affinity
     }),
     (reason::SESSION_AFFINITY_CONFIG_CONFLICT, "time-out of the session affinity", |a, b| {
-        timeout(a.service) != timeout(b.service)
+        a.service.session_affinity_config != b.service.session_affinity_config
     }),
     (reason::INTERNAL_TRAFFIC_POLICY_CONFLICT, "internal traffic policy", |a, b| {
-        let policy = |one: &Constituent<'_>| one.service.internal_traffic_policy.clone();
-        policy(a) != policy(b)
+        a.service.internal_traffic_policy != b.service.internal_traffic_policy
     }),
     (reason::TRAFFIC_DISTRIBUTION_CONFLICT, "traffic distribution", |a, b| {
         a.service.traffic_distribution != b.service.traffic_distribution
     }),
     (reason::IP_FAMILY_CONFLICT, "address families", |a, b| {
-        a.service.ip_families != b.service.ip_families
+        let (a, b) = (&a.service.ip_families, &b.service.ip_families);
+        // A Service without any is headless in a cluster that gives it none.
+        !a.is_empty() && !b.is_empty() && a != b
     }),
     (reason::LABELS_CONFLICT, "exported labels", |a, b| {
         a.export.exported_labels != b.export.exported_labels
@@ -162,13 +167,23 @@ const PROPERTIES: [(&str, &str, Differs); 9] = [
     }),
 ];
 
-fn conflicts(oldest: &Constituent<'_>, sorted: &[&Constituent<'_>]) -> Vec<Conflict> {
-    let conflict = |(reason, what, differs): (&'static str, &'static str, Differs)| {
-        let clusters = sorted.iter().filter(|one| differs(oldest, one));
+fn conflicts(
+    oldest: &Constituent<'_>,
+    sorted: &[&Constituent<'_>],
+    ports: &[ServicePort],
+) -> Vec<Conflict> {
+    let conflict = |reason, what, differs: &dyn Fn(&Constituent<'_>) -> bool| {
+        let clusters = sorted.iter().filter(|one| differs(one));
         let clusters: Vec<_> = clusters.map(|one| one.cluster.to_owned()).collect();
         (!clusters.is_empty()).then_some(Conflict { reason, what, clusters })
     };
-    PROPERTIES.into_iter().filter_map(conflict).collect()
+    // A port that only some clusters have is in no conflict with anything: the service has the ports of all.
+    let lost = |one: &Constituent<'_>| one.service.ports.iter().any(|port| !ports.contains(port));
+    let of_ports = conflict(reason::PORT_CONFLICT, "ports", &lost);
+    let others = PROPERTIES.into_iter().filter_map(|(reason, what, differs)| {
+        conflict(reason, what, &|one: &Constituent<'_>| differs(oldest, one))
+    });
+    of_ports.into_iter().chain(others).collect()
 }
 
 /// Returns the condition about conflicts, which all clusters are told. Several reasons are joined by commas.

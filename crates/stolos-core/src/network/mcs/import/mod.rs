@@ -1,0 +1,349 @@
+//! Services of the clusterset as a member sees them: a ServiceImport, a Service derived from it that has the address, and
+//! EndpointSlices of every cluster.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, OwnerReference};
+use stolos_api::network::clusterset::{ImportedService, ImportedServiceSpec, condition, reason};
+use stolos_api::network::mcs::{
+    API_VERSION, ServiceImport, ServiceImportSpec, ServiceImportStatus, ServicePort,
+    condition as of_import, reason as why,
+};
+use stolos_api::network::names::clusterset as names;
+use stolos_api::network::{ClusterStatus, ServiceImportType};
+use stolos_api::validation::{is_label_value, is_qualified_name};
+
+use super::CLIENT_IP;
+use crate::condition::{new, set};
+use crate::event::Event;
+use crate::network::keys;
+use crate::network::names::derived;
+
+mod slices;
+
+pub use slices::MAX_ENDPOINTS_PER_SLICE;
+
+/// What a decision about a service of the clusterset reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed<'a> {
+    /// Namespace of the service.
+    pub namespace: &'a str,
+    /// Name of the service.
+    pub name: &'a str,
+    /// What the hub tells of it.
+    pub told: &'a ImportedService,
+    /// Whether the member has the namespace.
+    pub has_namespace: bool,
+    /// The ServiceImport of this name.
+    pub import: Option<&'a ServiceImport>,
+    /// The Service that has the name of the derived one.
+    pub service: Option<&'a Service>,
+    /// The EndpointSlices that are labelled as those of the derived Service.
+    pub slices: &'a [&'a EndpointSlice],
+    /// Whether endpoints may have loopback addresses, because all clusters are on this machine.
+    pub allows_loopback: bool,
+}
+
+/// What to do about a service of the clusterset.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// The ServiceImport to write, if it is another one than there is.
+    pub import: Option<Box<ServiceImport>>,
+    /// The status of the ServiceImport, if it is another one.
+    pub status: Option<ServiceImportStatus>,
+    /// What to do about the derived Service.
+    pub service: Deed,
+    /// EndpointSlices to write, because they are others than there are.
+    pub slices: Vec<EndpointSlice>,
+    /// Names of EndpointSlices to delete: of clusters and endpoints that are no longer among them.
+    pub surplus: BTreeSet<String>,
+    /// What to tell the hub, if it is news.
+    pub told: Option<Condition>,
+    /// What to tell the owner of an object that is in the way.
+    pub taken: Option<Taken>,
+}
+
+/// What to do about the derived Service.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Deed {
+    /// Nothing.
+    #[default]
+    Keep,
+    /// Write it.
+    Write(Box<Service>),
+    /// Delete it: a Service cannot become headless, or cease to be.
+    Delete,
+}
+
+/// An object of somebody else has a name that is needed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Taken {
+    /// The ServiceImport.
+    Import(Event),
+    /// The Service.
+    Service(Event),
+}
+
+/// Decides what to do about a service of the clusterset. The caller has made sure that what it does not see is not there.
+#[must_use]
+pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
+    let Observed { namespace, name, told, .. } = *observed;
+    let tell = |status, reason, message: &str| {
+        let generation = told.metadata.generation.unwrap_or(0);
+        let told_now = new(condition::IMPORTED, status, reason, message, generation, now);
+        let before = told.status.as_ref().map(|status| status.conditions.as_slice());
+        keys::is_news(before.unwrap_or_default(), &told_now).then_some(told_now)
+    };
+    if !observed.has_namespace {
+        let message =
+            format!("the cluster has no namespace `{namespace}`; it is not made for this");
+        let told = tell("False", reason::NAMESPACE_NOT_FOUND, &message);
+        return Plan { told, ..Plan::default() };
+    }
+    let Some(import) = observed.import else {
+        let import = Some(Box::new(import(observed, ServiceImport::default())));
+        let told = tell("False", reason::PENDING, "the ServiceImport is being made");
+        return Plan { import, told, ..Plan::default() };
+    };
+    let in_the_way = |kind: &str, name: &str| {
+        format!(
+            "{kind} {namespace}/{name} is not kept by the fleet; delete it, and the service that \
+             other clusters export under this name is imported"
+        )
+    };
+    if !is_ours(&import.metadata) {
+        let message = in_the_way("ServiceImport", name);
+        let told = tell("False", reason::NAME_TAKEN, &message);
+        let event = Event::warning(names::NAME_TAKEN, message);
+        let taken = told.as_ref().map(|_| Taken::Import(event));
+        return Plan { told, taken, ..Plan::default() };
+    }
+    if keys::is_deleting(&import.metadata) {
+        let told = tell("False", reason::PENDING, "an older ServiceImport is being deleted");
+        return Plan { told, ..Plan::default() };
+    }
+    if let Some(service) = observed.service.filter(|service| !is_ours(&service.metadata)) {
+        let message = in_the_way("Service", keys::name(&service.metadata));
+        let told = tell("False", reason::NAME_TAKEN, &message);
+        let event = Event::warning(names::NAME_TAKEN, message);
+        let taken = told.as_ref().map(|_| Taken::Service(event));
+        return Plan { told, taken, ..Plan::default() };
+    }
+    let wanted = self::import(observed, import.clone());
+    let slices = slices::plan(observed, &owner(import));
+    let (ready, waits_for) = readiness(observed, &slices.refused, now);
+    let told = match waits_for {
+        None => tell("True", reason::IMPORTED, "the service is imported"),
+        Some(what) => tell("False", reason::PENDING, what),
+    };
+    Plan {
+        import: (wanted != *import).then(|| Box::new(wanted)),
+        status: status(import, &told_clusters(&observed.told.spec), ready),
+        service: service(observed, import),
+        slices: slices.write,
+        surplus: slices.surplus,
+        told,
+        taken: None,
+    }
+}
+
+/// Tells whether an object is one that we keep.
+#[must_use]
+pub fn is_ours(metadata: &ObjectMeta) -> bool {
+    keys::label(metadata, names::MANAGED_BY) == Some(names::MANAGER)
+}
+
+fn owner(import: &ServiceImport) -> OwnerReference {
+    OwnerReference {
+        api_version: API_VERSION.to_owned(),
+        kind: "ServiceImport".to_owned(),
+        name: keys::name(&import.metadata).to_owned(),
+        uid: import.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        ..OwnerReference::default()
+    }
+}
+
+/// Returns a ServiceImport with what it is to say. Labels and annotations that the exporters withdraw go, since we keep
+/// all of them; what the hub tells and no object can have is left out.
+fn import(observed: &Observed<'_>, stored: ServiceImport) -> ServiceImport {
+    let ImportedServiceSpec { service, labels, annotations, clusters: _ } = &observed.told.spec;
+    let mut import = stored;
+    let metadata = &mut import.metadata;
+    metadata.namespace = Some(observed.namespace.to_owned());
+    metadata.name = Some(observed.name.to_owned());
+    let fit = labels.iter().filter(|(key, value)| is_qualified_name(key) && is_label_value(value));
+    let mut labels: BTreeMap<_, _> = fit.map(|(key, value)| (key.clone(), value.clone())).collect();
+    labels.insert(names::MANAGED_BY.to_owned(), names::MANAGER.to_owned());
+    metadata.labels = Some(labels);
+    let fit = annotations.iter().filter(|(key, _)| is_qualified_name(key));
+    let mut annotations: BTreeMap<_, _> =
+        fit.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let derived = derived(observed.namespace, observed.name);
+    annotations.insert(names::DERIVED_SERVICE.to_owned(), derived);
+    metadata.annotations = Some(annotations);
+    // A headless Service without a selector is of both versions of the internet protocol, whatever its endpoints are.
+    let headless = service.type_ == ServiceImportType::Headless;
+    let given = observed.service.filter(|_| !headless).and_then(|one| one.spec.as_ref());
+    let families = given.and_then(|spec| spec.ip_families.clone()).unwrap_or_default();
+    import.spec = ServiceImportSpec {
+        ips: addresses(observed),
+        ip_families: if families.is_empty() { service.ip_families.clone() } else { families },
+        ..service.clone()
+    };
+    import
+}
+
+/// Returns the addresses that the derived Service has.
+fn addresses(observed: &Observed<'_>) -> Vec<String> {
+    let service = observed.service.filter(|service| !keys::is_deleting(&service.metadata));
+    let Some(spec) = service.and_then(|service| service.spec.as_ref()) else { return Vec::new() };
+    if observed.told.spec.service.type_ == ServiceImportType::Headless {
+        return Vec::new();
+    }
+    let all = spec.cluster_ips.as_deref().filter(|all| !all.is_empty());
+    let addresses = all.unwrap_or(spec.cluster_ip.as_slice()).iter();
+    let addresses = addresses.filter(|ip| !ip.is_empty() && *ip != "None");
+    addresses.take(MAX_ADDRESSES).cloned().collect()
+}
+
+/// Most addresses of a ServiceImport, one of each version of the internet protocol.
+const MAX_ADDRESSES: usize = 2;
+
+fn is_headless(spec: &ServiceSpec) -> bool {
+    spec.cluster_ip.as_deref() == Some("None")
+}
+
+/// Decides what to do about the derived Service.
+fn service(observed: &Observed<'_>, import: &ServiceImport) -> Deed {
+    let told = &observed.told.spec.service;
+    let headless = told.type_ == ServiceImportType::Headless;
+    let stored = match observed.service {
+        // It goes with the ServiceImport that it was made for.
+        Some(service) if keys::is_deleting(&service.metadata) => return Deed::Keep,
+        Some(service) => {
+            let spec = service.spec.as_ref();
+            if spec.is_some_and(|spec| is_headless(spec) != headless) {
+                return Deed::Delete;
+            }
+            service.clone()
+        }
+        None => Service::default(),
+    };
+    let mut wanted = stored.clone();
+    let metadata = &mut wanted.metadata;
+    metadata.namespace = Some(observed.namespace.to_owned());
+    metadata.name = Some(derived(observed.namespace, observed.name));
+    let labels = metadata.labels.get_or_insert_default();
+    labels.insert(names::MANAGED_BY.to_owned(), names::MANAGER.to_owned());
+    labels.insert(names::SERVICE_NAME.to_owned(), observed.name.to_owned());
+    metadata.owner_references = Some(vec![owner(import)]);
+    let spec = wanted.spec.get_or_insert_default();
+    spec.selector = None;
+    if headless {
+        spec.cluster_ip = Some("None".to_owned());
+    } else {
+        let sticks = told.session_affinity == CLIENT_IP;
+        spec.session_affinity = Some(if sticks { CLIENT_IP } else { "None" }.to_owned());
+        // Without a time-out there is the one that the API server fills in.
+        if told.session_affinity_config.is_some() || !sticks {
+            spec.session_affinity_config.clone_from(&told.session_affinity_config);
+        }
+    }
+    if told.ip_families.len() > 1 && observed.service.is_none() {
+        spec.ip_family_policy = Some("PreferDualStack".to_owned());
+    }
+    if ports_of(spec) != told.ports.iter().map(normal).collect::<Vec<_>>() {
+        spec.ports = Some(told.ports.iter().map(port).collect());
+    }
+    if observed.service.is_some() && wanted == stored {
+        return Deed::Keep;
+    }
+    Deed::Write(Box::new(wanted))
+}
+
+fn normal(port: &ServicePort) -> ServicePort {
+    let mut port = port.clone();
+    if port.protocol.is_empty() {
+        "TCP".clone_into(&mut port.protocol);
+    }
+    port
+}
+
+/// Returns the ports of a Service as the clusterset tells them, in their order.
+fn ports_of(spec: &ServiceSpec) -> Vec<ServicePort> {
+    let ports = spec.ports.iter().flatten().map(|port| ServicePort {
+        name: port.name.clone().unwrap_or_default(),
+        protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
+        app_protocol: port.app_protocol.clone(),
+        port: port.port,
+    });
+    ports.collect()
+}
+
+fn port(port: &ServicePort) -> k8s_openapi::api::core::v1::ServicePort {
+    let port = normal(port);
+    k8s_openapi::api::core::v1::ServicePort {
+        name: Some(port.name).filter(|name| !name.is_empty()),
+        protocol: Some(port.protocol),
+        app_protocol: port.app_protocol,
+        port: port.port,
+        ..Default::default()
+    }
+}
+
+fn told_clusters(told: &ImportedServiceSpec) -> Vec<ClusterStatus> {
+    told.clusters.iter().map(|one| ClusterStatus { cluster: one.cluster.clone() }).collect()
+}
+
+/// Decides whether the service can be used, and what it waits for if not.
+fn readiness(
+    observed: &Observed<'_>,
+    refused: &BTreeMap<String, String>,
+    now: Timestamp,
+) -> (Condition, Option<&'static str>) {
+    let generation = observed.import.and_then(|import| import.metadata.generation).unwrap_or(0);
+    let ready = |status, reason, message: &str| {
+        new(of_import::READY, status, reason, message, generation, now)
+    };
+    let headless = observed.told.spec.service.type_ == ServiceImportType::Headless;
+    let service = observed.service.filter(|service| !keys::is_deleting(&service.metadata));
+    let waits_for = match service {
+        None => Some("the derived Service is being made"),
+        Some(_) if !headless && addresses(observed).is_empty() => {
+            Some("the derived Service has no address yet")
+        }
+        Some(_) => None,
+    };
+    let message = waits_for.map_or_else(
+        || {
+            let told = refused.iter().map(|(cluster, why)| format!("{why} (cluster {cluster})"));
+            let told: Vec<_> = told.collect();
+            if told.is_empty() {
+                "the service can be used".to_owned()
+            } else {
+                format!("the service can be used, without some endpoints: {}", told.join("; "))
+            }
+        },
+        str::to_owned,
+    );
+    let (status, reason) =
+        if waits_for.is_none() { ("True", why::READY) } else { ("False", why::PENDING) };
+    (ready(status, reason, &message), waits_for)
+}
+
+/// Returns the status of the ServiceImport, if it is another one than it has.
+fn status(
+    import: &ServiceImport,
+    clusters: &[ClusterStatus],
+    ready: Condition,
+) -> Option<ServiceImportStatus> {
+    let old = import.status.clone().unwrap_or_default();
+    let has_news = old.clusters != clusters || keys::is_news(&old.conditions, &ready);
+    let mut status = ServiceImportStatus { clusters: clusters.to_vec(), ..old };
+    set(&mut status.conditions, ready);
+    has_news.then_some(status)
+}

@@ -1,0 +1,352 @@
+//! Services of the clusterset on the hub and on importing members.
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use stolos_api::cluster::MemberCluster;
+use stolos_api::network::clusterset::{ExportedServiceSpec, ImportedService};
+use stolos_api::network::mcs::ServiceImport;
+
+use super::super::mcs::import::{Deed, MAX_ENDPOINTS_PER_SLICE, Observed, Plan, Taken, plan};
+use super::super::mcs::resolve::{
+    Export, MAX_ENDPOINTS, Standing, Telling, resolve, standing, telling,
+};
+use super::{at, deleting, object, said};
+
+const MANAGED_BY: &str = "network.fleet.stolos.dev/managed-by";
+const MANAGER: &str = "clusterset.fleet.stolos.dev";
+
+/// What a member exports since some second, with endpoints of some network.
+fn exported(second: i64, network: &str, endpoints: usize, change: &Value) -> ExportedServiceSpec {
+    let endpoints: Vec<_> = (0..endpoints)
+        .map(|n| json!({"addresses": [format!("10.{network}.{}.{}", n / 250, n % 250 + 1)]}))
+        .collect();
+    let mut service = json!({
+        "type": "ClusterSetIP", "sessionAffinity": "None",
+        "ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
+    });
+    service.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    object(json!({
+        "exportUid": "u", "exportedSince": at(second).to_string(), "service": service,
+        "export": {"exportedLabels": {"by": network}},
+        "slices": [{
+            "name": "web-1", "addressType": "IPv4", "endpoints": endpoints,
+            "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+        }],
+    }))
+}
+
+fn told(exports: &[(&str, &ExportedServiceSpec)]) -> ImportedService {
+    let exports: Vec<_> = exports.iter().map(|(cluster, spec)| Export { cluster, spec }).collect();
+    let mut told = ImportedService::new("app.web", resolve(&exports).unwrap().told);
+    told.metadata.generation = Some(4);
+    told
+}
+
+#[test]
+fn members_are_told_of_the_service_and_the_endpoints_of_every_cluster() {
+    let (a, b) = (exported(2, "1", 2, &json!({})), exported(1, "2", 1, &json!({})));
+    let told = told(&[("a", &a), ("b", &b)]).spec;
+    let clusters: Vec<_> = told
+        .clusters
+        .iter()
+        .map(|one| (&*one.cluster, one.slices[0].endpoints[0].addresses[0].as_str()))
+        .collect();
+    assert_eq!(clusters, [("b", "10.2.0.1"), ("a", "10.1.0.1")], "the oldest comes first");
+    assert_eq!(told.labels["by"], "2");
+    assert_eq!(resolve(&[]), None);
+}
+
+#[test]
+fn one_large_cluster_does_not_push_others_out() {
+    let small = exported(9, "9", 7, &json!({}));
+    let large = exported(1, "1", 1_000, &json!({}));
+    let names: Vec<_> = (0..6).map(|n| format!("large-{n}")).collect();
+    let mut exports: Vec<_> = names.iter().map(|name| (name.as_str(), &large)).collect();
+    exports.push(("small", &small));
+    let told = told(&exports).spec;
+    let count = |cluster: &str| {
+        let one = told.clusters.iter().find(|one| one.cluster == cluster).unwrap();
+        one.slices.iter().map(|slice| slice.endpoints.len()).sum::<usize>()
+    };
+    assert_eq!(count("small"), 7);
+    assert_eq!(count("large-0"), count("large-5"));
+    let all: usize = exports.iter().map(|(cluster, _)| count(cluster)).sum();
+    assert!((MAX_ENDPOINTS - 6..=MAX_ENDPOINTS).contains(&all), "{all}");
+}
+
+#[test]
+fn a_member_is_told_while_it_has_joined_and_loses_nothing_by_being_silent() {
+    let member = |joined: &str| -> MemberCluster {
+        object(json!({
+            "metadata": {"name": "a"}, "spec": {"identity": {"kind": "User", "name": "a"}},
+            "status": {"conditions": [{
+                "type": "Joined", "status": joined, "reason": "R", "message": "",
+                "lastTransitionTime": at(0).to_string(),
+            }]},
+        }))
+    };
+    let mut leaving = member("True");
+    deleting(&mut leaving.metadata);
+    for (member, want, exported, not) in [
+        (Some(member("True")), Standing::Joined, Telling::Tell, Telling::Withdraw),
+        (Some(member("Unknown")), Standing::Waiting, Telling::Renew, Telling::Withdraw),
+        (Some(leaving), Standing::Leaving, Telling::Withdraw, Telling::Withdraw),
+        (None, Standing::Leaving, Telling::Withdraw, Telling::Withdraw),
+    ] {
+        let standing = standing(member.as_ref());
+        assert_eq!(standing, want);
+        assert_eq!((telling(standing, true), telling(standing, false)), (exported, not));
+    }
+}
+
+/// What a member has of the service.
+#[derive(Clone, Default)]
+struct Here {
+    import: Option<ServiceImport>,
+    service: Option<Service>,
+    slices: Vec<EndpointSlice>,
+}
+
+impl Here {
+    fn decide(&self, told: &ImportedService) -> Plan {
+        let slices: Vec<_> = self.slices.iter().collect();
+        let observed = Observed {
+            namespace: "app",
+            name: "web",
+            told,
+            has_namespace: true,
+            import: self.import.as_ref(),
+            service: self.service.as_ref(),
+            slices: &slices,
+            allows_loopback: false,
+        };
+        plan(&observed, at(5))
+    }
+
+    /// Does what a plan says, as an API server would that gives Services this address.
+    fn apply(&mut self, plan: Plan, address: &str) {
+        let Plan { import, status, service, slices, surplus, told: _, taken } = plan;
+        assert_eq!(taken, None);
+        if let Some(import) = import {
+            let mut import = *import;
+            import.metadata.uid = Some("import-uid".to_owned());
+            self.import = Some(import);
+        }
+        if let (Some(status), Some(import)) = (status, &mut self.import) {
+            import.status = Some(status);
+        }
+        match service {
+            Deed::Keep => {}
+            Deed::Delete => self.service = None,
+            Deed::Write(service) => {
+                let mut service = *service;
+                let spec = service.spec.as_mut().unwrap();
+                spec.cluster_ip.get_or_insert_with(|| address.to_owned());
+                spec.session_affinity.get_or_insert_with(|| "None".to_owned());
+                for port in spec.ports.iter_mut().flatten() {
+                    port.target_port.get_or_insert(
+                        k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(port.port),
+                    );
+                }
+                self.service = Some(service);
+            }
+        }
+        self.slices.retain(|slice| {
+            let name = slice.metadata.name.as_ref().unwrap();
+            !surplus.contains(name)
+                && !slices.iter().any(|one| one.metadata.name.as_ref() == Some(name))
+        });
+        self.slices.extend(slices);
+    }
+
+    /// Decides and applies until nothing is left to do.
+    fn settle(&mut self, told: &ImportedService) {
+        for _ in 0..8 {
+            let plan = self.decide(told);
+            let is_done = Plan { told: None, ..plan.clone() } == Plan::default();
+            self.apply(plan, "10.96.0.7");
+            if is_done {
+                return;
+            }
+        }
+        panic!("never at rest: {:?}", self.decide(told));
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        let label = |slice: &EndpointSlice| {
+            slice.metadata.labels.as_ref().unwrap()["multicluster.kubernetes.io/source-cluster"]
+                .clone()
+        };
+        let all = self.slices.iter().flat_map(|slice| {
+            let cluster = label(slice);
+            slice.endpoints.iter().map(move |one| format!("{cluster} {}", one.addresses[0]))
+        });
+        let mut all: Vec<_> = all.collect();
+        all.sort();
+        all
+    }
+
+    fn ready(&self) -> String {
+        let status = self.import.as_ref().unwrap().status.as_ref().unwrap();
+        said(&status.conditions).join("\n")
+    }
+}
+
+#[test]
+fn a_service_becomes_a_service_import_with_an_address_and_slices_of_every_cluster() {
+    let sticky = json!({
+        "sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 5}},
+    });
+    let (a, b) = (exported(1, "1", 2, &sticky), exported(2, "2", 1, &sticky));
+    let told = told(&[("a", &a), ("b", &b)]);
+    let mut here = Here::default();
+    here.settle(&told);
+
+    let import = here.import.as_ref().unwrap();
+    assert_eq!(import.spec.ips, ["10.96.0.7"]);
+    assert_eq!(import.spec.ports, told.spec.service.ports);
+    assert_eq!(import.metadata.labels.as_ref().unwrap()["by"], "1");
+    let clusters = &import.status.as_ref().unwrap().clusters;
+    assert_eq!(clusters.iter().map(|one| one.cluster.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(here.ready(), "Ready=True Ready: the service can be used");
+
+    let service = here.service.as_ref().unwrap();
+    let name = service.metadata.name.clone().unwrap();
+    let annotations = import.metadata.annotations.as_ref().unwrap();
+    assert_eq!(annotations["multicluster.kubernetes.io/derived-service"], name);
+    let owner = &service.metadata.owner_references.as_ref().unwrap()[0];
+    assert_eq!((&*owner.kind, &*owner.uid), ("ServiceImport", "import-uid"));
+    let spec = service.spec.as_ref().unwrap();
+    assert_eq!(spec.selector, None);
+    assert_eq!(spec.session_affinity.as_deref(), Some("ClientIP"));
+    assert_eq!(spec.ports.as_ref().unwrap()[0].port, 80);
+
+    assert_eq!(here.addresses(), ["a 10.1.0.1", "a 10.1.0.2", "b 10.2.0.1"]);
+    for slice in &here.slices {
+        let label = |name: &str| slice.metadata.labels.as_ref().unwrap()[name].as_str();
+        assert_eq!(label("kubernetes.io/service-name"), name);
+        assert_eq!(label("multicluster.kubernetes.io/service-name"), "web");
+        assert_eq!(label("endpointslice.kubernetes.io/managed-by"), MANAGER);
+    }
+
+    // A cluster that unexports takes its endpoints along, and nothing else.
+    let mut fewer = self::told(&[("b", &b)]);
+    fewer.metadata.generation = Some(5);
+    here.settle(&fewer);
+    assert_eq!(here.addresses(), ["b 10.2.0.1"]);
+    assert_eq!(here.import.as_ref().unwrap().spec.ips, ["10.96.0.7"]);
+}
+
+#[test]
+fn a_service_that_becomes_headless_is_made_anew_without_an_address() {
+    let a = exported(1, "1", 1, &json!({}));
+    let mut here = Here::default();
+    here.settle(&told(&[("a", &a)]));
+    let headless = exported(1, "1", 1, &json!({"type": "Headless", "sessionAffinity": "ClientIP"}));
+    let told = told(&[("a", &headless)]);
+    assert_eq!(here.decide(&told).service, Deed::Delete);
+    here.settle(&told);
+    let spec = here.service.as_ref().unwrap().spec.as_ref().unwrap();
+    assert_eq!(spec.cluster_ip.as_deref(), Some("None"));
+    assert_eq!(here.import.as_ref().unwrap().spec.ips, [""; 0]);
+    assert!(here.ready().starts_with("Ready=True"), "{}", here.ready());
+}
+
+#[test]
+fn addresses_that_no_pod_of_another_cluster_can_have_are_left_out_and_told() {
+    let mut a = exported(1, "1", 2, &json!({}));
+    a.slices[0].endpoints[0].addresses = vec!["127.0.0.1".to_owned()];
+    let mut b = exported(2, "2", 1, &json!({}));
+    b.slices[0].endpoints[0].addresses = vec!["169.254.169.254".to_owned()];
+    let mut c = exported(2, "3", 1, &json!({}));
+    c.slices[0].address_type = "IPv6".to_owned();
+    let mut here = Here::default();
+    here.settle(&told(&[("a", &a), ("b", &b), ("c", &c)]));
+    assert_eq!(here.addresses(), ["a 10.1.0.2"]);
+    let ready = here.ready();
+    for words in ["127.0.0.1 is a loopback", "(cluster a)", "(cluster b)", "not of type IPv6"] {
+        assert!(ready.contains(words), "{ready}");
+    }
+}
+
+#[test]
+fn what_somebody_else_keeps_is_not_taken_over() {
+    let a = exported(1, "1", 1, &json!({}));
+    let told = told(&[("a", &a)]);
+    let mut theirs = Here::default();
+    theirs.import = Some(ServiceImport::new("web", told.spec.service.clone()));
+    let plan = theirs.decide(&told);
+    assert!(matches!(plan.taken, Some(Taken::Import(_))), "{plan:?}");
+    let said_to_hub = said(&plan.told.clone().into_iter().collect::<Vec<_>>());
+    assert!(said_to_hub[0].starts_with("Imported=False NameTaken: "), "{said_to_hub:?}");
+    assert_eq!(Plan { taken: None, told: None, ..plan.clone() }, Plan::default());
+    let mut heard = told.clone();
+    heard.status.get_or_insert_default().conditions = plan.told.into_iter().collect();
+    assert_eq!(theirs.decide(&heard), Plan::default(), "it is said once");
+
+    let mut here = Here::default();
+    here.settle(&told);
+    here.service.as_mut().unwrap().metadata.labels = None;
+    assert!(matches!(here.decide(&told).taken, Some(Taken::Service(_))));
+}
+
+#[test]
+fn without_its_namespace_a_service_is_not_imported() {
+    let a = exported(1, "1", 1, &json!({}));
+    let told = told(&[("a", &a)]);
+    let observed = Observed {
+        namespace: "app",
+        name: "web",
+        told: &told,
+        has_namespace: false,
+        import: None,
+        service: None,
+        slices: &[],
+        allows_loopback: false,
+    };
+    let plan = plan(&observed, at(5));
+    let want = "Imported=False NamespaceNotFound: the cluster has no namespace `app`; it is not made for this";
+    assert_eq!(said(&plan.told.clone().into_iter().collect::<Vec<_>>()), [want]);
+    assert_eq!(Plan { told: None, ..plan }, Plan::default());
+}
+
+#[test]
+fn labels_that_no_object_can_have_are_left_out() {
+    let mut a = exported(1, "1", 1, &json!({}));
+    let labels = [("a b", "c"), ("good", "yes"), ("bad", "no no"), (MANAGED_BY, "me")];
+    a.export.exported_labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let plan = Here::default().decide(&told(&[("a", &a)]));
+    let labels = plan.import.unwrap().metadata.labels.unwrap();
+    let want = [("good", "yes"), (MANAGED_BY, MANAGER)];
+    assert_eq!(labels, want.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_told_a_member_comes_to_rest_with_just_that(
+        before in proptest::collection::vec((0..3_i64, 0..230_usize, any::<bool>()), 1..4),
+        after in proptest::collection::vec((0..3_i64, 0..230_usize, any::<bool>()), 1..4),
+    ) {
+        let mut here = Here::default();
+        for round in [before, after] {
+            let specs: Vec<_> = round
+                .iter()
+                .enumerate()
+                .map(|(n, (second, endpoints, headless))| {
+                    let type_ = if *headless { "Headless" } else { "ClusterSetIP" };
+                    exported(*second, &n.to_string(), *endpoints, &json!({"type": type_}))
+                })
+                .collect();
+            let names: Vec<_> = (0..specs.len()).map(|n| format!("m{n}")).collect();
+            let exports: Vec<_> =
+                names.iter().map(String::as_str).zip(&specs).collect();
+            here.settle(&told(&exports));
+            let n_endpoints: usize = round.iter().map(|(_, endpoints, _)| endpoints).sum();
+            prop_assert_eq!(here.addresses().len(), n_endpoints);
+            let sizes = here.slices.iter().map(|slice| slice.endpoints.len());
+            prop_assert!(sizes.max().unwrap_or(0) <= MAX_ENDPOINTS_PER_SLICE);
+        }
+    }
+}
