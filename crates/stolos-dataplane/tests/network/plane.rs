@@ -1,6 +1,6 @@
 //! The proxy in the namespace of the balancer, for tests without a runtime of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -88,6 +88,7 @@ pub(crate) fn vip(port: VipPort, endpoints: &[u8]) -> DesiredVip {
             },
         },
         options: Options::default(),
+        gateways: BTreeSet::new(),
         service: String::new(),
     }
 }

@@ -20,11 +20,13 @@ use stolos_api::network::{
     MultiClusterService, ServiceExport, ServiceImport,
 };
 use stolos_controller::{Change, Controller, Key, Plan, Table, Watches, Write};
+use stolos_core::network::gateway;
 use stolos_core::network::knobs::Mode;
 
 use crate::Config;
 
 mod act;
+mod entry;
 mod export;
 mod import;
 mod learn;
@@ -51,12 +53,28 @@ pub struct Options {
     pub mode: Mode,
     /// Whether the hub is told the addresses of exported Services, which whoever balances by DNS must know.
     pub tells_addresses: bool,
+    /// How other members come in, if they cannot reach the pods.
+    pub gateway: Option<gateway::Settings>,
+}
+
+impl Options {
+    /// Returns the property by which the hub knows how other members reach the pods of this one.
+    pub(crate) fn property(&self) -> Option<(&'static str, &'static str)> {
+        let how = if self.gateway.is_some() { "gateway" } else { "flat" };
+        self.enabled.then_some((stolos_api::network::names::gateway::REACHABILITY, how))
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
         let system_namespace = "fleet-system".to_owned();
-        Self { enabled: false, system_namespace, mode: Mode::Service, tells_addresses: false }
+        Self {
+            enabled: false,
+            system_namespace,
+            mode: Mode::Service,
+            tells_addresses: false,
+            gateway: None,
+        }
     }
 }
 
@@ -128,6 +146,8 @@ struct Agent {
     /// By `<namespace>/<name>` of their service.
     imported_slices: Table<EndpointSliceImport>,
     exports: Table<ServiceExport>,
+    /// Which export has which port of the gateway. What a list leaves out keeps its ports.
+    holders: gateway::Holders,
     imports: Table<ServiceImport>,
     /// By `<namespace>/<name>` of the service that they import.
     services: Table<MultiClusterService>,
@@ -192,6 +212,7 @@ impl Agent {
                 Some(slice.spec.owner_service_reference.namespaced_name.clone())
             }),
             exports: Table::default(),
+            holders: gateway::Holders::default(),
             imports: Table::default(),
             services: Table::indexed_by(imported_by),
             clusters_services: Table::indexed_by(origin_of),

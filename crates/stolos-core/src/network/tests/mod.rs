@@ -4,6 +4,7 @@ mod claim;
 mod distribute;
 mod dns;
 mod export;
+mod gateway;
 mod import_slice;
 mod mcs;
 mod pool;
