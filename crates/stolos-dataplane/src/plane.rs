@@ -133,6 +133,8 @@ pub struct Proxy {
     superseded: watch::Receiver<bool>,
     begun_with: Option<Desired>,
     keys: Arc<Keys>,
+    /// Where the identity is kept.
+    identity: Option<PathBuf>,
 }
 
 /// What is asked of the task that owns the state.
@@ -167,16 +169,27 @@ impl Proxy {
         let control =
             Control::start(config, n_workers, limits, links).map_err(StartError::Threads)?;
         let keys = control.keys();
+        let identity = config.folder.as_deref().map(|folder| folder.join("identity.json"));
+        if let Some(last) = identity.as_deref().and_then(Identity::load) {
+            keys.set(last);
+        }
         let (requests, asked) = mpsc::channel(REQUESTS);
         thread::Builder::new()
             .name("dataplane".to_owned())
             .spawn(move || runtime.block_on(control.run(last, asked)))
             .map_err(StartError::Threads)?;
-        Ok(Self { requests, superseded, begun_with, keys })
+        Ok(Self { requests, superseded, begun_with, keys, identity })
     }
 
-    /// Lets it be `identity` to gateways of other members from the next connection on.
+    /// Lets it be `identity` to gateways of other members from the next connection on. With a folder, that is kept there,
+    /// for which it blocks.
     pub fn identify(&self, identity: Identity) {
+        if let Some(path) = &self.identity
+            && let Err(error) = identity.save(path)
+        {
+            let path = path.display();
+            tracing::warn!(%path, %error, "the certificate of the data plane is not saved");
+        }
         self.keys.set(identity);
     }
 

@@ -122,6 +122,14 @@ pub mod gateway {
     /// On an EndpointSliceExport and whatever is copied from it: its endpoints are gateways, which take connections by TLS
     /// with a certificate of the fleet (`require`) or without (`off`).
     pub const TLS: &str = "network.fleet.stolos.dev/gateway-tls";
+    /// On an InternalMemberCluster: the request of the member for a certificate, as PEM. Its agent writes it.
+    pub const REQUEST: &str = "network.fleet.stolos.dev/gateway-request";
+    /// On an InternalMemberCluster: what the hub answers to the request, as JSON.
+    pub const CERTIFICATE: &str = "network.fleet.stolos.dev/gateway-certificate";
+    /// Secret of the hub's system namespace: the authority of the fleet, by which members know each other's gateways.
+    pub const AUTHORITY_SECRET: &str = "stolos-gateway-ca";
+    /// Secret of the member's system namespace: its certificate and key, and the authorities of the fleet.
+    pub const MEMBER_SECRET: &str = "stolos-gateway-tls";
     /// Property of a member: how other members reach its pods, `flat` or `gateway`.
     pub const REACHABILITY: &str = "network.fleet.stolos.dev/reachability";
 }

@@ -88,7 +88,10 @@ pub enum Reason {
 #[must_use]
 pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
     let slice = observed.slice;
-    if slice.address_type != "IPv4" {
+    // Pods behind a gateway may have any addresses; its own are of version 4.
+    let is_carried =
+        slice.address_type == "IPv4" || observed.by_gateway && slice.address_type == "IPv6";
+    if !is_carried {
         return Plan::Skip(Reason::NotIpv4);
     }
     match refusal(observed) {

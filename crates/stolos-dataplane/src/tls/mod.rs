@@ -5,8 +5,9 @@
 //! side reached something: a gateway that refuses its certificate, or has no pod that answers, is passed over as any other
 //! endpoint is that does not answer.
 
-use std::io;
+use std::path::Path;
 use std::sync::Arc;
+use std::{fs, io};
 
 use arc_swap::ArcSwapOption;
 use rustls::client::Resumption;
@@ -15,6 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use serde::{Deserialize, Serialize};
 use stolos_core::network::gateway::certificate_name;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -24,6 +26,8 @@ mod side;
 
 pub(crate) use side::{Side, Socket};
 
+use crate::saved;
+
 /// What both sides say that they speak.
 const PROTOCOL: &[u8] = b"stolos-gateway/1";
 /// What a gateway says once a pod has taken the connection.
@@ -31,11 +35,22 @@ const REACHED: u8 = 1;
 
 /// Who a data plane is to other members, and whom it believes.
 #[derive(Clone)]
-pub struct Identity(Arc<Configs>);
+pub struct Identity {
+    configs: Arc<Configs>,
+    parts: Arc<Parts>,
+}
 
 struct Configs {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
+}
+
+/// What an identity was read from.
+#[derive(Serialize, Deserialize)]
+struct Parts {
+    certificate: String,
+    key: String,
+    authorities: String,
 }
 
 /// A certificate cannot be used.
@@ -74,11 +89,11 @@ impl Identity {
     /// A part is not PEM, or they do not fit together.
     pub fn from_pem(
         certificate: &[u8],
-        key: &[u8],
+        pem: &[u8],
         authorities: &[u8],
     ) -> Result<Self, IdentityError> {
         let chain = certificates("tls.crt", certificate)?;
-        let key = PrivateKeyDer::from_pem_slice(key);
+        let key = PrivateKeyDer::from_pem_slice(pem);
         let key = key.map_err(|source| IdentityError::Pem { part: "tls.key", source })?;
         let mut roots = RootCertStore::empty();
         for authority in certificates("ca.crt", authorities)? {
@@ -101,7 +116,24 @@ impl Identity {
             .with_client_auth_cert(chain, key)?;
         client.alpn_protocols = vec![PROTOCOL.to_vec()];
         client.resumption = Resumption::disabled();
-        Ok(Self(Arc::new(Configs { server: Arc::new(server), client: Arc::new(client) })))
+        let text = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
+        let (certificate, key, authorities) = (text(certificate), text(pem), text(authorities));
+        Ok(Self {
+            configs: Arc::new(Configs { server: Arc::new(server), client: Arc::new(client) }),
+            parts: Arc::new(Parts { certificate, key, authorities }),
+        })
+    }
+
+    /// Reads the identity that was saved last; none if there is none that can be used.
+    pub(crate) fn load(path: &Path) -> Option<Self> {
+        let Parts { certificate, key, authorities } =
+            serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+        Self::from_pem(certificate.as_bytes(), key.as_bytes(), authorities.as_bytes()).ok()
+    }
+
+    /// Saves it for a process that starts before it hears of its certificate.
+    pub(crate) fn save(&self, path: &Path) -> io::Result<()> {
+        saved::write(path, &serde_json::to_vec(self.parts.as_ref())?)
     }
 }
 
@@ -120,7 +152,7 @@ pub(crate) struct Keys(ArcSwapOption<Configs>);
 
 impl Keys {
     pub(crate) fn set(&self, identity: Identity) {
-        self.0.store(Some(identity.0));
+        self.0.store(Some(identity.configs));
     }
 
     fn get(&self) -> io::Result<Arc<Configs>> {

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::support::{
     Answerer, apply, at, connect, desired, echoes, free_address, id, is_reset, is_turned_away,
-    proxy, soon, stats_until, vip,
+    proxy, proxy_with, soon, stats_until, vip,
 };
 
 /// More than any buffer on the way, and no multiple of one.
@@ -295,6 +295,29 @@ async fn a_new_certificate_ends_no_connection() {
     for connection in [&mut before, &mut between, &mut connect(pair.front).await] {
         echoes(connection, b"after").await;
     }
+}
+
+#[tokio::test]
+async fn a_process_that_starts_anew_is_known_before_it_hears_of_its_certificate() {
+    let echo = Answerer::echo().await;
+    let pair = Pair::start(echo.address).await;
+    let fleet = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let begin = || proxy_with(|config| config.folder = Some(folder.path().to_owned()));
+    let first = begin();
+    first.identify(fleet.identity("two", &[&fleet]));
+    pair.gateway.identify(fleet.identity("one", &[&fleet]));
+    let front = free_address();
+    apply(&first, &[through(front, &[pair.middle])]).await;
+    echoes(&mut connect(front).await, b"by the first").await;
+    // It takes the place of the first one, which is told nothing of certificates.
+    let second = begin();
+    soon(first.superseded()).await;
+    echoes(&mut connect(front).await, b"by the second").await;
+    let saved = std::fs::metadata(folder.path().join("identity.json")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&saved.permissions());
+    assert_eq!(mode & 0o777, 0o600, "others can read the key");
+    drop(second);
 }
 
 #[tokio::test]

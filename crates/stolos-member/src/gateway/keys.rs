@@ -5,11 +5,12 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
+use stolos_core::network::gateway::certificate::part;
 use stolos_dataplane::{Identity, IdentityError};
 use tracing::{debug, info, warn};
 
 /// Parts of the Secret, as in Secrets of the type `kubernetes.io/tls`.
-const PARTS: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
+const PARTS: [&str; 3] = [part::CERTIFICATE, part::KEY, part::AUTHORITIES];
 
 /// Follows the certificate in a Secret of the member, for ever. One that cannot be used, or is gone, changes nothing: the
 /// last one that could be used is.
@@ -31,7 +32,9 @@ pub async fn follow(
                 continue;
             }
         };
-        if last == secret.data {
+        // The agent makes the key first; the certificate comes when the hub has answered.
+        let has_certificate = secret.data.as_ref().is_some_and(|data| data.contains_key(PARTS[0]));
+        if last == secret.data || !has_certificate {
             continue;
         }
         match read(&secret) {

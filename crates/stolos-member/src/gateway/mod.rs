@@ -25,6 +25,8 @@ mod decide;
 mod keys;
 mod learn;
 mod part;
+#[cfg(test)]
+mod tests;
 
 use act::{Act, Doubt, Seen};
 use decide::{Outcome, Served};

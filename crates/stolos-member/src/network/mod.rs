@@ -26,6 +26,7 @@ use stolos_core::network::knobs::Mode;
 use crate::Config;
 
 mod act;
+mod certificate;
 mod entry;
 mod export;
 mod import;
@@ -104,7 +105,15 @@ pub async fn run(config: Config) {
         .add("ServiceExport", Api::<ServiceExport>::all(member.clone()))
         .add("ServiceImport", Api::<ServiceImport>::all(member.clone()));
     namespace::ensure(&member, &config.network.system_namespace).await;
-    stolos_controller::run(Agent::new(config, namespace), hub, watches, options).await;
+    tokio::join!(
+        certificate::run(&config, &namespace),
+        stolos_controller::run(
+            Agent::new(config.clone(), namespace.clone()),
+            hub,
+            watches,
+            options
+        ),
+    );
 }
 
 fn of_hub<K>((client, namespace): (Client, &str)) -> Api<K>

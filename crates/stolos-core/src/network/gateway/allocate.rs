@@ -106,7 +106,7 @@ pub fn allocate(
         });
         let port = held.or_else(|| {
             let key = format!("{} {} {}", holder.1, wanted.name, wanted.protocol.as_str());
-            let mut all = settings.ports.from(XxHash64::oneshot(SEED, key.as_bytes()));
+            let mut all = settings.ports.beginning_at(XxHash64::oneshot(SEED, key.as_bytes()));
             all.find(|port| holders.is_free(*port) && is_new(*port))
         });
         match port {

@@ -15,6 +15,7 @@ use stolos_api::network::{Protocol, ServiceExport};
 use super::keys;
 
 mod allocate;
+pub mod certificate;
 mod serve;
 
 pub use allocate::{Allocation, Holders, allocate, is_starved, tell};
@@ -78,7 +79,7 @@ impl PortRange {
     }
 
     /// Returns all ports, beginning with the one that `hash` points at.
-    fn from(self, hash: u64) -> impl Iterator<Item = u16> {
+    fn beginning_at(self, hash: u64) -> impl Iterator<Item = u16> {
         let size = u64::from(self.size());
         let offset = move |n: u64| u16::try_from((hash % size + n) % size).unwrap_or_default();
         (0..size).map(move |n| self.first + offset(n))

@@ -12,6 +12,7 @@ use stolos_api::network::{Protocol, ServiceExport};
 use super::super::balance::{Desired, Endpoint, EndpointId, EndpointState, Settings, VipPort};
 use super::super::keys;
 use super::super::serve::Problem;
+use super::super::vip::MAX_ENDPOINTS_PER_CLUSTER;
 use super::{Entry, EntryPort};
 use crate::condition;
 
@@ -105,7 +106,8 @@ fn endpoints(port: &EntryPort, source: &Source<'_>) -> Vec<Endpoint> {
         let known = all.entry(id).or_insert(state);
         *known = state.min(*known);
     }
-    all.into_iter().map(|(id, state)| Endpoint { id, state }).collect()
+    let all = all.into_iter().take(MAX_ENDPOINTS_PER_CLUSTER);
+    all.map(|(id, state)| Endpoint { id, state }).collect()
 }
 
 /// Returns whether a pod takes connections; nothing if it does not.

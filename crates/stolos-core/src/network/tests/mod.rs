@@ -1,5 +1,6 @@
 //! Tests of the decisions, and the objects that they share. Cases follow the tables of networking.md, section 10.2.
 
+mod certificate;
 mod claim;
 mod distribute;
 mod dns;
