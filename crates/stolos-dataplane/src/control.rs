@@ -265,32 +265,27 @@ impl Control {
         self.schedule.set(port, probes, Instant::now());
     }
 
-    fn witness(&mut self, target: &Target, evidence: Evidence, now: Timestamp) {
+    /// Takes account of evidence; tells whether that changes whether the endpoint counts as up.
+    fn witness(&mut self, target: &Target, evidence: Evidence, now: Timestamp) -> bool {
         let (port, endpoint) = target;
-        let Some(served) = self.vips.get_mut(port) else { return };
-        if served.witness(endpoint, evidence, now) && served.is_open() {
+        let Some(served) = self.vips.get_mut(port) else { return false };
+        let is_news = served.witness(endpoint, evidence, now);
+        if is_news && served.is_open() {
             self.replan(*port, now);
         }
+        is_news
     }
 
     fn checked(&mut self, checked: Checked, now: Timestamp) {
         let Checked { target, result } = checked;
         let passed = result.is_ok();
         let evidence = if passed { Evidence::CheckPassed } else { Evidence::CheckFailed };
-        let was_up = self.is_up(&target);
-        self.witness(&target, evidence, now);
-        let is_up = self.is_up(&target);
-        if let Err(reason) = result
-            && was_up
-            && !is_up
-        {
+        let is_news = self.witness(&target, evidence, now);
+        let is_up = self.vips.get(&target.0).is_some_and(|served| served.is_up(&target.1));
+        if let (Err(reason), true) = (result, is_news) {
             tracing::info!(vip = %target.0, endpoint = %target.1, reason, "an endpoint failed its checks");
         }
         self.schedule.ended(target, is_up && !passed, Instant::now());
-    }
-
-    fn is_up(&self, (port, endpoint): &Target) -> bool {
-        self.vips.get(port).is_some_and(|served| served.is_up(endpoint))
     }
 
     /// Starts the checks that are due.

@@ -53,13 +53,12 @@ impl<P> Gateway<P> {
 
     /// Looks for what a complete list lacks.
     fn compare(&self, kind: &str, keys: &BTreeSet<Key>) -> Vec<Item> {
-        let doubts: Vec<Doubt> = match kind {
-            "EndpointSlice" => missing(&self.slices, keys).map(Doubt::Slice).collect(),
-            _ => {
-                let served = self.served.keys().filter(|key| !keys.contains(key)).cloned();
-                let exports: BTreeSet<Key> = missing(&self.exports, keys).chain(served).collect();
-                exports.into_iter().map(Doubt::Export).collect()
-            }
+        let doubts: Vec<Doubt> = if kind == "EndpointSlice" {
+            missing(&self.slices, keys).map(Doubt::Slice).collect()
+        } else {
+            let served = self.served.keys().filter(|key| !keys.contains(key)).cloned();
+            let exports: BTreeSet<Key> = missing(&self.exports, keys).chain(served).collect();
+            exports.into_iter().map(Doubt::Export).collect()
         };
         doubts.into_iter().map(Item::Doubt).chain([Item::Plane]).collect()
     }

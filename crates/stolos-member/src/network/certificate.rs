@@ -46,7 +46,7 @@ struct Known {
 
 /// What is heard.
 enum News {
-    Secret(watcher::Event<Secret>),
+    Secret(Box<watcher::Event<Secret>>),
     Internal(Box<InternalMemberCluster>),
     Nothing,
 }
@@ -59,7 +59,9 @@ pub(super) async fn run(config: &Config, namespace: &str) {
     let named =
         |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}")).timeout(0);
     let of_member = watcher(secrets.clone(), named(names::MEMBER_SECRET)).default_backoff();
-    let of_member = of_member.map(|event| event.map_or_else(|error| silent(&error), News::Secret));
+    let of_member = of_member.map(|event| {
+        event.map_or_else(|error| silent(&error), |event| News::Secret(Box::new(event)))
+    });
     let of_hub = watcher(internals.clone(), named(&config.name)).default_backoff();
     let of_hub = of_hub.applied_objects().map(|internal| {
         internal.map_or_else(|error| silent(&error), |one| News::Internal(Box::new(one)))
@@ -96,14 +98,17 @@ fn silent(error: &watcher::Error) -> News {
 impl Known {
     fn learn(&mut self, news: News) {
         match news {
-            News::Secret(watcher::Event::Apply(secret) | watcher::Event::InitApply(secret)) => {
-                self.secret = Some(secret);
-            }
-            News::Secret(watcher::Event::Delete(_)) => self.secret = None,
-            // A list that leaves it out proves nothing; what exists is not made again.
-            News::Secret(watcher::Event::InitDone) => self.has_told = true,
+            News::Secret(event) => match *event {
+                watcher::Event::Apply(secret) | watcher::Event::InitApply(secret) => {
+                    self.secret = Some(secret);
+                }
+                watcher::Event::Delete(_) => self.secret = None,
+                // A list that leaves it out proves nothing; what exists is not made again.
+                watcher::Event::InitDone => self.has_told = true,
+                watcher::Event::Init => {}
+            },
             News::Internal(internal) => self.internal = Some(*internal),
-            News::Secret(watcher::Event::Init) | News::Nothing => {}
+            News::Nothing => {}
         }
     }
 }

@@ -46,7 +46,10 @@ impl Agent {
             let marked = self.on_member(Write::Replace(marked.into()));
             return Plan::default().then(vec![marked]).then(hub);
         }
-        let conditions = gateway::tell(export, plan.conditions, allocation.as_ref(), now);
+        let conditions = match self.config.network.gateway {
+            Some(_) => gateway::tell(export, plan.conditions, allocation.as_ref(), now),
+            None => gateway::untell(export, plan.conditions),
+        };
         if let Some(conditions) = conditions {
             let mut told = ServiceExport::clone(export);
             told.status.get_or_insert_default().conditions = conditions;

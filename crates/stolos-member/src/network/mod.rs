@@ -106,7 +106,8 @@ pub async fn run(config: Config) {
         .add("ServiceImport", Api::<ServiceImport>::all(member.clone()));
     namespace::ensure(&member, &config.network.system_namespace).await;
     tokio::join!(
-        certificate::run(&config, &namespace),
+        // Boxed: every agent of a process would carry it otherwise.
+        Box::pin(certificate::run(&config, &namespace)),
         stolos_controller::run(
             Agent::new(config.clone(), namespace.clone()),
             hub,

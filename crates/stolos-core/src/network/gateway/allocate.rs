@@ -164,6 +164,19 @@ pub fn tell(
     Some(conditions)
 }
 
+/// Returns the conditions of an export of a member that has no gateway any more, if that changes them. The ports of the
+/// entry stay its own, for the case that the gateway comes back.
+#[must_use]
+pub fn untell(export: &ServiceExport, planned: Option<Vec<Condition>>) -> Option<Vec<Condition>> {
+    let old = export.status.as_ref().map(|status| &*status.conditions).unwrap_or_default();
+    if crate::condition::find(old, type_::ENTERED).is_none() {
+        return planned;
+    }
+    let mut conditions = planned.unwrap_or_else(|| old.to_vec());
+    conditions.retain(|told| told.type_ != type_::ENTERED && told.type_ != type_::SERVED);
+    Some(conditions)
+}
+
 /// Tells whether an export lacks ports of the gateway.
 #[must_use]
 pub fn is_starved(export: &ServiceExport) -> bool {

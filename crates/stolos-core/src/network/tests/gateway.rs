@@ -10,7 +10,7 @@ use stolos_api::network::{EndpointSliceExport, EndpointSliceImport, Protocol, Se
 
 use super::super::balance::{EndpointState, Settings as Balancing};
 use super::super::gateway::{
-    Allocation, Entry, Holders, Settings, Source, Tls, allocate, is_starved, tell, vips,
+    Allocation, Entry, Holders, Settings, Source, Tls, allocate, is_starved, tell, untell, vips,
 };
 use super::super::slice::{self, Plan, Reason};
 use super::super::vip::{self, Guard};
@@ -128,6 +128,9 @@ fn people_are_told_of_the_entry_and_of_what_it_lacks() {
         tell(&export, None, Some(&exhausted), at(0)).unwrap();
     assert_eq!(tell(&known, None, Some(&exhausted), at(5)), None, "it is no news");
     assert!(is_starved(&known) && !is_starved(&export));
+
+    assert_eq!(untell(&export, None), None);
+    assert_eq!(untell(&known, None), Some(Vec::new()), "there is no gateway any more");
 }
 
 #[test]
@@ -215,6 +218,12 @@ fn the_gateway_is_exported_in_place_of_the_pods() {
     assert!(!is_written(&stored, &export, true));
     assert!(is_written(&stored, &with_entry(accepted(), &entry(Tls::Off)), true));
     assert!(is_written(&stored, &export, false), "the pods are exported again");
+
+    // Which addresses pods have behind it is nobody else's concern.
+    let mut v6 = pods(true);
+    v6.address_type = "IPv6".to_owned();
+    assert!(matches!(exported(&v6, &export, None, true), Plan::Export { .. }));
+    assert_eq!(exported(&v6, &export, None, false), Plan::Skip(Reason::NotIpv4));
 }
 
 #[test]
