@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::KeyPair;
 use stolos_core::network::balance::{Check, HealthSettings, Standing};
-use stolos_core::network::gateway::certificate_name;
 use stolos_dataplane::{DataPlane as _, DesiredVip, Identity, IdentityError, Proxy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
+use crate::authority::Authority;
 use crate::support::{
     Answerer, apply, at, connect, desired, echoes, free_address, id, is_reset, is_turned_away,
     proxy, proxy_with, soon, stats_until, vip,
@@ -17,34 +17,6 @@ use crate::support::{
 
 /// More than any buffer on the way, and no multiple of one.
 const LONG: usize = 3 * 1024 * 1024 + 77;
-
-/// An authority of a fleet.
-struct Authority {
-    certificate: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        let certificate = params.self_signed(&key).unwrap().pem();
-        let issuer = Issuer::from_ca_cert_pem(&certificate, key).unwrap();
-        Self { certificate, issuer }
-    }
-
-    fn identity(&self, member: &str, believed: &[&Self]) -> Identity {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new([certificate_name(member)]).unwrap();
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
-        let authorities: String = believed.iter().map(|one| one.certificate.as_str()).collect();
-        let key = key.serialize_pem();
-        Identity::from_pem(certificate.as_bytes(), key.as_bytes(), authorities.as_bytes()).unwrap()
-    }
-}
 
 /// Where the gateway of the only cluster leads to `pods`.
 fn entry(address: SocketAddr, pods: &[SocketAddr]) -> DesiredVip {
