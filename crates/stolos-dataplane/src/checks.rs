@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::limits::MAX_CHECKS;
 use crate::relay;
+use crate::tls::{Keys, Side, Socket};
 
 /// Checks per second over all endpoints: about a tenth of a core.
 const MAX_PER_SECOND: u32 = 1_000;
@@ -47,6 +48,8 @@ struct State {
 pub(crate) struct Probe {
     address: SocketAddr,
     kind: Kind,
+    /// The member whose gateway it is.
+    gateway: Option<String>,
     interval: Duration,
     timeout: Duration,
 }
@@ -59,10 +62,15 @@ enum Kind {
 }
 
 impl Probe {
-    /// Returns how `endpoint` of `port` is to be checked.
-    pub(crate) fn new(port: &VipPort, endpoint: &EndpointId, settings: &HealthSettings) -> Self {
+    /// Returns how `endpoint` of `port` is to be checked. A gateway has no other port for the same pods.
+    pub(crate) fn new(
+        port: &VipPort,
+        endpoint: &EndpointId,
+        settings: &HealthSettings,
+        is_gateway: bool,
+    ) -> Self {
         let mut address = endpoint.socket();
-        if let Some(port) = settings.port {
+        if let Some(port) = settings.port.filter(|_| !is_gateway) {
             address.set_port(port);
         }
         let kind = match (&settings.check, port.protocol, settings.port) {
@@ -73,32 +81,43 @@ impl Probe {
         };
         let interval = Duration::from_millis(settings.interval_millis.max(1).into());
         let timeout = Duration::from_millis(settings.timeout_millis.max(1).into());
-        Self { address, kind, interval, timeout }
+        let gateway = is_gateway.then(|| endpoint.cluster.clone());
+        Self { address, kind, gateway, interval, timeout }
     }
 
-    /// Tells whether the endpoint answers.
-    pub(crate) async fn make(&self) -> bool {
+    /// Finds out whether the endpoint answers, or why it does not.
+    pub(crate) async fn make(&self, keys: &Keys) -> Result<(), String> {
         let answered = async {
             match &self.kind {
-                Kind::Tcp => connects(self.address).await,
+                Kind::Tcp => self.connect(keys).await.map(|side| {
+                    // Nothing was said, so nothing is lost; an orderly end would keep the port busy for a minute.
+                    relay::reset(side.tcp());
+                    true
+                }),
                 Kind::Udp => is_not_refused(self.address, self.timeout / 2).await,
-                Kind::Http(path) => answers(self.address, path).await,
+                Kind::Http(path) => answers(self.connect(keys).await?, self.address, path).await,
             }
         };
-        timeout(self.timeout, answered).await.is_ok_and(|answered| answered.is_ok_and(|ok| ok))
+        match timeout(self.timeout, answered).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err("it does not answer as it should".to_owned()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("it does not answer in time".to_owned()),
+        }
+    }
+
+    async fn connect(&self, keys: &Keys) -> io::Result<Side> {
+        let socket = TcpStream::connect(self.address).await?;
+        match &self.gateway {
+            Some(member) => keys.connect(member, socket).await,
+            None => Ok(Side::Plain(Socket::new(socket))),
+        }
     }
 }
 
 /// Tells whether `path` can be part of a request.
 pub(crate) fn is_path(path: &str) -> bool {
     path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-async fn connects(address: SocketAddr) -> io::Result<bool> {
-    let socket = TcpStream::connect(address).await?;
-    // Nothing was said, so nothing is lost; an orderly end would keep the port busy for a minute.
-    relay::reset(&socket);
-    Ok(true)
 }
 
 /// Sends an empty datagram. Silence is no answer, but a machine whose port is closed says so.
@@ -114,12 +133,12 @@ async fn is_not_refused(address: SocketAddr, patience: Duration) -> io::Result<b
     }
 }
 
-async fn answers(address: SocketAddr, path: &str) -> io::Result<bool> {
-    let mut socket = TcpStream::connect(address).await?;
+async fn answers(mut socket: Side, address: SocketAddr, path: &str) -> io::Result<bool> {
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: stolos\r\nConnection: close\r\n\r\n"
     );
     socket.write_all(request.as_bytes()).await?;
+    socket.flush().await?;
     let mut answer = Vec::with_capacity(MAX_ANSWER);
     while answer.len() < "HTTP/1.1 200".len() {
         if socket.read_buf(&mut answer).await? == 0 {
@@ -236,7 +255,7 @@ mod tests {
 
     fn probes(port: VipPort, endpoints: std::ops::Range<u16>) -> BTreeMap<EndpointId, Probe> {
         let settings = HealthSettings::default();
-        endpoints.map(|n| (id(n), Probe::new(&port, &id(n), &settings))).collect()
+        endpoints.map(|n| (id(n), Probe::new(&port, &id(n), &settings, false))).collect()
     }
 
     /// Lets checks take no time until `end`; returns when each endpoint was checked.
@@ -338,8 +357,8 @@ mod tests {
         let udp = VipPort { protocol: Protocol::Udp, ..port(53) };
         let plain = HealthSettings::default();
         let named = HealthSettings { port: Some(8080), ..HealthSettings::default() };
-        assert_eq!(Probe::new(&udp, &id(53), &plain).kind, Kind::Udp);
-        let probe = Probe::new(&udp, &id(53), &named);
+        assert_eq!(Probe::new(&udp, &id(53), &plain, false).kind, Kind::Udp);
+        let probe = Probe::new(&udp, &id(53), &named, false);
         assert_eq!((probe.kind, probe.address.port()), (Kind::Tcp, 8080));
     }
 

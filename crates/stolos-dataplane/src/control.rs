@@ -19,6 +19,7 @@ use crate::plane::{Config, Report, Request, VipStats};
 use crate::saved::Keeper;
 use crate::served::Served;
 use crate::sockets::{self, NotServed, Socket};
+use crate::tls::Keys;
 use crate::vip::{Shared, Witnessed};
 use crate::worker::Worker;
 
@@ -58,7 +59,7 @@ pub(crate) struct Links {
 /// A check has ended.
 struct Checked {
     target: Target,
-    passed: bool,
+    result: Result<(), String>,
 }
 
 impl Links {
@@ -119,6 +120,11 @@ impl Control {
             links,
             giving: None,
         })
+    }
+
+    /// Returns who the data plane is to gateways of other members.
+    pub(crate) fn keys(&self) -> Arc<Keys> {
+        self.shared.keys.clone()
     }
 
     /// Applies the last state, if there is one, and serves requests until nobody can ask any more.
@@ -253,35 +259,43 @@ impl Control {
         let Some(served) = self.vips.get_mut(&port) else { return };
         served.replan(&self.leases, now);
         let health = &served.desired.balance.settings.health;
-        let probe = |id| Probe::new(&port, id, health);
+        let gateways = &served.desired.gateways;
+        let probe = |id| Probe::new(&port, id, health, gateways.contains(id));
         let probes = served.checks().keys().map(|id| (id.clone(), probe(id))).collect();
         self.schedule.set(port, probes, Instant::now());
     }
 
-    fn witness(&mut self, target: &Target, evidence: Evidence, now: Timestamp) {
+    /// Takes account of evidence; tells whether that changes whether the endpoint counts as up.
+    fn witness(&mut self, target: &Target, evidence: Evidence, now: Timestamp) -> bool {
         let (port, endpoint) = target;
-        let Some(served) = self.vips.get_mut(port) else { return };
-        if served.witness(endpoint, evidence, now) && served.is_open() {
+        let Some(served) = self.vips.get_mut(port) else { return false };
+        let is_news = served.witness(endpoint, evidence, now);
+        if is_news && served.is_open() {
             self.replan(*port, now);
         }
+        is_news
     }
 
     fn checked(&mut self, checked: Checked, now: Timestamp) {
-        let Checked { target, passed } = checked;
+        let Checked { target, result } = checked;
+        let passed = result.is_ok();
         let evidence = if passed { Evidence::CheckPassed } else { Evidence::CheckFailed };
-        self.witness(&target, evidence, now);
+        let is_news = self.witness(&target, evidence, now);
         let is_up = self.vips.get(&target.0).is_some_and(|served| served.is_up(&target.1));
+        if let (Err(reason), true) = (result, is_news) {
+            tracing::info!(vip = %target.0, endpoint = %target.1, reason, "an endpoint failed its checks");
+        }
         self.schedule.ended(target, is_up && !passed, Instant::now());
     }
 
     /// Starts the checks that are due.
     fn check(&mut self, now: Instant) {
         while let Some((target, probe)) = self.schedule.start(now) {
-            let tell = self.tell_checked.clone();
+            let (tell, keys) = (self.tell_checked.clone(), self.keys());
             tokio::spawn(async move {
-                let passed = probe.make().await;
+                let result = probe.make(&keys).await;
                 // Nobody hears it when the data plane is gone.
-                let _ = tell.send(Checked { target, passed }).await;
+                let _ = tell.send(Checked { target, result }).await;
             });
         }
     }

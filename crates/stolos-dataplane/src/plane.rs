@@ -16,6 +16,7 @@ use crate::limits::{Limits, TooFewDescriptors};
 use crate::saved::{self, Keeper};
 use crate::sockets::NotServed;
 use crate::timeouts::Timeouts;
+use crate::tls::{Identity, Keys};
 
 /// Requests that wait for the task that serves them; each caller waits for its answer, so there are few.
 const REQUESTS: usize = 16;
@@ -53,7 +54,7 @@ pub struct VipStats {
     pub refused: u64,
     /// Those that found no endpoint that answers.
     pub unserved: u64,
-    /// Those that did not begin with the PROXY header that the port asks for.
+    /// Those that did not begin with the PROXY header or the certificate that the port asks for.
     pub malformed: u64,
     /// What happened at its endpoints, those included that only end their connections.
     pub endpoints: BTreeMap<EndpointId, EndpointStats>,
@@ -131,6 +132,9 @@ pub struct Proxy {
     requests: mpsc::Sender<Request>,
     superseded: watch::Receiver<bool>,
     begun_with: Option<Desired>,
+    keys: Arc<Keys>,
+    /// Where the identity is kept.
+    identity: Option<PathBuf>,
 }
 
 /// What is asked of the task that owns the state.
@@ -164,12 +168,29 @@ impl Proxy {
         let begun_with = last.clone();
         let control =
             Control::start(config, n_workers, limits, links).map_err(StartError::Threads)?;
+        let keys = control.keys();
+        let identity = config.folder.as_deref().map(|folder| folder.join("identity.json"));
+        if let Some(last) = identity.as_deref().and_then(Identity::load) {
+            keys.set(last);
+        }
         let (requests, asked) = mpsc::channel(REQUESTS);
         thread::Builder::new()
             .name("dataplane".to_owned())
             .spawn(move || runtime.block_on(control.run(last, asked)))
             .map_err(StartError::Threads)?;
-        Ok(Self { requests, superseded, begun_with })
+        Ok(Self { requests, superseded, begun_with, keys, identity })
+    }
+
+    /// Lets it be `identity` to gateways of other members from the next connection on. With a folder, that is kept there,
+    /// for which it blocks.
+    pub fn identify(&self, identity: Identity) {
+        if let Some(path) = &self.identity
+            && let Err(error) = identity.save(path)
+        {
+            let path = path.display();
+            tracing::warn!(%path, %error, "the certificate of the data plane is not saved");
+        }
+        self.keys.set(identity);
     }
 
     /// Returns the state that it began with, which is the last one of the process before; none without a folder, or if there

@@ -16,6 +16,10 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::pools::{self, PIPE, Pipe};
 
+mod stream;
+
+pub(crate) use stream::StreamRelay;
+
 /// Bytes in a row without a pause after which a direction counts as a stream.
 const STREAM: usize = 256 * 1024;
 /// A read of less than this is a pause: the direction carries messages, for which a copy is cheaper than a pipe.
@@ -87,6 +91,36 @@ enum Failed {
     Sink,
 }
 
+/// A connection whose bytes are being moved, one way or the other.
+pub(crate) trait Moving {
+    /// Returns when bytes last moved.
+    fn last_active(&self) -> Instant;
+    /// Returns and forgets how many bytes were moved.
+    fn take_moved(&mut self) -> Moved;
+    /// Closes both sockets so that both peers see a reset and no orderly end.
+    fn reset(self);
+    /// Moves what can be moved; ready when both directions have ended.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>>;
+}
+
+impl Failed {
+    /// Returns who broke off a direction from the client to the endpoint.
+    fn upwards(self) -> Broken {
+        match self {
+            Self::Source => Broken::Client,
+            Self::Sink => Broken::Endpoint,
+        }
+    }
+
+    /// Returns who broke off a direction from the endpoint to the client.
+    fn downwards(self) -> Broken {
+        match self {
+            Self::Source => Broken::Endpoint,
+            Self::Sink => Broken::Client,
+        }
+    }
+}
+
 impl Relay {
     /// Joins two connected sockets.
     pub(crate) fn new(client: TcpStream, endpoint: TcpStream, now: Instant) -> Self {
@@ -99,37 +133,29 @@ impl Relay {
             last_active: now,
         }
     }
+}
 
-    /// Returns when bytes last moved.
-    pub(crate) fn last_active(&self) -> Instant {
+impl Moving for Relay {
+    fn last_active(&self) -> Instant {
         self.last_active
     }
 
-    /// Returns and forgets how many bytes were moved.
-    pub(crate) fn take_moved(&mut self) -> Moved {
+    fn take_moved(&mut self) -> Moved {
         Moved {
             from_client: std::mem::take(&mut self.from_client.moved),
             from_endpoint: std::mem::take(&mut self.from_endpoint.moved),
         }
     }
 
-    /// Closes both sockets so that both peers see a reset and no orderly end.
-    pub(crate) fn reset(self) {
+    fn reset(self) {
         self.from_client.reset();
         self.from_endpoint.reset();
     }
 
-    /// Moves what can be moved; ready when both directions have ended.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         let before = (self.from_client.moved, self.from_endpoint.moved);
-        let up = self.from_client.poll(cx).map_err(|failed| match failed {
-            Failed::Source => Broken::Client,
-            Failed::Sink => Broken::Endpoint,
-        })?;
-        let down = self.from_endpoint.poll(cx).map_err(|failed| match failed {
-            Failed::Source => Broken::Endpoint,
-            Failed::Sink => Broken::Client,
-        })?;
+        let up = self.from_client.poll(cx).map_err(Failed::upwards)?;
+        let down = self.from_endpoint.poll(cx).map_err(Failed::downwards)?;
         if before != (self.from_client.moved, self.from_endpoint.moved) {
             self.last_active = Instant::now();
         }

@@ -90,7 +90,7 @@ impl Keeper {
         let is_ours = self.is_ours.lock().unwrap_or_else(PoisonError::into_inner);
         let state = self.latest.borrow().clone();
         match state {
-            Some(state) if *is_ours => write(&self.path, &state),
+            Some(state) if *is_ours => write(&self.path, &serde_json::to_vec(state.as_ref())?),
             Some(_) | None => Ok(()),
         }
     }
@@ -101,12 +101,12 @@ impl Keeper {
     }
 }
 
-/// Replaces the file as a whole: a crash leaves the old or the new state.
-fn write(path: &Path, state: &Desired) -> io::Result<()> {
+/// Replaces a file as a whole, for nobody else to read: a crash leaves the old or the new content.
+pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let aside = path.with_extension("new");
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-    file.write_all(&serde_json::to_vec(state)?)?;
+    file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&aside, path)?;
     match path.parent() {

@@ -117,6 +117,7 @@ impl Served {
             endpoint.cut.send_if_modified(|cut| std::mem::replace(cut, false));
             endpoint.clone()
         });
+        let table = table.with_gateways(self.desired.gateways.clone());
         self.vip.table.store(Arc::new(table));
         for endpoint in cut.keys().filter_map(|id| self.endpoints.get(id)) {
             endpoint.cut.send_replace(true);

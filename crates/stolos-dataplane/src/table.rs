@@ -1,6 +1,6 @@
 //! Chooses endpoints for clients, by the slot table of the model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,6 +27,8 @@ pub(crate) struct Table {
     slots: SlotTable,
     /// In the order of those of the slot table.
     endpoints: Vec<Arc<Endpoint>>,
+    /// Those that are gateways of other members.
+    gateways: BTreeSet<EndpointId>,
 }
 
 /// Which client stays with which endpoint.
@@ -49,7 +51,17 @@ impl Table {
         endpoint: impl FnMut(&EndpointId) -> Arc<Endpoint>,
     ) -> Self {
         let endpoints = slots.endpoints().iter().map(endpoint).collect();
-        Self { options, affinity, slots, endpoints }
+        Self { options, affinity, slots, endpoints, gateways: BTreeSet::new() }
+    }
+
+    /// Says which endpoints are gateways of other members.
+    pub(crate) fn with_gateways(self, gateways: BTreeSet<EndpointId>) -> Self {
+        Self { gateways, ..self }
+    }
+
+    /// Tells whether an endpoint is a gateway of another member.
+    pub(crate) fn is_gateway(&self, endpoint: &EndpointId) -> bool {
+        self.gateways.contains(endpoint)
     }
 
     /// Returns the endpoints to try for a client, best first, each once.
@@ -100,7 +112,6 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::net::Ipv4Addr;
 
     use stolos_core::network::balance::Weighted;

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 
+use stolos_core::network::balance::EndpointId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
 use crate::proxy_protocol::{self, MAX_HEADER, Origin};
-use crate::relay::{self, Broken, Relay};
+use crate::relay::{self, Broken, Moving, Relay, StreamRelay};
 use crate::sockets;
 use crate::table::Table;
+use crate::tls::{Keys, Side, Socket};
 use crate::vip::{Endpoint, Place, Shared, Vip};
 
 /// Wait after the kernel could not give a connection for want of memory or descriptors.
@@ -77,20 +79,28 @@ fn start(client: TcpStream, peer: SocketAddr, vip: &Arc<Vip>, shared: &Arc<Share
     });
 }
 
-async fn serve(
-    mut client: TcpStream,
-    peer: SocketAddr,
-    table: Arc<Table>,
-    vip: &Vip,
-    shared: &Shared,
-) {
+async fn serve(client: TcpStream, peer: SocketAddr, table: Arc<Table>, vip: &Vip, shared: &Shared) {
+    let mut client = if table.options.is_gateway {
+        // Boxed: most connections have no use for the place that it takes.
+        let entered = timeout(shared.timeouts.header, Box::pin(shared.keys.accept(client))).await;
+        let Ok(Ok(client)) = entered else {
+            if let Ok(Err(error)) = entered {
+                tracing::debug!(vip = %vip.port, %peer, %error, "a client was not let in");
+            }
+            vip.counts.malformed.fetch_add(1, Relaxed);
+            return;
+        };
+        client
+    } else {
+        Side::Plain(Socket::new(client))
+    };
     let mut source = peer;
     let mut first_bytes = Vec::new();
     if table.options.accept_proxy_protocol {
         let header = timeout(shared.timeouts.header, read_header(&mut client)).await;
         let Ok(Ok((origin, data))) = header else {
             vip.counts.malformed.fetch_add(1, Relaxed);
-            relay::reset(&client);
+            relay::reset(client.tcp());
             return;
         };
         if let Origin::Proxied { source: client, .. } = origin {
@@ -105,15 +115,32 @@ async fn serve(
     }
     let Some((endpoint, socket)) = connect(source, &table, &first_bytes, vip, shared).await else {
         vip.counts.unserved.fetch_add(1, Relaxed);
-        relay::reset(&client);
+        relay::reset(client.tcp());
         return;
     };
+    if table.options.is_gateway {
+        let told = timeout(shared.timeouts.header, Keys::reached(&mut client)).await;
+        if !told.is_ok_and(|told| told.is_ok()) {
+            relay::reset(client.tcp());
+            relay::reset(socket.tcp());
+            return;
+        }
+    }
     drop(table);
-    run(client, socket, endpoint, shared.timeouts.idle).await;
+    let (idle, now) = (shared.timeouts.idle, std::time::Instant::now());
+    match (client, socket) {
+        (Side::Plain(client), Side::Plain(socket)) => {
+            let relay = Relay::new(client.into_inner(), socket.into_inner(), now);
+            run(relay, endpoint, idle).await;
+        }
+        (client, socket) => {
+            Box::pin(run(StreamRelay::new(client, socket, now), endpoint, idle)).await;
+        }
+    }
 }
 
 /// Reads the PROXY header and returns what it says and the data that came with it.
-async fn read_header(client: &mut TcpStream) -> io::Result<(Origin, Vec<u8>)> {
+async fn read_header(client: &mut Side) -> io::Result<(Origin, Vec<u8>)> {
     let mut bytes = Vec::with_capacity(MAX_HEADER);
     loop {
         // Data after the header may fill the room; the header alone never does.
@@ -138,38 +165,52 @@ async fn connect(
     first_bytes: &[u8],
     vip: &Vip,
     shared: &Shared,
-) -> Option<(Arc<Endpoint>, TcpStream)> {
+) -> Option<(Arc<Endpoint>, Side)> {
     for endpoint in table.candidates(source, &vip.memory) {
-        let attempt = connect_to(endpoint.id.socket(), first_bytes, shared);
-        if let Ok(Ok(socket)) = timeout(shared.timeouts.connect, attempt).await {
-            shared.was_reached(vip, endpoint);
-            return Some((endpoint.clone(), socket));
+        let is_gateway = table.is_gateway(&endpoint.id);
+        let attempt = connect_to(&endpoint.id, is_gateway, first_bytes, shared);
+        let error = match timeout(shared.timeouts.connect, attempt).await {
+            Ok(Ok(socket)) => {
+                shared.was_reached(vip, endpoint);
+                return Some((endpoint.clone(), socket));
+            }
+            Ok(Err(error)) => error,
+            Err(_) => io::ErrorKind::TimedOut.into(),
+        };
+        if shared.was_not_reached(vip, endpoint) && is_gateway {
+            tracing::warn!(vip = %vip.port, endpoint = %endpoint.id, %error, "a gateway was not entered");
         }
-        shared.was_not_reached(vip, endpoint);
     }
     None
 }
 
 async fn connect_to(
-    address: SocketAddr,
+    endpoint: &EndpointId,
+    is_gateway: bool,
     first_bytes: &[u8],
     shared: &Shared,
-) -> io::Result<TcpStream> {
+) -> io::Result<Side> {
+    let address = endpoint.socket();
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     sockets::set_tcp_options(socket2::SockRef::from(&socket), &shared.timeouts)?;
-    let mut socket = socket.connect(address).await?;
+    let socket = socket.connect(address).await?;
+    let mut side = if is_gateway {
+        Box::pin(shared.keys.connect(&endpoint.cluster, socket)).await?
+    } else {
+        Side::Plain(Socket::new(socket))
+    };
     if !first_bytes.is_empty() {
-        socket.write_all(first_bytes).await?;
+        side.write_all(first_bytes).await?;
+        side.flush().await?;
     }
-    Ok(socket)
+    Ok(side)
 }
 
 /// Moves bytes until both sides have ended, one breaks off, nothing moves for `idle`, or the endpoint is cut
 /// off.
-async fn run(client: TcpStream, socket: TcpStream, endpoint: Arc<Endpoint>, idle: Duration) {
+async fn run(mut relay: impl Moving, endpoint: Arc<Endpoint>, idle: Duration) {
     let attached = endpoint.attach();
     let mut cut = endpoint.cut.subscribe();
-    let mut relay = Relay::new(client, socket, std::time::Instant::now());
     let mut timer = std::pin::pin!(sleep(idle));
     let end = loop {
         let moving = std::future::poll_fn(|cx| {

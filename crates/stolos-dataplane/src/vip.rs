@@ -16,6 +16,7 @@ use crate::plane::EndpointStats;
 use crate::relay::Moved;
 use crate::table::{Memory, Table};
 use crate::timeouts::Timeouts;
+use crate::tls::Keys;
 
 /// A VIP port that is served.
 pub(crate) struct Vip {
@@ -48,7 +49,7 @@ pub(crate) struct VipCounts {
     pub(crate) refused: AtomicU64,
     /// Those that found no endpoint that answers.
     pub(crate) unserved: AtomicU64,
-    /// Those that did not begin with the PROXY header that the port asks for.
+    /// Those that did not begin with the PROXY header or the certificate that the port asks for.
     pub(crate) malformed: AtomicU64,
 }
 
@@ -68,6 +69,8 @@ pub(crate) struct EndpointCounts {
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
+    /// Who this data plane is to gateways of other members.
+    pub(crate) keys: Arc<Keys>,
     /// Of TCP and of UDP.
     connections: AtomicUsize,
     flows: AtomicUsize,
@@ -101,6 +104,7 @@ impl Shared {
         Self {
             limits,
             timeouts,
+            keys: Arc::default(),
             connections: AtomicUsize::new(0),
             flows: AtomicUsize::new(0),
             all_ended: Notify::new(),
@@ -127,11 +131,12 @@ impl Shared {
         }
     }
 
-    /// Tells that an endpoint did not take a connection.
-    pub(crate) fn was_not_reached(&self, vip: &Vip, endpoint: &Endpoint) {
+    /// Tells that an endpoint did not take a connection; returns whether it took the one before.
+    pub(crate) fn was_not_reached(&self, vip: &Vip, endpoint: &Endpoint) -> bool {
         endpoint.counts.connect_failures.fetch_add(1, Relaxed);
-        endpoint.doubted.store(true, Relaxed);
+        let is_known = endpoint.doubted.swap(true, Relaxed);
         self.witness(vip, endpoint, Evidence::ConnectionFailed);
+        !is_known
     }
 
     fn witness(&self, vip: &Vip, endpoint: &Endpoint, evidence: Evidence) {

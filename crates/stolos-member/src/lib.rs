@@ -16,6 +16,7 @@ mod agent;
 pub mod balance;
 pub mod cluster;
 mod failure;
+pub mod gateway;
 mod metrics;
 pub mod network;
 pub mod placement;

@@ -12,6 +12,7 @@ use crate::auto_upgrade::AutoUpgradeCommand;
 use crate::dns_options::DnsOptions;
 use crate::fleet::FleetCommand;
 use crate::gate::GateCommand;
+use crate::gateway_options::{EntryOptions, GatewayOptions};
 use crate::hub_options::{HubOptions, ServiceImporters};
 use crate::limit_options::LimitOptions;
 use crate::member::MemberCommand;
@@ -252,6 +253,8 @@ pub(crate) struct MemberArgs {
     #[arg(long, value_name = "MODE", value_enum, default_value_t = BalancingMode::Service)]
     pub(crate) balancing_mode: BalancingMode,
     #[command(flatten)]
+    pub(crate) entries: EntryOptions,
+    #[command(flatten)]
     pub(crate) leader: LeaderArgs,
     /// Minutes that a withdrawn Work waits for objects that others own too
     #[arg(long, value_name = "MINUTES", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
@@ -317,6 +320,8 @@ pub(crate) struct DataplaneArgs {
     /// Lets endpoints have loopback addresses, for clusters that are all on this machine
     #[arg(long)]
     pub(crate) allow_loopback: bool,
+    #[command(flatten)]
+    pub(crate) gateway: GatewayOptions,
     /// Threads that move bytes [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: Option<u16>,

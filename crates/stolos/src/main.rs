@@ -15,6 +15,7 @@ mod exit;
 mod fleet;
 mod follow;
 mod gate;
+mod gateway_options;
 mod http;
 mod hub_options;
 mod input;

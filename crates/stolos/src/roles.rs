@@ -14,6 +14,7 @@ use stolos_controller::{Clock, Options, Readiness};
 use stolos_core::cluster::costs::Prices;
 use stolos_core::cluster::provider::Provider;
 use stolos_dataplane::{DataPlane as _, Proxy};
+use stolos_member::gateway;
 use tracing::warn;
 
 use crate::cli::{
@@ -22,6 +23,7 @@ use crate::cli::{
 };
 use crate::connect;
 use crate::exit::Exit;
+use crate::gateway_options::Reachability;
 use crate::input;
 use crate::kubefleet;
 use crate::observe::{self, Pages};
@@ -98,6 +100,7 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
                 enabled: args.enable_mcs_api,
                 allows_loopback: false,
             },
+            gateway: args.entries.settings()?,
         },
     };
     let metrics = config.metrics.clone();
@@ -137,19 +140,39 @@ pub(crate) async fn dataplane(args: DataplaneArgs) -> anyhow::Result<Exit> {
     config.workers = args.workers.map_or(config.workers, usize::from);
     let plane = Arc::new(Proxy::start(&config).context("failed to start the data plane")?);
     let (readiness, pages) = (Readiness::default(), Pages::of_plane(&plane));
+    let is_gateway = args.gateway.reachability == Reachability::Gateway;
+    let (services, entries) = gateway::share(plane.clone(), plane.begun_with(), is_gateway);
+    let of_gateway = gateway::Config {
+        name: args.name.clone(),
+        member: member.clone(),
+        clock: clock(),
+        readiness: readiness.clone(),
+        listen: args.gateway.gateway_bind_address,
+    };
+    let (namespace, secret) = (&args.fleet_system_namespace, &args.gateway.gateway_tls_secret);
+    let identify = |identity| plane.identify(identity);
+    let keys = gateway::follow(member.clone(), namespace, secret, identify);
     let config = stolos_member::balance::Config {
         name: args.name,
         hub,
         member,
         clock: clock(),
         readiness: readiness.clone(),
-        system_namespace: args.fleet_system_namespace,
+        system_namespace: args.fleet_system_namespace.clone(),
         pool: args.address_pool,
         allows_loopback: args.allow_loopback,
         figures_url: args.figures_url.or_else(|| figures_url(args.observe.metrics_bind_address?)),
     };
     // No lease: whoever loses one must stop, and this one must go on when it hears of nobody.
-    let work = stolos_member::balance::run(config, plane.clone(), plane.begun_with());
+    let work = async {
+        let balance = stolos_member::balance::run(config, services.clone(), services.begun_with());
+        let enter = async {
+            if let Some(entries) = &entries {
+                gateway::run(of_gateway, entries.clone(), entries.begun_with()).await;
+            }
+        };
+        tokio::join!(balance, enter, keys);
+    };
     tokio::select! {
         () = work => Ok(Exit::Success),
         () = plane.superseded() => {

@@ -115,6 +115,25 @@ pub mod balancing {
 /// hub is away.
 pub const CLUSTER_ANNOTATION: &str = "network.fleet.stolos.dev/cluster";
 
+/// Members that are reached by a gateway.
+pub mod gateway {
+    /// On a ServiceExport: where other members connect to the Service, as JSON.
+    pub const ENTRY: &str = "network.fleet.stolos.dev/gateway-entry";
+    /// On an EndpointSliceExport and whatever is copied from it: its endpoints are gateways, which take connections by TLS
+    /// with a certificate of the fleet (`require`) or without (`off`).
+    pub const TLS: &str = "network.fleet.stolos.dev/gateway-tls";
+    /// On an InternalMemberCluster: the request of the member for a certificate, as PEM. Its agent writes it.
+    pub const REQUEST: &str = "network.fleet.stolos.dev/gateway-request";
+    /// On an InternalMemberCluster: what the hub answers to the request, as JSON.
+    pub const CERTIFICATE: &str = "network.fleet.stolos.dev/gateway-certificate";
+    /// Secret of the hub's system namespace: the authority of the fleet, by which members know each other's gateways.
+    pub const AUTHORITY_SECRET: &str = "stolos-gateway-ca";
+    /// Secret of the member's system namespace: its certificate and key, and the authorities of the fleet.
+    pub const MEMBER_SECRET: &str = "stolos-gateway-tls";
+    /// Property of a member: how other members reach its pods, `flat` or `gateway`.
+    pub const REACHABILITY: &str = "network.fleet.stolos.dev/reachability";
+}
+
 /// Classes of Services of type LoadBalancer.
 pub mod class {
     /// Our proxy in user space serves them; other load balancers leave them alone.
@@ -180,8 +199,10 @@ pub mod condition {
     pub const PROGRAMMED: &str = "Programmed";
     /// On a TrafficManagerBackend: its clusters are behind the profile.
     pub const ACCEPTED: &str = "Accepted";
-    /// On a derived Service: a data plane takes connections at all of its ports.
+    /// On a derived Service: a data plane takes connections at all of its ports. On a ServiceExport: at those of its entry.
     pub const SERVED: &str = "network.fleet.stolos.dev/Served";
+    /// On a ServiceExport of a member with a gateway: every port of the Service has one at the gateway.
+    pub const ENTERED: &str = "network.fleet.stolos.dev/Entered";
 }
 
 /// Reasons of conditions.
@@ -226,6 +247,13 @@ pub mod reason {
     pub const NOT_SUPPORTED: &str = "NotSupported";
     /// `Served` is False: the MultiClusterService or its ServiceImport is not known yet.
     pub const ORIGIN_UNKNOWN: &str = "OriginUnknown";
+
+    /// `Entered` is True.
+    pub const ENTRY_ALLOCATED: &str = "EntryAllocated";
+    /// `Entered` is False: no port of the gateway is free.
+    pub const GATEWAY_PORTS_EXHAUSTED: &str = "GatewayPortsExhausted";
+    /// `Entered` is False: a port is of a protocol that the gateway does not carry.
+    pub const PROTOCOL_NOT_CARRIED: &str = "ProtocolNotCarried";
 
     /// `Joined` of a network agent is True.
     pub const AGENT_JOINED: &str = "AgentJoined";

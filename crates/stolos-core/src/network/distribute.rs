@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use stolos_api::network::names::{annotation, finalizer};
+use stolos_api::network::names::{annotation, finalizer, gateway};
 use stolos_api::network::{
     EndpointSliceExport, EndpointSliceExportSpec, EndpointSliceImport, ServiceImport,
 };
@@ -131,13 +131,16 @@ pub fn release(deleted: Option<Timestamp>, patience: SignedDuration, now: Timest
 }
 
 /// Returns a copy of a slice for a member. It carries the weight of the exporting member, which the importing one cannot
-/// read elsewhere.
+/// read elsewhere, and the mark of gateways.
 #[must_use]
 pub fn copy(export: &EndpointSliceExport, weight: i64, namespace: &str) -> EndpointSliceImport {
     let spec: EndpointSliceExportSpec = export.spec.clone();
     let mut copy = EndpointSliceImport::new(keys::name(&export.metadata), spec);
     copy.metadata.namespace = Some(namespace.to_owned());
-    copy.metadata.annotations = Some([(annotation::WEIGHT.to_owned(), weight.to_string())].into());
+    let weight = (annotation::WEIGHT.to_owned(), weight.to_string());
+    let mark = keys::annotation(&export.metadata, gateway::TLS);
+    let mark = mark.map(|mark| (gateway::TLS.to_owned(), mark.to_owned()));
+    copy.metadata.annotations = Some([weight].into_iter().chain(mark).collect());
     copy
 }
 
@@ -149,5 +152,8 @@ fn is_of(copy: &EndpointSliceImport, export: &EndpointSliceExport) -> bool {
 
 fn is_copy(copy: &EndpointSliceImport, export: &EndpointSliceExport, weight: i64) -> bool {
     let told = keys::annotation(&copy.metadata, annotation::WEIGHT);
-    copy.spec == export.spec && told == Some(&*weight.to_string())
+    copy.spec == export.spec
+        && told == Some(&*weight.to_string())
+        && keys::annotation(&copy.metadata, gateway::TLS)
+            == keys::annotation(&export.metadata, gateway::TLS)
 }

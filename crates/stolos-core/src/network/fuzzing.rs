@@ -86,7 +86,8 @@ fn on_the_member(world: &World) {
     let mut ports = vec![port(80), ServicePort { protocol: Protocol::Udp, ..port(53) }];
     ports.extend(world.import.iter().flat_map(|one| &one.status).flat_map(|one| one.ports.clone()));
     let node: IpAddr = [10, 0, 0, 9].into();
-    let guard = Guard { allows_loopback: false, nodes: BTreeSet::from([node]) };
+    let guard =
+        Guard { allows_loopback: false, nodes: BTreeSet::from([node]), cluster: "here".to_owned() };
     let settings = balance::Settings::default();
     let address: IpAddr = [192, 0, 2, 1].into();
     let service = Service {

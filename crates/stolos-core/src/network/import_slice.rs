@@ -6,7 +6,8 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use stolos_api::network::names::{
-    CLUSTER_ANNOTATION, DEFAULT_WEIGHT, ENDPOINT_SLICE_MANAGER, annotation, finalizer, label,
+    CLUSTER_ANNOTATION, DEFAULT_WEIGHT, ENDPOINT_SLICE_MANAGER, annotation, finalizer, gateway,
+    label,
 };
 use stolos_api::network::{EndpointSliceImport, MultiClusterService};
 
@@ -94,15 +95,16 @@ fn slice(import: &EndpointSliceImport, derived: &str, namespace: &str) -> Endpoi
     let cluster = import.spec.endpoint_slice_reference.cluster_id.clone();
     let weight = keys::annotation(&import.metadata, annotation::WEIGHT);
     let weight = weight.map_or_else(|| DEFAULT_WEIGHT.to_string(), str::to_owned);
-    let annotations =
-        [(CLUSTER_ANNOTATION.to_owned(), cluster), (annotation::WEIGHT.to_owned(), weight)];
+    let mark = keys::annotation(&import.metadata, gateway::TLS);
+    let annotations = [(CLUSTER_ANNOTATION, cluster), (annotation::WEIGHT, weight)].into_iter();
+    let annotations = annotations.chain(mark.map(|mark| (gateway::TLS, mark.to_owned())));
     let endpoints = import.spec.endpoints.iter();
     EndpointSlice {
         metadata: ObjectMeta {
             name: import.metadata.name.clone(),
             namespace: Some(namespace.to_owned()),
             labels: Some(labels.into()),
-            annotations: Some(annotations.into()),
+            annotations: Some(annotations.map(|(name, value)| (name.to_owned(), value)).collect()),
             ..ObjectMeta::default()
         },
         address_type: "IPv4".to_owned(),
@@ -120,7 +122,10 @@ fn says_the_same(stored: &EndpointSlice, wanted: &EndpointSlice) -> bool {
     let annotations = wanted.metadata.annotations.iter().flatten();
     let mut annotations =
         annotations.map(|(name, value)| keys::annotation(&stored.metadata, name) == Some(value));
+    let mark =
+        |slice: &EndpointSlice| keys::annotation(&slice.metadata, gateway::TLS).map(str::to_owned);
     stored.metadata.labels == wanted.metadata.labels
+        && mark(stored) == mark(wanted)
         && annotations.all(|is_there| is_there)
         && stored.address_type == wanted.address_type
         && stored

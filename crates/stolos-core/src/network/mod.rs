@@ -4,8 +4,9 @@
 //! [`import_slice`] what an imported service looks like. On the hub, [`resolve`] decides who exports a service, [`claim`]
 //! who imports it, [`distribute`] who gets which endpoints, and [`traffic`] what DNS names are answered with. [`balance`]
 //! is the model of every data plane, [`vip`] what it is given at which address of a [`pool`], [`knobs`] what users ask of
-//! it, [`serve`] what they are told, and [`agent`] the membership of the network agents of a member. [`mcs`] decides
-//! about services of the clusterset, as the standard wants it.
+//! it, [`serve`] what they are told, and [`agent`] the membership of the network agents of a member. [`mod@gateway`] decides
+//! how a member is entered whose pods others cannot reach. [`mcs`] decides about services of the clusterset, as the
+//! standard wants it.
 //! Rules: networking.md, sections 4 to 8; networking-dataplane.md, section 6.
 
 pub mod agent;
@@ -15,6 +16,7 @@ pub mod distribute;
 pub mod export;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod gateway;
 pub mod import_slice;
 mod keys;
 pub mod knobs;

@@ -13,14 +13,14 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use stolos_api::network::names::{
     CLUSTER_ANNOTATION, ENDPOINT_SLICE_MANAGER, annotation, balancing, class, condition as type_,
-    event, label, reason,
+    event, gateway, label, reason,
 };
 use stolos_api::network::{
     AddressType, Endpoint, EndpointSliceExportSpec, EndpointSliceImport, MultiClusterService,
     ServiceImport,
 };
 
-use super::balance::{Desired, VipPort};
+use super::balance::{Desired, EndpointId, VipPort};
 use super::knobs::{self, Announce, Knobs, Mode};
 use super::pool::{Assignment, Claim};
 use super::vip::{self, Guard, Refusal, vips};
@@ -57,6 +57,8 @@ pub struct Observed<'a> {
 pub struct Wanted {
     /// The VIP ports.
     pub ports: Vec<Desired>,
+    /// Endpoints that are gateways and ask for TLS.
+    pub gateways: BTreeSet<EndpointId>,
     /// Whether endpoints are told the address of the client.
     pub proxy_protocol: bool,
     /// Endpoints that are left out, by member.
@@ -142,8 +144,10 @@ fn remembered(slice: &EndpointSlice) -> EndpointSliceImport {
     cluster.clone_into(&mut spec.endpoint_slice_reference.cluster_id);
     let mut import = EndpointSliceImport::new(name, spec);
     let weight = keys::annotation(&slice.metadata, annotation::WEIGHT);
-    import.metadata.annotations =
-        weight.map(|weight| [(annotation::WEIGHT.to_owned(), weight.to_owned())].into());
+    let weight = weight.map(|weight| (annotation::WEIGHT.to_owned(), weight.to_owned()));
+    let mark = keys::annotation(&slice.metadata, gateway::TLS);
+    let mark = mark.map(|mark| (gateway::TLS.to_owned(), mark.to_owned()));
+    import.metadata.annotations = Some(weight.into_iter().chain(mark).collect());
     import
 }
 
@@ -179,8 +183,10 @@ pub fn wanted(observed: &Observed<'_>) -> Wanted {
     let mut vips = vips(&service, observed.guard);
     if observed.slices.is_none() {
         keep_endpoints(&mut vips.ports, &observed.before.ports);
+        vips.gateways.clone_from(&observed.before.gateways);
     }
-    Wanted { ports: vips.ports, proxy_protocol, refused: vips.refused, problem }
+    let vip::Vips { ports, gateways, refused } = vips;
+    Wanted { ports, gateways, proxy_protocol, refused, problem }
 }
 
 /// Gives ports the endpoints that they had.

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1::{EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use stolos_api::network::names::{annotation, condition as type_, label, reason};
+use stolos_api::network::names::{
+    annotation, condition as type_, gateway as gateway_names, label, reason,
+};
 use stolos_api::network::{
     AddressType, Endpoint, EndpointSliceExport, EndpointSliceExportSpec, ExportedObjectReference,
-    OwnerServiceReference, ServiceExport,
+    OwnerServiceReference, Protocol, ServiceExport,
 };
 
+use super::gateway::Entry;
 use super::keys;
 use super::names::{exported_slice, is_subdomain};
 use super::stamp::stamp;
@@ -33,6 +36,8 @@ pub struct Observed<'a> {
     pub export: Option<&'a ServiceExport>,
     /// What has the name on the hub that the slice is annotated with.
     pub stored: Option<&'a EndpointSliceExport>,
+    /// Whether other members reach the pods by a gateway.
+    pub by_gateway: bool,
 }
 
 /// What to do with an EndpointSlice.
@@ -57,6 +62,8 @@ pub enum Plan {
         annotations: Option<BTreeMap<String, String>>,
         /// The EndpointSliceExport, if it is another one than is stored.
         spec: Option<Box<EndpointSliceExportSpec>>,
+        /// Mark of endpoints that are gateways: whether they ask for TLS.
+        gateway_tls: Option<&'static str>,
     },
 }
 
@@ -73,13 +80,18 @@ pub enum Reason {
     ExportNotAccepted,
     /// It is being deleted.
     Leaving,
+    /// Its Service has no entry at the gateway yet. What is exported of it stays.
+    NoEntry,
 }
 
 /// Decides what to do with a slice.
 #[must_use]
 pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
     let slice = observed.slice;
-    if slice.address_type != "IPv4" {
+    // Pods behind a gateway may have any addresses; its own are of version 4.
+    let is_carried =
+        slice.address_type == "IPv4" || observed.by_gateway && slice.address_type == "IPv6";
+    if !is_carried {
         return Plan::Skip(Reason::NotIpv4);
     }
     match refusal(observed) {
@@ -91,7 +103,11 @@ pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
                 annotations: ANNOTATIONS,
             },
         },
-        None => export(observed, now),
+        None if observed.by_gateway => match observed.export.and_then(Entry::of) {
+            Some(entry) => export(observed, Some(&entry), now),
+            None => Plan::Skip(Reason::NoEntry),
+        },
+        None => export(observed, None, now),
     }
 }
 
@@ -134,7 +150,7 @@ fn is_its_own(observed: &Observed<'_>) -> bool {
     })
 }
 
-fn export(observed: &Observed<'_>, now: Timestamp) -> Plan {
+fn export(observed: &Observed<'_>, entry: Option<&Entry>, now: Timestamp) -> Plan {
     let metadata = &observed.slice.metadata;
     let name = match named(observed.slice).filter(|name| is_subdomain(name)) {
         Some(name) if observed.stored.is_none() || is_its_own(observed) => name.to_owned(),
@@ -147,14 +163,38 @@ fn export(observed: &Observed<'_>, now: Timestamp) -> Plan {
     if named(observed.slice) != Some(&name) {
         annotations.insert(annotation::FLEET_UNIQUE_NAME.to_owned(), name.clone());
     }
-    let spec = spec(observed, generation, stamp.since);
+    let mut spec = spec(observed, generation, stamp.since);
+    if let Some(entry) = entry {
+        enter(&mut spec, entry);
+    }
+    let gateway_tls = entry.map(|entry| entry.tls.as_str());
     let stored = observed.stored.filter(|_| is_its_own(observed));
-    let is_stored = stored.is_some_and(|stored| says_the_same(&stored.spec, &spec));
+    let is_stored = stored.is_some_and(|stored| {
+        says_the_same(&stored.spec, &spec)
+            && keys::annotation(&stored.metadata, gateway_names::TLS) == gateway_tls
+    });
     Plan::Export {
         name,
         annotations: (!annotations.is_empty()).then_some(annotations),
         spec: (!is_stored).then(|| Box::new(spec)),
+        gateway_tls,
     }
+}
+
+/// Puts the gateway in the place of the pods. It has no pods behind it if none is ready.
+fn enter(spec: &mut EndpointSliceExportSpec, entry: &Entry) {
+    let has_pods = !spec.endpoints.is_empty();
+    let addresses = entry.addresses.iter().filter(|_| has_pods);
+    spec.endpoints =
+        addresses.map(|address| Endpoint { addresses: vec![address.to_string()] }).collect();
+    spec.ports = std::mem::take(&mut spec.ports)
+        .into_iter()
+        .filter_map(|port| {
+            let protocol = Protocol::parse(port.protocol.as_deref().unwrap_or_default())?;
+            let number = entry.port(port.name.as_deref().unwrap_or_default(), protocol)?;
+            Some(EndpointPort { port: Some(number.into()), ..port })
+        })
+        .collect();
 }
 
 /// Finds a name that is not the one that something else has on the hub.

@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use stolos_api::network::names::{DEFAULT_WEIGHT, annotation};
+use stolos_api::network::names::{DEFAULT_WEIGHT, annotation, gateway};
 use stolos_api::network::{EndpointSliceImport, Protocol, ServicePort};
 
 use super::balance::{Desired, Endpoint, EndpointId, EndpointState, Settings, VipPort};
+use super::gateway::Tls;
 use super::keys;
 
 /// Endpoints of one member behind one VIP port; a slot table has place for about four times as many.
@@ -35,6 +36,8 @@ pub struct Guard {
     pub allows_loopback: bool,
     /// Addresses of this cluster's nodes.
     pub nodes: BTreeSet<IpAddr>,
+    /// This cluster, whose own gateway may be at one of its nodes.
+    pub cluster: String,
 }
 
 /// The VIP ports of a service.
@@ -42,6 +45,8 @@ pub struct Guard {
 pub struct Vips {
     /// Every VIP port, also one without endpoints.
     pub ports: Vec<Desired>,
+    /// Endpoints that are gateways and ask for TLS.
+    pub gateways: BTreeSet<EndpointId>,
     /// What was not taken over, by member: the first such thing of each.
     pub refused: BTreeMap<String, Refusal>,
 }
@@ -75,7 +80,7 @@ pub fn vips(service: &Service<'_>, guard: &Guard) -> Vips {
     let mut vips = Vips::default();
     for port in service.ports {
         let Ok(number) = u16::try_from(port.port) else { continue };
-        let endpoints = endpoints(service.slices, port, guard, &mut vips.refused);
+        let endpoints = endpoints(service.slices, port, guard, &mut vips);
         let weights = weights(service.slices);
         vips.ports.extend(service.addresses.iter().map(|address| Desired {
             vip: VipPort { address: *address, protocol: port.protocol, port: number },
@@ -109,16 +114,27 @@ fn endpoints(
     slices: &[EndpointSliceImport],
     port: &ServicePort,
     guard: &Guard,
-    refused: &mut BTreeMap<String, Refusal>,
+    vips: &mut Vips,
 ) -> Vec<Endpoint> {
+    let Vips { ports: _, gateways, refused } = vips;
     let mut found: BTreeMap<&str, BTreeSet<EndpointId>> = BTreeMap::new();
     for slice in slices.iter().filter(|slice| !keys::is_deleting(&slice.metadata)) {
         let cluster = cluster(slice);
+        let is_gateway = asks_for_tls(slice);
+        // Datagrams are not encrypted, and must not go where only encrypted connections are taken.
+        if is_gateway && port.protocol != Protocol::Tcp {
+            continue;
+        }
         let ids = found.entry(cluster).or_default();
         for candidate in candidates(slice, port, guard) {
             let is_full = ids.len() >= MAX_ENDPOINTS_PER_CLUSTER;
             match candidate {
-                Ok(id) if !is_full || ids.contains(&id) => drop(ids.insert(id)),
+                Ok(id) if !is_full || ids.contains(&id) => {
+                    if is_gateway {
+                        gateways.insert(id.clone());
+                    }
+                    ids.insert(id);
+                }
                 Ok(_) => drop(refused.entry(cluster.to_owned()).or_insert(Refusal::TooMany)),
                 Err(refusal) => drop(refused.entry(cluster.to_owned()).or_insert(refusal)),
             }
@@ -126,6 +142,10 @@ fn endpoints(
     }
     let ready = |id| Endpoint { id, state: EndpointState::Ready };
     found.into_values().flatten().map(ready).collect()
+}
+
+fn asks_for_tls(slice: &EndpointSliceImport) -> bool {
+    Tls::of_mark(keys::annotation(&slice.metadata, gateway::TLS)) == Some(Tls::Require)
 }
 
 /// Returns the endpoints of a slice for a port of the service, or what is wrong with them.
@@ -144,14 +164,14 @@ fn candidates<'a>(
         addresses.clone().map(move |address| {
             let port = u16::try_from(number).ok().filter(|port| *port > 0);
             let port = port.ok_or(Refusal::NotAPort(number))?;
-            let address = routable(address, guard)?;
+            let address = routable(address, cluster(slice), guard)?;
             Ok(EndpointId { cluster: cluster(slice).to_owned(), address, port })
         })
     })
 }
 
 /// Reads the address of an endpoint of another cluster, if it can be one.
-pub(super) fn routable(text: &str, guard: &Guard) -> Result<IpAddr, Refusal> {
+pub(super) fn routable(text: &str, cluster: &str, guard: &Guard) -> Result<IpAddr, Refusal> {
     let address: IpAddr = text.parse().map_err(|_| Refusal::NotAnAddress(text.to_owned()))?;
     // An address of version 4 in the clothes of version 6 leads to the same place.
     let address = address.to_canonical();
@@ -167,7 +187,9 @@ pub(super) fn routable(text: &str, guard: &Guard) -> Result<IpAddr, Refusal> {
         IpAddr::V6(v6) if v6.segments()[..6] == CLOUD_METADATA => {
             Some("where clouds keep their metadata")
         }
-        _ if guard.nodes.contains(&address) => Some("that of a node of this cluster"),
+        _ if guard.nodes.contains(&address) && guard.cluster != cluster => {
+            Some("that of a node of this cluster")
+        }
         IpAddr::V4(_) | IpAddr::V6(_) => None,
     };
     match kind {

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod apply;
+mod authority;
+mod gateway;
 mod handover;
 mod health;
 mod proxy_protocol;

@@ -1,6 +1,6 @@
 //! Endpoints, clients and desired states.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -71,6 +71,7 @@ pub(crate) fn vip(address: SocketAddr, endpoints: &[SocketAddr]) -> DesiredVip {
             settings,
         },
         options: Options::default(),
+        gateways: BTreeSet::new(),
         service: String::new(),
     }
 }

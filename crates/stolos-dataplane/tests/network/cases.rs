@@ -13,6 +13,7 @@ use stolos_core::network::balance::{
 };
 use stolos_dataplane::proxy_protocol::{self, Origin};
 
+use crate::gateways;
 use crate::plane::{Plane, id, port, socket, until, vip};
 use crate::service::{Load, Service, ask_name, connect_from, name_datagrams, read_name};
 use crate::world::World;
@@ -26,6 +27,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("a_hundred_megabytes_pass_both_ways_through_half_closed_connections", half_close),
     ("endpoints_see_the_address_of_the_client_by_proxy_protocol", proxy_protocol_v2),
     ("datagrams_are_spread_and_leave_a_removed_endpoint_at_once", datagrams),
+    ("pods_with_the_same_address_are_reached_by_their_gateways", gateways::same_address),
     ("a_thousand_ports_load_quickly_and_one_changes_at_once", thousand),
 ];
 

@@ -9,7 +9,10 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+#[path = "../it/authority.rs"]
+mod authority;
 mod cases;
+mod gateways;
 mod netlink;
 mod plane;
 mod service;

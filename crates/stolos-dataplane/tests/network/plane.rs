@@ -1,6 +1,6 @@
 //! The proxy in the namespace of the balancer, for tests without a runtime of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use stolos_core::network::balance::{
     VipPort,
 };
 use stolos_dataplane::{
-    Config, DataPlane as _, Desired, DesiredVip, EndpointStats, Options, Proxy, VipStats,
+    Config, DataPlane as _, Desired, DesiredVip, EndpointStats, Identity, Options, Proxy, VipStats,
 };
 use tokio::runtime::{Builder, Runtime};
 
-use crate::world::{VIP, World, service};
+use crate::world::{Space, VIP, World, service};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,10 +26,18 @@ pub(crate) struct Plane {
 
 impl Plane {
     pub(crate) fn start(world: &World) -> Self {
+        Self::start_in(&world.balancer)
+    }
+
+    pub(crate) fn start_in(space: &Space) -> Self {
         let mut config = Config { workers: 2, ..Config::default() };
         config.timeouts.connect = Duration::from_millis(300);
-        let proxy = world.balancer.run(|| Proxy::start(&config).unwrap());
+        let proxy = space.run(|| Proxy::start(&config).unwrap());
         Self { proxy, runtime: Builder::new_current_thread().enable_all().build().unwrap() }
+    }
+
+    pub(crate) fn identify(&self, identity: Identity) {
+        self.proxy.identify(identity);
     }
 
     /// Applies and expects that everything is served.
@@ -88,6 +96,7 @@ pub(crate) fn vip(port: VipPort, endpoints: &[u8]) -> DesiredVip {
             },
         },
         options: Options::default(),
+        gateways: BTreeSet::new(),
         service: String::new(),
     }
 }

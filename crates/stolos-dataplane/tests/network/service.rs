@@ -25,7 +25,16 @@ impl Service {
         endpoint: u8,
         serve: impl Fn(TcpStream) + Send + Sync + 'static,
     ) -> Self {
-        let listener = space.run(|| listen(service(endpoint)));
+        Self::start_at(space, service(endpoint), serve)
+    }
+
+    /// Serves every connection to `address` with `serve`.
+    pub(crate) fn start_at(
+        space: &Space,
+        address: SocketAddr,
+        serve: impl Fn(TcpStream) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = space.run(|| listen(address));
         let accepted = Arc::new(AtomicUsize::new(0));
         let (incoming, counted) = (listener.try_clone().unwrap(), accepted.clone());
         // Sockets stay in the namespace where they were made, wherever their thread is.

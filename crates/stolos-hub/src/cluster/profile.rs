@@ -36,7 +36,8 @@ pub async fn run(client: Client, patience: Duration, options: Options) {
     stolos_controller::run(profiles, client, watches, options).await;
 }
 
-async fn ensure_namespace(client: &Client) -> Result<(), kube::Error> {
+/// Makes the system namespace, if there is none.
+pub(crate) async fn ensure_namespace(client: &Client) -> Result<(), kube::Error> {
     let mut namespace = Namespace::default();
     namespace.metadata.name = Some(SYSTEM_NAMESPACE.to_owned());
     match Api::all(client.clone()).create(&PostParams::default(), &namespace).await {

@@ -24,6 +24,7 @@ use stolos_core::network::distribute::{self, Release};
 use crate::Metrics;
 use look::{Act, Seen, Sought};
 
+mod authority;
 pub mod clusterset;
 mod finalizer;
 mod look;
@@ -81,7 +82,10 @@ pub async fn run(client: Client, config: Config, options: Options) {
         .add("ServiceImport", Api::<ServiceImport>::all(client.clone()));
     let options = Options { name: NAME, ..options };
     config.metrics.workers(options.name, options.concurrency);
-    stolos_controller::run(Services::new(config), client, watches, options).await;
+    tokio::join!(
+        authority::run(client.clone(), options.clone()),
+        stolos_controller::run(Services::new(config), client, watches, options),
+    );
 }
 
 /// What is decided about.

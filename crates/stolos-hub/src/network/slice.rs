@@ -1,7 +1,7 @@
 //! The endpoints of a member: a copy for each member that imports their service.
 
-use stolos_api::network::names::DEFAULT_WEIGHT;
 use stolos_api::network::names::finalizer as names;
+use stolos_api::network::names::{DEFAULT_WEIGHT, gateway};
 use stolos_api::network::{EndpointSliceExport, EndpointSliceImport};
 use stolos_controller::{Key, Plan, Write};
 use stolos_core::network::distribute;
@@ -50,9 +50,8 @@ impl Services {
 fn renewed(stored: &EndpointSliceImport, wanted: &EndpointSliceImport) -> EndpointSliceImport {
     let mut copy = stored.clone();
     copy.spec = wanted.spec.clone();
-    copy.metadata
-        .annotations
-        .get_or_insert_default()
-        .extend(wanted.metadata.annotations.clone().unwrap_or_default());
+    let annotations = copy.metadata.annotations.get_or_insert_default();
+    annotations.remove(gateway::TLS);
+    annotations.extend(wanted.metadata.annotations.clone().unwrap_or_default());
     copy
 }

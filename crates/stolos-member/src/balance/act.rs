@@ -49,7 +49,7 @@ impl<P: DataPlane + Send + Sync + 'static> Effect for Act<P> {
 }
 
 /// Returns what people are told of ports that are not served.
-fn told(report: Report) -> BTreeMap<VipPort, Problem> {
+pub(crate) fn told(report: Report) -> BTreeMap<VipPort, Problem> {
     let problem = |(port, error): (VipPort, stolos_dataplane::NotServed)| {
         let mut message = error.to_string();
         if let Some(source) = error.source() {

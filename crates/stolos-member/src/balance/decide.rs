@@ -1,11 +1,11 @@
 //! What the data plane is to serve, from what is known of all services.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use stolos_controller::Key;
-use stolos_core::network::balance::VipPort;
+use stolos_core::network::balance::{self, EndpointId, VipPort};
 use stolos_core::network::pool;
 use stolos_core::network::serve::{self, Observed, Problem, Wanted};
 use stolos_core::network::vip::Refusal;
@@ -43,11 +43,16 @@ pub(super) type Told = BTreeMap<String, Refusal>;
 impl Outcome {
     /// Returns when ports that could not be opened are tried again.
     pub(super) fn retry_at(&self) -> Option<Timestamp> {
-        let doublings = self.n_failures.checked_sub(1)?.min(16);
-        let wait = FIRST_RETRY.saturating_mul(1 << doublings).min(LAST_RETRY);
-        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-        Some(self.at.saturating_add(wait).unwrap_or(Timestamp::MAX))
+        retry_at(self.n_failures, self.at)
     }
+}
+
+/// Returns when ports are tried again that could not be opened `n_failures` times in a row, the last time `at` then.
+pub(crate) fn retry_at(n_failures: u32, at: Timestamp) -> Option<Timestamp> {
+    let doublings = n_failures.checked_sub(1)?.min(16);
+    let wait = FIRST_RETRY.saturating_mul(1 << doublings).min(LAST_RETRY);
+    let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+    Some(at.saturating_add(wait).unwrap_or(Timestamp::MAX))
 }
 
 impl<P> Balancer<P> {
@@ -108,11 +113,18 @@ fn desired(services: &BTreeMap<Key, Wanted>) -> Desired {
         wanted.ports.iter().map(move |port| DesiredVip {
             balance: port.clone(),
             options,
+            gateways: gateways_of(port, &wanted.gateways),
             service: service.clone(),
         })
     });
     // Members' leases are not told to each other: whether endpoints of a silent member answer is found out by checks.
     Desired { vips: vips.collect(), leases: BTreeMap::new() }
+}
+
+/// Returns those endpoints of a port that are gateways.
+fn gateways_of(port: &balance::Desired, gateways: &BTreeSet<EndpointId>) -> BTreeSet<EndpointId> {
+    let ids = port.endpoints.iter().map(|endpoint| &endpoint.id);
+    ids.filter(|id| gateways.contains(id)).cloned().collect()
 }
 
 /// Returns what a data plane served when it began, by service.
@@ -122,6 +134,7 @@ pub(super) fn served(desired: &Desired) -> BTreeMap<Key, Wanted> {
         let Some((namespace, name)) = vip.service.split_once('/') else { continue };
         let wanted = services.entry(Key::namespaced(namespace, name)).or_default();
         wanted.ports.push(vip.balance.clone());
+        wanted.gateways.extend(vip.gateways.iter().cloned());
         wanted.proxy_protocol |= vip.options.send_proxy_protocol;
     }
     services

@@ -14,7 +14,7 @@ use super::objects::{Doubt, Seen, member};
 use super::{Balancer, Item, addresses_of};
 
 /// Returns `<namespace>/<name>` of the Service of a slice.
-pub(super) fn service_of(slice: &EndpointSlice) -> Option<String> {
+pub(crate) fn service_of(slice: &EndpointSlice) -> Option<String> {
     let name = slice.metadata.labels.as_ref()?.get(label::SERVICE_NAME)?;
     Some(format!("{}/{name}", slice.metadata.namespace.as_deref()?))
 }
@@ -160,12 +160,15 @@ impl<P> Balancer<P> {
 }
 
 /// Returns what a table has and a list has not.
-fn missing<K: Tracked>(table: &Table<K>, listed: &BTreeSet<Key>) -> impl Iterator<Item = Key> {
+pub(crate) fn missing<K: Tracked>(
+    table: &Table<K>,
+    listed: &BTreeSet<Key>,
+) -> impl Iterator<Item = Key> {
     let keys: Vec<Key> = table.iter().map(|object| Key::of(object.meta())).collect();
     keys.into_iter().filter(|key| !listed.contains(key))
 }
 
-fn remove<K: Tracked>(table: &mut Table<K>, key: &Key) {
+pub(crate) fn remove<K: Tracked>(table: &mut Table<K>, key: &Key) {
     let Some(object) = table.get(key).cloned() else { return };
     table.remove(object.meta());
 }

@@ -26,10 +26,10 @@ use stolos_core::network::serve::{self, Wanted};
 use stolos_core::network::vip::Guard;
 use stolos_dataplane::{DataPlane, Desired};
 
-mod act;
+pub(crate) mod act;
 pub mod announce;
-mod decide;
-mod learn;
+pub(crate) mod decide;
+pub(crate) mod learn;
 pub mod metrics;
 mod objects;
 #[cfg(test)]
@@ -132,13 +132,17 @@ struct Balancer<P> {
     told: BTreeMap<Key, Told>,
 }
 
-fn text(key: &Key) -> String {
+pub(crate) fn text(key: &Key) -> String {
     format!("{}/{}", key.namespace, key.name)
 }
 
 impl<P> Balancer<P> {
     fn new(config: Config, plane: Arc<P>, begun_with: Option<&Desired>) -> Self {
-        let guard = Guard { allows_loopback: config.allows_loopback, nodes: BTreeSet::new() };
+        let guard = Guard {
+            allows_loopback: config.allows_loopback,
+            nodes: BTreeSet::new(),
+            cluster: config.name.clone(),
+        };
         Self {
             config,
             plane,

@@ -61,7 +61,11 @@ pub(crate) async fn report(
     };
     write(context, internal, |status, generation| {
         match collected {
-            Some(Ok(cluster)) => tell(status, cluster, &context.provider, generation, now),
+            Some(Ok(cluster)) => {
+                tell(status, cluster, &context.provider, generation, now);
+                let told = context.network.property();
+                status.properties.extend(told.map(|(name, value)| property(name, value, now)));
+            }
             Some(Err(Trouble { reason, message })) => {
                 let type_ = type_::PROPERTY_COLLECTION_SUCCEEDED;
                 let failed = condition::new(type_, "False", reason, &message, generation, now);
@@ -80,6 +84,11 @@ pub(crate) async fn report(
     .await
 }
 
+fn property(name: &str, value: &str, now: Timestamp) -> (String, PropertyValue) {
+    let (value, observation_time) = (value.to_owned(), condition::time(now));
+    (name.to_owned(), PropertyValue { value, observation_time })
+}
+
 /// Tells what was collected.
 fn tell(
     status: &mut InternalMemberClusterStatus,
@@ -90,9 +99,8 @@ fn tell(
 ) {
     status.properties = properties::properties(&cluster.nodes, cluster.version.as_deref(), now);
     let costs = provider.costs(&cluster.nodes);
-    status.properties.extend(costs.iter().flat_map(Costs::properties).map(|(name, value)| {
-        (name.to_owned(), PropertyValue { value, observation_time: condition::time(now) })
-    }));
+    let costs_told = costs.iter().flat_map(Costs::properties);
+    status.properties.extend(costs_told.map(|(name, value)| property(name, &value, now)));
     let mut usage = properties::usage(&cluster.nodes, &cluster.pods, now);
     provider.narrow(&mut usage);
     status.resource_usage = Some(usage);

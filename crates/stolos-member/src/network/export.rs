@@ -6,13 +6,14 @@ use stolos_api::network::{InternalServiceExport, ServiceExport};
 use stolos_controller::{Key, Plan, Write};
 use stolos_core::condition;
 use stolos_core::network::export::{self, Internal, Observed};
+use stolos_core::network::gateway;
 use stolos_core::network::names;
 use stolos_core::network::report::{self, Report};
 use stolos_core::network::traffic::PublicAddress;
 
 use super::act::{Act, Sought};
 use super::metadata::Change;
-use super::{Agent, first, text};
+use super::{Agent, entry, first, text};
 
 impl Agent {
     /// Plans an export in rounds: its metadata, then the hub and its conditions, and last what lets it go.
@@ -34,15 +35,22 @@ impl Agent {
         let observed = Observed { cluster, export, service, internal, address: address.as_ref() };
         let plan = export::plan(&observed, now);
         let hub = self.export_on_hub(key, internal, &plan.internal).into_iter().collect();
+        let allocation = self.allocate(export, service);
+        let mut annotations = plan.annotations.clone().unwrap_or_default();
+        annotations.extend(allocation.as_ref().map(entry::annotation));
         let change = Change {
             finalizer: plan.finalizer.then_some((finalizer::SERVICE_EXPORT, true)),
-            ..Change::annotations(plan.annotations.clone().unwrap_or_default())
+            ..Change::annotations(annotations)
         };
         if let Some(marked) = change.of(export.as_ref()) {
             let marked = self.on_member(Write::Replace(marked.into()));
             return Plan::default().then(vec![marked]).then(hub);
         }
-        if let Some(conditions) = plan.conditions {
+        let conditions = match self.config.network.gateway {
+            Some(_) => gateway::tell(export, plan.conditions, allocation.as_ref(), now),
+            None => gateway::untell(export, plan.conditions),
+        };
+        if let Some(conditions) = conditions {
             let mut told = ServiceExport::clone(export);
             told.status.get_or_insert_default().conditions = conditions;
             let mut told = vec![self.on_member(Write::ReplaceStatus(told.into()))];

@@ -1,7 +1,7 @@
 //! Services that this member imports: what it asks of the hub, what it is told, and the endpoints of other members.
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use stolos_api::network::names::{finalizer, label};
+use stolos_api::network::names::{finalizer, gateway, label};
 use stolos_api::network::{
     InternalServiceImport, InternalServiceImportSpec, MultiClusterService, ServiceImport,
 };
@@ -121,6 +121,8 @@ fn renewed(stored: &EndpointSlice, wanted: EndpointSlice) -> EndpointSlice {
     let mut metadata = stored.metadata.clone();
     metadata.labels = wanted.metadata.labels;
     let annotations = wanted.metadata.annotations.unwrap_or_default();
-    metadata.annotations.get_or_insert_default().extend(annotations);
+    let stored = metadata.annotations.get_or_insert_default();
+    stored.remove(gateway::TLS);
+    stored.extend(annotations);
     EndpointSlice { metadata, ..wanted }
 }

@@ -15,7 +15,10 @@ impl Agent {
     /// Takes in that something is not there, and returns what waited for that.
     pub(super) fn learn_of_absence(&mut self, sought: Sought) -> Vec<Item> {
         let items = match &sought {
-            Sought::Export(key) => self.of_export(key.clone()),
+            Sought::Export(key) => {
+                let starved = self.forget_entry(key);
+                self.of_export(key.clone()).into_iter().chain(starved).collect()
+            }
             Sought::Import(key) => self.of_import(key.clone()),
             Sought::Service(key) => {
                 // Which MultiClusterServices were given it cannot be asked of a Service that is not there.
@@ -130,7 +133,8 @@ impl Agent {
                 if self.exports.insert(*export).is_err() {
                     return Vec::new();
                 }
-                self.of_export(key)
+                let rivals = self.learn_entry(&key);
+                self.of_export(key).into_iter().chain(rivals).collect()
             }
             member::Object::ServiceImport(import) => {
                 let key = Key::of(&import.metadata);
@@ -171,7 +175,9 @@ impl Agent {
             }
             member::Object::ServiceExport(export) => {
                 self.exports.remove(&export.metadata);
-                self.of_export(Key::of(&export.metadata))
+                let key = Key::of(&export.metadata);
+                let starved = self.forget_entry(&key);
+                self.of_export(key).into_iter().chain(starved).collect()
             }
             member::Object::ServiceImport(import) => {
                 self.imports.remove(&import.metadata);

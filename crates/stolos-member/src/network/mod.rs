@@ -20,12 +20,15 @@ use stolos_api::network::{
     MultiClusterService, ServiceExport, ServiceImport,
 };
 use stolos_controller::{Change, Controller, Key, Plan, Table, Watches, Write};
+use stolos_core::network::gateway;
 use stolos_core::network::knobs::Mode;
 
 use crate::Config;
 
 mod act;
+mod certificate;
 pub mod clusterset;
+mod entry;
 mod export;
 mod import;
 mod learn;
@@ -54,6 +57,16 @@ pub struct Options {
     pub tells_addresses: bool,
     /// Services of the Multi-Cluster Services API, which do not depend on the rest.
     pub clusterset: clusterset::Options,
+    /// How other members come in, if they cannot reach the pods.
+    pub gateway: Option<gateway::Settings>,
+}
+
+impl Options {
+    /// Returns the property by which the hub knows how other members reach the pods of this one.
+    pub(crate) fn property(&self) -> Option<(&'static str, &'static str)> {
+        let how = if self.gateway.is_some() { "gateway" } else { "flat" };
+        self.enabled.then_some((stolos_api::network::names::gateway::REACHABILITY, how))
+    }
 }
 
 impl Default for Options {
@@ -65,6 +78,7 @@ impl Default for Options {
             mode: Mode::Service,
             tells_addresses: false,
             clusterset: clusterset::Options::default(),
+            gateway: None,
         }
     }
 }
@@ -95,7 +109,16 @@ pub async fn run(config: Config) {
         .add("ServiceExport", Api::<ServiceExport>::all(member.clone()))
         .add("ServiceImport", Api::<ServiceImport>::all(member.clone()));
     namespace::ensure(&member, &config.network.system_namespace).await;
-    stolos_controller::run(Agent::new(config, namespace), hub, watches, options).await;
+    tokio::join!(
+        // Boxed: every agent of a process would carry it otherwise.
+        Box::pin(certificate::run(&config, &namespace)),
+        stolos_controller::run(
+            Agent::new(config.clone(), namespace.clone()),
+            hub,
+            watches,
+            options
+        ),
+    );
 }
 
 fn of_hub<K>((client, namespace): (Client, &str)) -> Api<K>
@@ -137,6 +160,8 @@ struct Agent {
     /// By `<namespace>/<name>` of their service.
     imported_slices: Table<EndpointSliceImport>,
     exports: Table<ServiceExport>,
+    /// Which export has which port of the gateway. What a list leaves out keeps its ports.
+    holders: gateway::Holders,
     imports: Table<ServiceImport>,
     /// By `<namespace>/<name>` of the service that they import.
     services: Table<MultiClusterService>,
@@ -201,6 +226,7 @@ impl Agent {
                 Some(slice.spec.owner_service_reference.namespaced_name.clone())
             }),
             exports: Table::default(),
+            holders: gateway::Holders::default(),
             imports: Table::default(),
             services: Table::indexed_by(imported_by),
             clusters_services: Table::indexed_by(origin_of),

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use stolos_api::network::EndpointSliceExport;
-use stolos_api::network::EndpointSliceExportSpec;
+use stolos_api::network::names::gateway;
+use stolos_api::network::{EndpointSliceExport, EndpointSliceExportSpec};
 use stolos_controller::{Key, Plan, Write};
 use stolos_core::network::slice::{self, Observed};
 
@@ -28,7 +28,9 @@ impl Agent {
         }
         let stored = name.and_then(|name| self.exported(name));
         let cluster = &self.config.name;
-        let observed = Observed { cluster, slice, export: export.map(AsRef::as_ref), stored };
+        let by_gateway = self.config.network.gateway.is_some();
+        let export = export.map(AsRef::as_ref);
+        let observed = Observed { cluster, slice, export, stored, by_gateway };
         match slice::plan(&observed, now) {
             slice::Plan::Skip(_) => Plan::default(),
             slice::Plan::Withdraw { reason: _, delete, annotations } => {
@@ -41,11 +43,12 @@ impl Agent {
                     .then(deleted.into_iter().collect())
                     .then(unmarked.into_iter().collect())
             }
-            slice::Plan::Export { name, annotations, spec } => {
+            slice::Plan::Export { name, annotations, spec, gateway_tls } => {
                 let change = Change::annotations(annotations.unwrap_or_default());
                 let marked = change.of(slice.as_ref());
                 let marked = marked.map(|slice| self.on_member(Write::Replace(slice.into())));
-                let written = spec.map(|spec| Act::Hub(self.slice_on_hub(&name, *spec)));
+                let written =
+                    spec.map(|spec| Act::Hub(self.slice_on_hub(&name, *spec, gateway_tls)));
                 Plan::default()
                     .then(marked.into_iter().collect())
                     .then(written.into_iter().collect())
@@ -73,13 +76,22 @@ impl Agent {
         self.exported_slices.get(&Key::namespaced(&self.namespace, name)).map(AsRef::as_ref)
     }
 
-    fn slice_on_hub(&self, name: &str, spec: EndpointSliceExportSpec) -> Write<super::hub::Object> {
-        if let Some(stored) = self.exported(name) {
-            return Write::Replace(EndpointSliceExport { spec, ..stored.clone() }.into());
-        }
-        let mut export = EndpointSliceExport::new(name, spec);
+    fn slice_on_hub(
+        &self,
+        name: &str,
+        spec: EndpointSliceExportSpec,
+        gateway_tls: Option<&str>,
+    ) -> Write<super::hub::Object> {
+        let stored = self.exported(name);
+        let mut export = match stored {
+            Some(stored) => EndpointSliceExport { spec, ..stored.clone() },
+            None => EndpointSliceExport::new(name, spec),
+        };
         export.metadata.namespace = Some(self.namespace.clone());
-        Write::Create(export.into())
+        let annotations = export.metadata.annotations.get_or_insert_default();
+        annotations.remove(gateway::TLS);
+        annotations.extend(gateway_tls.map(|tls| (gateway::TLS.to_owned(), tls.to_owned())));
+        if stored.is_some() { Write::Replace(export.into()) } else { Write::Create(export.into()) }
     }
 }
 

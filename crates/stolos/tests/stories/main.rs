@@ -14,6 +14,7 @@ mod demo;
 mod dns;
 mod fleet_cli;
 mod fleets;
+mod gateways;
 mod guides;
 mod kubectl;
 mod kubectl_story;

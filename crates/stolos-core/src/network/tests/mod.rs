@@ -1,9 +1,11 @@
 //! Tests of the decisions, and the objects that they share. Cases follow the tables of networking.md, section 10.2.
 
+mod certificate;
 mod claim;
 mod distribute;
 mod dns;
 mod export;
+mod gateway;
 mod import_slice;
 mod mcs;
 mod mcs_export;

@@ -49,7 +49,8 @@ fn decide(
     export: Option<&ServiceExport>,
     stored: Option<&EndpointSliceExport>,
 ) -> Plan {
-    plan(&Observed { cluster: "east", slice, export, stored }, at(10))
+    let by_gateway = false;
+    plan(&Observed { cluster: "east", slice, export, stored, by_gateway }, at(10))
 }
 
 fn exported(plan: Plan) -> (String, Option<Box<EndpointSliceExportSpec>>) {
@@ -61,7 +62,9 @@ fn exported(plan: Plan) -> (String, Option<Box<EndpointSliceExportSpec>>) {
 fn the_ready_endpoints_of_an_accepted_service_are_exported() {
     let accepted = export("True", "False");
     let plan = decide(&slice(), Some(&accepted), None);
-    let Plan::Export { name, annotations, spec } = &plan else { panic!("{plan:?}") };
+    let Plan::Export { name, annotations, spec, gateway_tls: None } = &plan else {
+        panic!("{plan:?}")
+    };
     assert!(name.starts_with("east-app-web-1-"), "{name}");
     insta::assert_json_snapshot!(spec, @r#"
     {
@@ -125,7 +128,8 @@ fn the_ready_endpoints_of_an_accepted_service_are_exported() {
 }
 
 fn plan_at(slice: &EndpointSlice, export: &ServiceExport, stored: &EndpointSliceExport) -> Plan {
-    let observed = Observed { cluster: "east", slice, export: Some(export), stored: Some(stored) };
+    let (export, stored) = (Some(export), Some(stored));
+    let observed = Observed { cluster: "east", slice, export, stored, by_gateway: false };
     plan(&observed, at(600))
 }
 

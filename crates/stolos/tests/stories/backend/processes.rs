@@ -230,6 +230,31 @@ impl Processes {
         self.start_role(name, &[&agent[..], options].concat());
     }
 
+    /// Starts the data plane of a member, with the rights of its agent.
+    pub(crate) fn start_data_plane(&mut self, name: &str, options: &[&str]) {
+        let path = |file: String| self.directory.path().join(file).display().to_string();
+        let (restricted, folder) =
+            (path(format!("{name}.kubeconfig")), path(format!("{name}-data-plane")));
+        let kubeconfig = self.kubeconfig().display().to_string();
+        let plane = [
+            "dataplane",
+            "--name",
+            name,
+            "--hub-kubeconfig",
+            &restricted,
+            "--member-kubeconfig",
+            &kubeconfig,
+            "--member-context",
+            name,
+            "--folder",
+            &folder,
+            "--allow-loopback",
+            "--workers",
+            "1",
+        ];
+        self.start_role(&format!("{name}-data-plane"), &[&plane[..], options].concat());
+    }
+
     pub(crate) fn wait_until_joined(&self, name: &str) {
         let hub = self.kubectl("hub");
         hub.wait_for(&format!("{name} has joined"), &["membercluster", name], |member| {

@@ -69,7 +69,7 @@ fn wanted(
     refused: &mut BTreeMap<String, String>,
 ) -> Vec<EndpointSlice> {
     let derived = derived(observed.namespace, observed.name);
-    let guard = Guard { allows_loopback: observed.allows_loopback, nodes: BTreeSet::new() };
+    let guard = Guard { allows_loopback: observed.allows_loopback, ..Guard::default() };
     let mut wanted = Vec::new();
     for source in &observed.told.spec.clusters {
         let cluster = &source.cluster;
@@ -89,7 +89,7 @@ fn wanted(
             let endpoints: Vec<_> = slice
                 .endpoints
                 .iter()
-                .filter_map(|endpoint| match checked(slice, endpoint, &guard) {
+                .filter_map(|endpoint| match checked(cluster, slice, endpoint, &guard) {
                     Ok(endpoint) => Some(endpoint),
                     Err(why) => {
                         refused.entry(cluster.clone()).or_insert(why);
@@ -127,12 +127,13 @@ fn filled_in(port: &EndpointPort) -> EndpointPort {
 
 /// Returns an endpoint of another cluster, which must have one address that can be one.
 fn checked(
+    cluster: &str,
     slice: &ExportedSlice,
     endpoint: &ExportedEndpoint,
     guard: &Guard,
 ) -> Result<Endpoint, String> {
     let text = endpoint.addresses.first().ok_or("an endpoint has no address")?;
-    let address = routable(text, guard).map_err(|refusal| refusal.to_string())?;
+    let address = routable(text, cluster, guard).map_err(|refusal| refusal.to_string())?;
     let version = match text.parse() {
         Ok(IpAddr::V6(_)) => "IPv6",
         _ => "IPv4",
