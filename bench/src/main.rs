@@ -12,6 +12,8 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 mod apiserver;
+mod dataplane;
+mod endpoints;
 mod fleet;
 mod machine;
 mod placements;
@@ -40,6 +42,8 @@ use report::{Figures, Report};
   target/release/stolos-bench reaction
   target/release/stolos-bench apiserver --via tls
   target/release/stolos-bench soak --minutes 60
+  target/release/stolos-bench endpoints --members 5 --services 1000
+  target/release/stolos-bench dataplane --runs 3
 
 The scheduler alone: cargo bench -p stolos-core --bench scheduler
 The update engine alone: cargo bench -p stolos-core --bench update"
@@ -82,6 +86,16 @@ enum Benchmark {
     ApiserverStart(apiserver::start::Args),
     /// Memory and time that one more empty logical cluster costs the API server
     ApiserverClusters(apiserver::clusters::Args),
+    /// From a change of an endpoint on one member to connections that go there, on all other members
+    Endpoints(endpoints::Args),
+    /// Requests, connections and bytes per second of the L4 proxy beside HAProxy and nginx
+    Dataplane(dataplane::Args),
+    /// Serves the ports of the benchmark of the data plane
+    #[command(hide = true)]
+    DataplaneProxy(dataplane::ProxyArgs),
+    /// Holds idle connections for the benchmark of the data plane
+    #[command(hide = true)]
+    HoldConnections(dataplane::HoldArgs),
     /// Serves one cluster for the benchmark of the API server
     #[command(hide = true)]
     Serve(apiserver::ServeArgs),
@@ -138,6 +152,16 @@ async fn run(common: &Common, benchmark: &Benchmark) -> anyhow::Result<()> {
             let report = Report::new("apiserver-clusters", common.seed, args)?;
             repeat(report, args.runs, |_| apiserver::clusters::once(args)).await
         }
+        Benchmark::Endpoints(args) => {
+            let report = Report::new("endpoints", common.seed, args)?;
+            repeat(report, args.runs, |_| endpoints::once(common, args)).await
+        }
+        Benchmark::Dataplane(args) => {
+            let report = Report::new("dataplane", common.seed, args)?;
+            repeat(report, args.runs, |run| dataplane::once(args, run)).await
+        }
+        Benchmark::DataplaneProxy(args) => dataplane::run_proxy(args).await,
+        Benchmark::HoldConnections(args) => dataplane::hold(args).await,
         Benchmark::Serve(args) => apiserver::serve(args).await,
     }
 }

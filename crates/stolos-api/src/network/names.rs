@@ -115,6 +115,10 @@ pub mod balancing {
 /// hub is away.
 pub const CLUSTER_ANNOTATION: &str = "network.fleet.stolos.dev/cluster";
 
+/// On an EndpointSliceImport, where only the hub writes it: since when it has not heard of the cluster that the endpoints
+/// are of. It is absent as long as that is less than three times the period of heartbeats.
+pub const SILENT_SINCE_ANNOTATION: &str = "network.fleet.stolos.dev/silent-since";
+
 /// Members that are reached by a gateway.
 pub mod gateway {
     /// On a ServiceExport: where other members connect to the Service, as JSON.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use stolos_api::network::names::{annotation, finalizer, gateway};
+use stolos_api::network::names::{SILENT_SINCE_ANNOTATION, annotation, finalizer, gateway};
 use stolos_api::network::{
     EndpointSliceExport, EndpointSliceExportSpec, EndpointSliceImport, ServiceImport,
 };
@@ -43,13 +43,21 @@ pub enum Reason {
     NotItsOwn,
 }
 
-/// Decides which members get a copy of a slice. `weight` is that of the member's export, and `copies` are all
-/// EndpointSliceImports of the slice's name.
+/// What importing members are told of the exporting one, besides its endpoints: they cannot read it elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Weight of its export.
+    pub weight: i64,
+    /// Since when it is silent, if it is.
+    pub silent_since: Option<Timestamp>,
+}
+
+/// Decides which members get a copy of a slice. `copies` are all EndpointSliceImports of the slice's name.
 #[must_use]
 pub fn plan(
     export: &EndpointSliceExport,
     import: Option<&ServiceImport>,
-    weight: i64,
+    told: &Told,
     copies: &[EndpointSliceImport],
 ) -> Plan {
     let has_finalizer = keys::has_finalizer(&export.metadata, finalizer::ENDPOINT_SLICE_EXPORT);
@@ -69,7 +77,7 @@ pub fn plan(
     let differs = |namespace: &&String| {
         !foreign.contains(*namespace)
             && copies.get(*namespace).is_none_or(|copy| {
-                !keys::is_deleting(&copy.metadata) && !is_copy(copy, export, weight)
+                !keys::is_deleting(&copy.metadata) && !is_copy(copy, export, told)
             })
     };
     let unwanted = |(namespace, copy): &(&String, &&EndpointSliceImport)| {
@@ -130,18 +138,44 @@ pub fn release(deleted: Option<Timestamp>, patience: SignedDuration, now: Timest
     }
 }
 
-/// Returns a copy of a slice for a member. It carries the weight of the exporting member, which the importing one cannot
-/// read elsewhere, and the mark of gateways.
+/// Returns a copy of a slice for a member, with what that is told and the mark of gateways.
 #[must_use]
-pub fn copy(export: &EndpointSliceExport, weight: i64, namespace: &str) -> EndpointSliceImport {
+pub fn copy(export: &EndpointSliceExport, told: &Told, namespace: &str) -> EndpointSliceImport {
     let spec: EndpointSliceExportSpec = export.spec.clone();
     let mut copy = EndpointSliceImport::new(keys::name(&export.metadata), spec);
     copy.metadata.namespace = Some(namespace.to_owned());
-    let weight = (annotation::WEIGHT.to_owned(), weight.to_string());
-    let mark = keys::annotation(&export.metadata, gateway::TLS);
-    let mark = mark.map(|mark| (gateway::TLS.to_owned(), mark.to_owned()));
-    copy.metadata.annotations = Some([weight].into_iter().chain(mark).collect());
+    let annotations = annotations(export, told).into_iter();
+    let annotations = annotations.filter_map(|(name, text)| Some((name.to_owned(), text?)));
+    copy.metadata.annotations = Some(annotations.collect());
     copy
+}
+
+/// Returns a copy that exists with what it is to say. What others have annotated stays.
+#[must_use]
+pub fn renewed(stored: &EndpointSliceImport, wanted: &EndpointSliceImport) -> EndpointSliceImport {
+    let mut copy = stored.clone();
+    copy.spec = wanted.spec.clone();
+    let annotations = copy.metadata.annotations.get_or_insert_default();
+    for name in OWN_ANNOTATIONS {
+        annotations.remove(name);
+    }
+    annotations.extend(wanted.metadata.annotations.clone().unwrap_or_default());
+    copy
+}
+
+/// Annotations of copies that only the hub writes.
+const OWN_ANNOTATIONS: [&str; 3] = [annotation::WEIGHT, gateway::TLS, SILENT_SINCE_ANNOTATION];
+
+/// Returns what copies are annotated with; without a text, the annotation is absent.
+fn annotations(export: &EndpointSliceExport, told: &Told) -> [(&'static str, Option<String>); 3] {
+    let mark = keys::annotation(&export.metadata, gateway::TLS);
+    let silent_since = told.silent_since.map(|since| since.to_string());
+    let [weight, gateway, silence] = OWN_ANNOTATIONS;
+    [
+        (weight, Some(told.weight.to_string())),
+        (gateway, mark.map(str::to_owned)),
+        (silence, silent_since),
+    ]
 }
 
 /// Tells whether a copy has come from the member in whose namespace an export is, whatever that says of itself.
@@ -150,10 +184,8 @@ fn is_of(copy: &EndpointSliceImport, export: &EndpointSliceExport) -> bool {
         == Some(&copy.spec.endpoint_slice_reference.cluster_id)
 }
 
-fn is_copy(copy: &EndpointSliceImport, export: &EndpointSliceExport, weight: i64) -> bool {
-    let told = keys::annotation(&copy.metadata, annotation::WEIGHT);
+fn is_copy(copy: &EndpointSliceImport, export: &EndpointSliceExport, told: &Told) -> bool {
+    let mut annotations = annotations(export, told).into_iter();
     copy.spec == export.spec
-        && told == Some(&*weight.to_string())
-        && keys::annotation(&copy.metadata, gateway::TLS)
-            == keys::annotation(&export.metadata, gateway::TLS)
+        && annotations.all(|(name, text)| keys::annotation(&copy.metadata, name) == text.as_deref())
 }

@@ -58,8 +58,9 @@ fn on_the_hub(world: &World) {
             assert!(asking.contains(namespace.as_str()), "`{namespace}` has not asked");
         }
     }
+    let told = distribute::Told { weight: 1, silent_since: Some(now) };
     for slice in &world.slices {
-        let plan = distribute::plan(slice, import, 1, &world.copies);
+        let plan = distribute::plan(slice, import, &told, &world.copies);
         assert!(plan.copy_to.is_disjoint(&plan.delete_from));
     }
     let _ = distribute::release(Some(now), SignedDuration::MAX, now);
@@ -116,7 +117,7 @@ fn on_the_member(world: &World) {
             system_namespace: "fleet-system",
         });
     }
-    let annotations = world.service.iter().flat_map(|one| one.metadata.annotations.clone());
+    let annotations = world.service.iter().filter_map(|one| one.metadata.annotations.clone());
     let status = world.import.as_ref().and_then(|import| import.status.clone());
     for annotations in annotations {
         let _ = knobs::read(&annotations, &status.clone().unwrap_or_default(), "here");

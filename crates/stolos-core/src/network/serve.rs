@@ -12,8 +12,8 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use stolos_api::network::names::{
-    CLUSTER_ANNOTATION, ENDPOINT_SLICE_MANAGER, annotation, balancing, class, condition as type_,
-    event, gateway, label, reason,
+    CLUSTER_ANNOTATION, ENDPOINT_SLICE_MANAGER, SILENT_SINCE_ANNOTATION, annotation, balancing,
+    class, condition as type_, event, gateway, label, reason,
 };
 use stolos_api::network::{
     AddressType, Endpoint, EndpointSliceExportSpec, EndpointSliceImport, MultiClusterService,
@@ -63,6 +63,8 @@ pub struct Wanted {
     pub proxy_protocol: bool,
     /// Endpoints that are left out, by member.
     pub refused: BTreeMap<String, Refusal>,
+    /// Since when the hub has not heard of members, of which there are endpoints.
+    pub silent: BTreeMap<String, Timestamp>,
     /// What a person must see to.
     pub problem: Option<Problem>,
 }
@@ -181,12 +183,23 @@ pub fn wanted(observed: &Observed<'_>) -> Wanted {
         settings: &settings,
     };
     let mut vips = vips(&service, observed.guard);
+    let mut silent = silent(service.slices);
     if observed.slices.is_none() {
         keep_endpoints(&mut vips.ports, &observed.before.ports);
         vips.gateways.clone_from(&observed.before.gateways);
+        silent.clone_from(&observed.before.silent);
     }
     let vip::Vips { ports, gateways, refused } = vips;
-    Wanted { ports, gateways, proxy_protocol, refused, problem }
+    Wanted { ports, gateways, proxy_protocol, refused, silent, problem }
+}
+
+/// Returns since when the hub has not heard of members, by their endpoints.
+fn silent(slices: &[EndpointSliceImport]) -> BTreeMap<String, Timestamp> {
+    let told = slices.iter().filter_map(|slice| {
+        let since = keys::annotation(&slice.metadata, SILENT_SINCE_ANNOTATION)?.parse().ok()?;
+        Some((slice.spec.endpoint_slice_reference.cluster_id.clone(), since))
+    });
+    told.collect()
 }
 
 /// Gives ports the endpoints that they had.

@@ -43,8 +43,7 @@ pub fn silence(
 
 /// Returns when a member was last heard of.
 fn heard(member: &MemberCluster) -> Option<Timestamp> {
-    let agents = &member.status.as_ref()?.agent_status;
-    let agent = agents.iter().find(|one| one.type_ == agent::MEMBER_AGENT)?;
+    let agent = member.status.as_ref()?.agent(agent::MEMBER_AGENT)?;
     Some(agent.last_received_heartbeat.as_ref()?.0)
 }
 

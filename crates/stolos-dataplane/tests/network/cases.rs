@@ -24,6 +24,8 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("a_client_stays_with_its_endpoint", affinity),
     ("no_request_fails_while_endpoints_come_and_go", drain),
     ("an_endpoint_behind_a_broken_cable_gets_nothing_after_it_was_found_down", partition),
+    ("no_request_fails_while_an_endpoint_flaps", flapping),
+    ("no_request_fails_while_the_process_is_replaced_under_load", replacement),
     ("a_hundred_megabytes_pass_both_ways_through_half_closed_connections", half_close),
     ("endpoints_see_the_address_of_the_client_by_proxy_protocol", proxy_protocol_v2),
     ("datagrams_are_spread_and_leave_a_removed_endpoint_at_once", datagrams),
@@ -178,6 +180,64 @@ fn partition() {
         plane.endpoint(web, 1).standing == Some(Standing::Used) && attempts(&plane) > tried
     });
     let errors = after.stop();
+    assert!(errors.is_empty(), "requests failed: {errors:?}");
+}
+
+fn flapping() {
+    const TIMES: usize = 12;
+    let world = World::new(2).unwrap();
+    let plane = Plane::start(&world);
+    let web = port(Protocol::Tcp, 80);
+    let _steady = Service::echo(&world.endpoints[0], 0);
+    let mut flapping = Some(Service::echo(&world.endpoints[1], 1));
+    let mut checked = vip(web, &[0, 1]);
+    checked.balance.settings.health = HealthSettings {
+        check: Some(Check::Tcp),
+        interval_millis: 50,
+        timeout_millis: 50,
+        ..HealthSettings::default()
+    };
+    plane.apply(&[checked]);
+    let load = Load::start(&world.client, socket(web), 3, 2);
+    let is = |standing| plane.endpoint(web, 1).standing == Some(standing);
+    for round in 0..TIMES {
+        // It refuses connections; those that are there go on.
+        flapping = None;
+        // Now and then it is back before anybody has found out.
+        if round % 3 != 0 {
+            until("the endpoint is found down", || is(Standing::Down));
+        }
+        let seen = load.served();
+        until("clients are served", || load.served() >= seen + 20);
+        flapping = Some(Service::echo(&world.endpoints[1], 1));
+        until("the endpoint is used again", || is(Standing::Used));
+        let seen = plane.endpoint(web, 1).connections;
+        until("it gets connections", || plane.endpoint(web, 1).connections > seen);
+    }
+    let errors = load.stop();
+    assert!(errors.is_empty(), "requests failed: {errors:?}");
+    drop(flapping);
+}
+
+fn replacement() {
+    let world = World::new(2).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut plane = Plane::start_in(&world.balancer, Some(folder.path()));
+    let web = port(Protocol::Tcp, 80);
+    let _services: Vec<_> =
+        (0..2).zip(&world.endpoints).map(|(i, space)| Service::echo(space, i)).collect();
+    plane.apply(&[vip(web, &[0, 1])]);
+    let load = Load::start(&world.client, socket(web), 4, 20);
+    for _ in 0..5 {
+        let seen = load.served();
+        until("clients are served", || load.served() >= seen + 50);
+        // The successor goes on by the last state, which nobody tells it.
+        let successor = Plane::start_in(&world.balancer, Some(folder.path()));
+        std::mem::replace(&mut plane, successor).end_after_successor();
+    }
+    let seen = load.served();
+    until("clients are served", || load.served() >= seen + 50);
+    let errors = load.stop();
     assert!(errors.is_empty(), "requests failed: {errors:?}");
 }
 

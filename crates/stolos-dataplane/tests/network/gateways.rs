@@ -33,7 +33,7 @@ fn gateway(space: &Space, member: u8) -> (Plane, Service) {
     let mut entry = vip(entry, &[]);
     entry.balance.endpoints = vec![ready(&id(member).cluster, (POD, 80).into())];
     entry.options.is_gateway = true;
-    let plane = Plane::start_in(space);
+    let plane = Plane::start_in(space, None);
     plane.apply(&[entry]);
     (plane, pod)
 }

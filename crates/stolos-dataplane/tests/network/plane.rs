@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use stolos_core::network::balance::{
@@ -26,11 +27,13 @@ pub(crate) struct Plane {
 
 impl Plane {
     pub(crate) fn start(world: &World) -> Self {
-        Self::start_in(&world.balancer)
+        Self::start_in(&world.balancer, None)
     }
 
-    pub(crate) fn start_in(space: &Space) -> Self {
-        let mut config = Config { workers: 2, ..Config::default() };
+    /// Starts one that takes over from the one before in this folder.
+    pub(crate) fn start_in(space: &Space, folder: Option<&Path>) -> Self {
+        let folder = folder.map(Path::to_owned);
+        let mut config = Config { workers: 2, folder, ..Config::default() };
         config.timeouts.connect = Duration::from_millis(300);
         let proxy = space.run(|| Proxy::start(&config).unwrap());
         Self { proxy, runtime: Builder::new_current_thread().enable_all().build().unwrap() }
@@ -45,6 +48,14 @@ impl Plane {
         let desired = Desired { vips: vips.to_vec(), leases: BTreeMap::new() };
         let report = self.runtime.block_on(self.proxy.apply(desired));
         assert!(report.not_served.is_empty(), "{:?}", report.not_served);
+    }
+
+    /// Serves what it has until its successor has taken over and its connections have ended.
+    pub(crate) fn end_after_successor(self) {
+        self.runtime.block_on(async {
+            self.proxy.superseded().await;
+            self.proxy.drain().await;
+        });
     }
 
     pub(crate) fn stats(&self, port: VipPort) -> VipStats {

@@ -1,8 +1,8 @@
 //! Services across clusters, on the hub: who exports a service, who imports it, and who gets whose endpoints
 //! (networking.md, section 5).
 //!
-//! Nothing here looks at heartbeats: whether the endpoints of a silent member still answer is for those to find out who
-//! balance over them.
+//! A silent member keeps what it exports: importing members are told that it is silent, and whether its endpoints still
+//! answer is for those to find out who balance over them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -80,11 +80,12 @@ pub async fn run(client: Client, config: Config, options: Options) {
         .add("InternalServiceImport", Api::<InternalServiceImport>::all(client.clone()))
         .add("MemberCluster", Api::<MemberCluster>::all(client.clone()))
         .add("ServiceImport", Api::<ServiceImport>::all(client.clone()));
+    let begun = (options.clock)();
     let options = Options { name: NAME, ..options };
     config.metrics.workers(options.name, options.concurrency);
     tokio::join!(
         authority::run(client.clone(), options.clone()),
-        stolos_controller::run(Services::new(config), client, watches, options),
+        stolos_controller::run(Services::new(config, begun), client, watches, options),
     );
 }
 
@@ -101,6 +102,8 @@ enum Item {
 
 struct Services {
     config: Config,
+    /// Since when it listens.
+    begun: Timestamp,
     /// By service, and by namespace of their member.
     exports: Table<InternalServiceExport>,
     /// By service.
@@ -116,9 +119,10 @@ struct Services {
 }
 
 impl Services {
-    fn new(config: Config) -> Self {
+    fn new(config: Config, begun: Timestamp) -> Self {
         Self {
             config,
+            begun,
             exports: Table::indexed_by(|export| {
                 Some(export.spec.service_reference.namespaced_name.clone())
             }),
@@ -146,6 +150,17 @@ impl Services {
         let slices = self.slices.indexed(service);
         let slices = slices.map(|slice| Item::Slice(Key::of(&slice.metadata)));
         slices.chain([Item::Service(service.to_owned())]).collect()
+    }
+
+    /// Returns the slices of a member of which others have been told that it is silent.
+    fn called_silent(&self, member: &str) -> Vec<Key> {
+        let namespace = member_namespace(member);
+        let slices = self.slices.in_namespace(&namespace);
+        let slices = slices.map(|slice| Key::of(&slice.metadata));
+        let is_told = |key: &Key| {
+            self.copies.indexed(&key.name).any(|copy| slice::told_silence(copy).is_some())
+        };
+        slices.filter(is_told).collect()
     }
 
     fn learn_of(&mut self, object: Object) -> Vec<Item> {
@@ -188,8 +203,11 @@ impl Services {
                 let name = member.metadata.name.clone().unwrap_or_default();
                 self.absent.remove(&Sought::Member(name.clone()));
                 let leaves = member.metadata.deletion_timestamp.is_some();
-                let news = self.members.insert(*member).is_ok();
-                (news && leaves).then_some(Item::Member(name)).into_iter().collect()
+                if self.members.insert(*member).is_err() {
+                    return Vec::new();
+                }
+                let heard = self.called_silent(&name).into_iter().map(Item::Slice);
+                heard.chain(leaves.then(|| Item::Member(name.clone()))).collect()
             }
             Object::Event(_) => Vec::new(),
         }
@@ -330,7 +348,7 @@ impl Controller for Services {
     fn plan(&self, item: &Item, now: Timestamp) -> Plan<Act> {
         match item {
             Item::Service(service) => self.plan_service(service, now),
-            Item::Slice(key) => self.plan_slice(key),
+            Item::Slice(key) => self.plan_slice(key, now),
             Item::Member(name) => self.release(name, now),
         }
     }

@@ -1,31 +1,34 @@
 //! The endpoints of a member: a copy for each member that imports their service.
 
+use jiff::Timestamp;
+use stolos_api::cluster::names::MEMBER_NAMESPACE_PREFIX;
 use stolos_api::network::names::finalizer as names;
-use stolos_api::network::names::{DEFAULT_WEIGHT, gateway};
+use stolos_api::network::names::{DEFAULT_WEIGHT, SILENT_SINCE_ANNOTATION};
 use stolos_api::network::{EndpointSliceExport, EndpointSliceImport};
 use stolos_controller::{Key, Plan, Write};
-use stolos_core::network::distribute;
+use stolos_core::network::distribute::{self, Reason, Told};
+use stolos_core::network::silence::{self, Silence};
 
 use super::look::Act;
 use super::{Services, finalizer};
 
 impl Services {
-    pub(super) fn plan_slice(&self, key: &Key) -> Plan<Act> {
+    pub(super) fn plan_slice(&self, key: &Key, now: Timestamp) -> Plan<Act> {
         let Some(slice) = self.slices.get(key) else { return Plan::default() };
         let service = &slice.spec.owner_service_reference.namespaced_name;
         let copies: Vec<_> =
             self.copies.indexed(&key.name).map(|copy| EndpointSliceImport::clone(copy)).collect();
-        let weight = self.weight(slice);
-        let plan =
-            distribute::plan(slice, self.import(service).map(AsRef::as_ref), weight, &copies);
+        let silence = self.silence(slice, &copies, now);
+        let told = Told { weight: self.weight(slice), silent_since: silence.since };
+        let plan = distribute::plan(slice, self.import(service).map(AsRef::as_ref), &told, &copies);
         let bind = |wanted| finalizer::write(slice.as_ref(), names::ENDPOINT_SLICE_EXPORT, wanted);
         let adopt = plan.finalizer.then(|| bind(true)).flatten().into_iter().collect();
         let written = plan.copy_to.iter().map(|namespace| {
-            let wanted = distribute::copy(slice, weight, namespace);
+            let wanted = distribute::copy(slice, &told, namespace);
             let stored = self.copies.get(&Key::namespaced(namespace, &key.name));
             stored.map_or_else(
                 || Write::Create(wanted.clone().into()),
-                |stored| Write::Replace(renewed(stored, &wanted).into()),
+                |stored| Write::Replace(distribute::renewed(stored, &wanted).into()),
             )
         });
         let deleted = copies.iter().filter(|copy| {
@@ -34,7 +37,22 @@ impl Services {
         let deleted = deleted.map(|copy| Write::Delete(copy.clone().into()));
         let drop = (!plan.finalizer).then(|| bind(false)).flatten().into_iter().collect();
         let written = written.chain(deleted).map(Act::Write).collect();
-        Plan::default().then(adopt).then(written).then(drop)
+        // Only who gets a copy can be told.
+        let wake_at = silence.wake_at.filter(|_| plan.reason == Reason::Imported);
+        Plan::default().then(adopt).then(written).then(drop).waking_at(wake_at)
+    }
+
+    /// Returns whether the member of a slice is silent.
+    fn silence(
+        &self,
+        slice: &EndpointSliceExport,
+        copies: &[EndpointSliceImport],
+        now: Timestamp,
+    ) -> Silence {
+        let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
+        let name = namespace.strip_prefix(MEMBER_NAMESPACE_PREFIX).unwrap_or_default();
+        let member = self.members.get(&Key::cluster(name)).map(AsRef::as_ref);
+        silence::silence(member, copies.iter().find_map(told_silence), self.begun, now)
     }
 
     /// Returns the weight of the export that a slice belongs to.
@@ -46,12 +64,7 @@ impl Services {
     }
 }
 
-/// Returns a copy that exists with what it is to say.
-fn renewed(stored: &EndpointSliceImport, wanted: &EndpointSliceImport) -> EndpointSliceImport {
-    let mut copy = stored.clone();
-    copy.spec = wanted.spec.clone();
-    let annotations = copy.metadata.annotations.get_or_insert_default();
-    annotations.remove(gateway::TLS);
-    annotations.extend(wanted.metadata.annotations.clone().unwrap_or_default());
-    copy
+/// Returns since when the member of a copy is silent by what the copy says.
+pub(super) fn told_silence(copy: &EndpointSliceImport) -> Option<Timestamp> {
+    copy.metadata.annotations.as_ref()?.get(SILENT_SINCE_ANNOTATION)?.parse().ok()
 }

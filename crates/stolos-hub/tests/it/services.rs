@@ -6,6 +6,7 @@ use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use stolos_api::cluster::MemberCluster;
+use stolos_api::network::names::SILENT_SINCE_ANNOTATION;
 use stolos_api::network::{
     EndpointSliceExport, EndpointSliceImport, InternalServiceExport, MultiClusterService,
     ServiceExport, ServiceImport,
@@ -273,6 +274,33 @@ async fn weights_travel_with_endpoints_and_zero_takes_a_member_out() {
 
     merge(&exports, "web", json!({"metadata": {"annotations": {WEIGHT: "2"}}})).await;
     balances_over(fleet.member("c"), &["10.1.0.1", "10.2.0.1"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_member_keeps_its_endpoints_and_importers_are_told() {
+    let mut fleet = fleet(Importers::One, &["a", "b"]).await;
+    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
+    export(fleet.member("a"), "web").await;
+    import_as(fleet.member("b"), "web", "web").await;
+    balances_over(fleet.member("b"), &["10.1.0.1"]).await;
+    let period = json!({"spec": {"heartbeatPeriodSeconds": 3}});
+    merge(&fleet.hub.all::<MemberCluster>(), "a", period).await;
+
+    let copies = fleet.hub.inside::<EndpointSliceImport>("fleet-member-b");
+    let copy = copies.list(&ListParams::default()).await.unwrap().items.remove(0);
+    let (uid, name) = (copy.uid(), copy.name_any());
+    let silence = |copy: Option<&EndpointSliceImport>| {
+        let copy = copy.filter(|copy| copy.uid() == uid)?;
+        Some(copy.annotations().contains_key(SILENT_SINCE_ANNOTATION))
+    };
+    fleet.stop_agents().await;
+    eventually(&copies, &name, "is marked", |copy| silence(copy) == Some(true)).await;
+    fleet.stop_hub().await;
+    fleet.start_hub();
+    assert_eq!(addresses(fleet.member("b"), "fleet-system").await, ["10.1.0.1"]);
+    fleet.start_agents();
+    eventually(&copies, &name, "is not marked", |copy| silence(copy) == Some(false)).await;
+    balances_over(fleet.member("b"), &["10.1.0.1"]).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use stolos_controller::Key;
-use stolos_core::network::balance::{self, EndpointId, VipPort};
+use stolos_core::network::balance::{self, EndpointId, Lease, VipPort};
 use stolos_core::network::pool;
 use stolos_core::network::serve::{self, Observed, Problem, Wanted};
 use stolos_core::network::vip::Refusal;
@@ -117,8 +117,16 @@ fn desired(services: &BTreeMap<Key, Wanted>) -> Desired {
             service: service.clone(),
         })
     });
-    // Members' leases are not told to each other: whether endpoints of a silent member answer is found out by checks.
-    Desired { vips: vips.collect(), leases: BTreeMap::new() }
+    // Of members that the hub hears of nothing is told: as long as it is not there either, only checks find out whether they
+    // live, and so they are always made.
+    let silent = services.values().flat_map(|wanted| &wanted.silent);
+    let leases = silent.map(|(cluster, since)| (cluster.clone(), ended(*since)));
+    Desired { vips: vips.collect(), leases: leases.collect() }
+}
+
+/// Returns a lease that has not been renewed for too long.
+fn ended(since: Timestamp) -> Lease {
+    Lease { renewed: since, period_seconds: 0 }
 }
 
 /// Returns those endpoints of a port that are gateways.
@@ -136,6 +144,9 @@ pub(super) fn served(desired: &Desired) -> BTreeMap<Key, Wanted> {
         wanted.ports.push(vip.balance.clone());
         wanted.gateways.extend(vip.gateways.iter().cloned());
         wanted.proxy_protocol |= vip.options.send_proxy_protocol;
+        let clusters = vip.balance.endpoints.iter().map(|endpoint| &endpoint.id.cluster);
+        let silent = clusters.filter_map(|name| Some((name.clone(), desired.leases.get(name)?)));
+        wanted.silent.extend(silent.map(|(cluster, lease)| (cluster, lease.renewed)));
     }
     services
 }

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Node, Service};
 use kube::Client;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use stolos_api::network::names::SILENT_SINCE_ANNOTATION;
 use stolos_api::network::{EndpointSliceImport, MultiClusterService, ServiceImport};
 use stolos_controller::{Change, Controller as _, Key, Readiness};
 use stolos_core::network::balance::VipPort;
@@ -200,6 +201,35 @@ async fn a_service_of_the_last_state_is_served_until_it_is_known_to_be_gone() {
     assert_eq!(claimed.unwrap().to_string(), "192.0.2.2");
     balancer.learn(Change::Applied(Seen::Gone(doubt)));
     assert_eq!(shown(&balancer.decide()), [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn the_data_plane_is_told_of_members_that_the_hub_does_not_hear_of() {
+    let mut balancer = filled(None);
+    assert!(balancer.decide().desired.leases.is_empty());
+    let mut silent = import("a", "10.1.0.1");
+    silent.metadata.resource_version = Some("2".to_owned());
+    let since = "1970-01-01T00:01:00Z".to_owned();
+    silent.metadata.annotations = Some([(SILENT_SINCE_ANNOTATION.to_owned(), since)].into());
+    balancer.learn(Change::Applied(Seen::Hub(Box::new(Change::Applied(silent)))));
+    let told = balancer.decide().desired;
+    let leases: Vec<_> =
+        told.leases.iter().map(|(name, lease)| (name.as_str(), lease.stale_from())).collect();
+    let since = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(60);
+    assert_eq!(leases, [("a", since)]);
+    assert_eq!(told.vips[0].balance.endpoints.len(), 2, "its endpoints stay");
+    // Without the hub it goes on by what it has served.
+    assert_eq!(
+        super::Balancer::new(balancer.config.clone(), balancer.plane.clone(), Some(&told))
+            .decide()
+            .desired
+            .leases,
+        told.leases
+    );
+    let mut heard = import("a", "10.1.0.1");
+    heard.metadata.resource_version = Some("3".to_owned());
+    balancer.learn(Change::Applied(Seen::Hub(Box::new(Change::Applied(heard)))));
+    assert!(balancer.decide().desired.leases.is_empty());
 }
 
 #[tokio::test]

@@ -172,8 +172,7 @@ fn problems(service: &MultiClusterService, derived: Option<&Service>) -> Vec<Str
 fn silent_for(observed: &Observed<'_>, cluster: &str) -> Option<SignedDuration> {
     let named = |member: &&MemberCluster| member.metadata.name.as_deref() == Some(cluster);
     let member = observed.members.iter().find(named)?;
-    let agents = member.status.iter().flat_map(|status| &status.agent_status);
-    let core = agents.into_iter().find(|one| one.type_ == agent::MEMBER_AGENT)?;
+    let core = member.status.as_ref()?.agent(agent::MEMBER_AGENT)?;
     let heard = core.last_received_heartbeat.as_ref()?.0;
     let silent = observed.now.duration_since(heard);
     (silent >= SILENT_AFTER).then_some(silent)

@@ -2,8 +2,9 @@
 
 use jiff::SignedDuration;
 
-use super::super::distribute::{Plan, Reason, Release, copy, plan, release};
-use super::{at, claimed, deleting, exported_slice, imported, with_finalizer};
+use super::super::distribute::{Plan, Reason, Release, Told, copy, plan, release, renewed};
+use super::{at, claimed, deleting, exported_slice, imported, told, with_finalizer};
+use stolos_api::network::names::SILENT_SINCE_ANNOTATION;
 use stolos_api::network::{EndpointSliceExport, EndpointSliceImport};
 
 const FINALIZER: &str = "networking.fleet.azure.com/endpointsliceexport-cleanup";
@@ -25,7 +26,7 @@ fn shown(plan: &Plan) -> String {
 }
 
 fn copied(export: &EndpointSliceExport, to: &[&str]) -> Vec<EndpointSliceImport> {
-    to.iter().map(|member| copy(export, 5, &format!("fleet-member-{member}"))).collect()
+    to.iter().map(|member| copy(export, &told(5), &format!("fleet-member-{member}"))).collect()
 }
 
 #[test]
@@ -107,15 +108,15 @@ fn the_members_that_import_a_service_get_its_endpoints() {
             "NotAccepted, finalizer true, copy to [], delete from [b c]",
         ),
     ] {
-        assert_eq!(shown(&plan(&export, import.as_ref(), 5, copies)), want, "{name}");
+        assert_eq!(shown(&plan(&export, import.as_ref(), &told(5), copies)), want, "{name}");
     }
-    let heavier = plan(&export, Some(&claimed(&["a"], &["b", "c"])), 6, &both);
+    let heavier = plan(&export, Some(&claimed(&["a"], &["b", "c"])), &told(6), &both);
     assert_eq!(heavier.copy_to.len(), 2, "a new weight reaches all");
     let mut unreadable = claimed(&["a"], &["b"]);
     for text in unreadable.metadata.annotations.as_mut().unwrap().values_mut() {
         text.push('{');
     }
-    let kept = plan(&export, Some(&unreadable), 5, &both);
+    let kept = plan(&export, Some(&unreadable), &told(5), &both);
     assert_eq!(shown(&kept), "ClaimUnreadable, finalizer true, copy to [], delete from []");
 }
 
@@ -126,9 +127,9 @@ fn an_export_that_leaves_takes_its_copies_with_it() {
     deleting(&mut export.metadata);
     let import = claimed(&["a"], &["b"]);
     let copies = copied(&export, &["b"]);
-    let leaving = plan(&export, Some(&import), 5, &copies);
+    let leaving = plan(&export, Some(&import), &told(5), &copies);
     assert_eq!(shown(&leaving), "Leaving, finalizer true, copy to [], delete from [b]");
-    let gone = plan(&export, Some(&import), 5, &[]);
+    let gone = plan(&export, Some(&import), &told(5), &[]);
     assert_eq!(shown(&gone), "Leaving, finalizer false, copy to [], delete from []");
 }
 
@@ -136,11 +137,12 @@ fn an_export_that_leaves_takes_its_copies_with_it() {
 fn a_member_cannot_send_endpoints_of_another() {
     let mut forged = exported_slice("evil");
     forged.spec.endpoint_slice_reference.cluster_id = "a".into();
-    let plan = plan(&forged, Some(&claimed(&["a"], &["b"])), 5, &[]);
+    let plan = plan(&forged, Some(&claimed(&["a"], &["b"])), &told(5), &[]);
     assert_eq!(plan.reason, Reason::NotItsOwn);
     assert!(plan.copy_to.is_empty());
     let of_victim = copied(&exported_slice("a"), &["b"]);
-    let touched = super::super::distribute::plan(&forged, Some(&imported(&["a"])), 1, &of_victim);
+    let touched =
+        super::super::distribute::plan(&forged, Some(&imported(&["a"])), &told(1), &of_victim);
     assert!(touched.delete_from.is_empty(), "nor take endpoints of another away");
 }
 
@@ -152,10 +154,10 @@ fn a_member_cannot_replace_or_delete_endpoints_of_another_by_taking_their_name()
     with_finalizer(&mut thief.metadata, FINALIZER);
     let copies = copied(&victim, &["b"]);
     let import = claimed(&["a", "evil"], &["b", "c"]);
-    let replaces = plan(&thief, Some(&import), 1, &copies);
+    let replaces = plan(&thief, Some(&import), &told(1), &copies);
     assert_eq!(shown(&replaces), "Imported, finalizer true, copy to [c], delete from []");
     deleting(&mut thief.metadata);
-    let deletes = plan(&thief, Some(&import), 1, &copies);
+    let deletes = plan(&thief, Some(&import), &told(1), &copies);
     assert_eq!(shown(&deletes), "Leaving, finalizer false, copy to [], delete from []");
 }
 
@@ -165,4 +167,28 @@ fn a_member_that_is_removed_has_time_to_clean_up() {
     assert_eq!(release(None, patience, at(0)), Release::Keep);
     assert_eq!(release(Some(at(0)), patience, at(899)), Release::Wait(at(900)));
     assert_eq!(release(Some(at(0)), patience, at(900)), Release::Force);
+}
+
+#[test]
+fn importers_are_told_of_silence_and_of_its_end() {
+    let mut export = exported_slice("a");
+    with_finalizer(&mut export.metadata, FINALIZER);
+    let silent = Told { silent_since: Some(at(7)), ..told(5) };
+    let import = claimed(&["a"], &["b"]);
+    let copies = copied(&export, &["b"]);
+    assert_eq!(plan(&export, Some(&import), &told(5), &copies).copy_to.len(), 0);
+    assert_eq!(plan(&export, Some(&import), &silent, &copies).copy_to.len(), 1);
+    let marked = renewed(&copies[0], &copy(&export, &silent, "fleet-member-b"));
+    let since = &marked.metadata.annotations.as_ref().unwrap()[SILENT_SINCE_ANNOTATION];
+    assert_eq!(*since, at(7).to_string());
+    assert_eq!(
+        plan(&export, Some(&import), &silent, std::slice::from_ref(&marked)).copy_to.len(),
+        0
+    );
+    assert_eq!(
+        plan(&export, Some(&import), &told(5), std::slice::from_ref(&marked)).copy_to.len(),
+        1
+    );
+    let heard = renewed(&marked, &copy(&export, &told(5), "fleet-member-b"));
+    assert_eq!(heard.metadata.annotations, copies[0].metadata.annotations);
 }

@@ -32,7 +32,7 @@ fn decide(
 
 #[test]
 fn endpoints_become_a_slice_of_the_derived_service_and_follow_it() {
-    let import = copy(&exported_slice("a"), 1, "fleet-member-b");
+    let import = copy(&exported_slice("a"), &super::told(1), "fleet-member-b");
     let plan = decide(&import, &[service(Some("app-mcs"))], &["app-mcs"], None);
     let Plan::Import(Some(slice)) = plan else { panic!("{plan:?}") };
     insta::assert_json_snapshot!(slice, @r#"
@@ -73,7 +73,7 @@ fn endpoints_become_a_slice_of_the_derived_service_and_follow_it() {
     stored.endpoints[0].conditions = Some(EndpointConditions::default());
     let same = decide(&import, &[service(Some("app-mcs"))], &["app-mcs"], Some(&stored));
     assert_eq!(same, Plan::Import(None), "what others add to an endpoint is no difference");
-    let heavier = copy(&exported_slice("a"), 7, "fleet-member-b");
+    let heavier = copy(&exported_slice("a"), &super::told(7), "fleet-member-b");
     let changed = decide(&heavier, &[service(Some("app-mcs"))], &["app-mcs"], Some(&stored));
     let Plan::Import(Some(changed)) = changed else { panic!("{changed:?}") };
     let weight = &changed.metadata.annotations.unwrap()["networking.fleet.azure.com/weight"];
@@ -85,7 +85,7 @@ fn endpoints_become_a_slice_of_the_derived_service_and_follow_it() {
 
 #[test]
 fn endpoints_wait_for_their_service() {
-    let import = copy(&exported_slice("a"), 1, "fleet-member-b");
+    let import = copy(&exported_slice("a"), &super::told(1), "fleet-member-b");
     let mut elsewhere = service(Some("app-mcs"));
     elsewhere.metadata.namespace = Some("other".into());
     let mut leaving = service(Some("app-mcs"));
@@ -106,7 +106,7 @@ fn endpoints_wait_for_their_service() {
 
 #[test]
 fn endpoints_that_the_hub_withdraws_go_first() {
-    let mut import = copy(&exported_slice("a"), 1, "fleet-member-b");
+    let mut import = copy(&exported_slice("a"), &super::told(1), "fleet-member-b");
     with_finalizer(&mut import.metadata, "networking.fleet.azure.com/endpointsliceimport-cleanup");
     deleting(&mut import.metadata);
     let slice = EndpointSlice::default();

@@ -81,6 +81,11 @@ fn exported(cluster: &str, ports: &[i32], second: i64) -> InternalServiceExport 
     }))
 }
 
+/// What is told of a member that is heard of.
+fn told(weight: i64) -> super::distribute::Told {
+    super::distribute::Told { weight, silent_since: None }
+}
+
 /// The wish of a member to import service `app/web`, made at some second.
 fn claimant(cluster: &str, second: i64) -> InternalServiceImport {
     object(json!({

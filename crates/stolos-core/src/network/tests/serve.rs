@@ -54,7 +54,7 @@ fn slice(cluster: &str, addresses: &[&str], weight: i64) -> EndpointSliceImport 
     let mut export = exported_slice(cluster);
     let endpoint = |address: &&str| object(json!({"addresses": [address]}));
     export.spec.endpoints = addresses.iter().map(endpoint).collect();
-    copy(&export, weight, "fleet-member-here")
+    copy(&export, &super::told(weight), "fleet-member-here")
 }
 
 /// What is known of the service.
