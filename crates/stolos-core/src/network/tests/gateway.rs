@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 use stolos_api::network::names::gateway::{ENTRY, TLS};
 use stolos_api::network::{EndpointSliceExport, EndpointSliceImport, Protocol, ServiceExport};
@@ -14,6 +15,7 @@ use super::super::gateway::{
 };
 use super::super::slice::{self, Plan, Reason};
 use super::super::vip::{self, Guard};
+use super::super::{distribute, import_slice, serve};
 use super::{at, object, said};
 
 fn settings(ports: &str, tls: Tls) -> Settings {
@@ -306,4 +308,44 @@ fn importers_know_gateways_by_their_mark() {
     };
     assert_eq!(clusters(0), ["flat", "odd", "off", "tls"]);
     assert_eq!(clusters(1), ["flat", "off"], "datagrams are not encrypted");
+}
+
+#[test]
+fn the_mark_of_gateways_goes_with_the_endpoints_to_importers() {
+    let export = with_entry(accepted(), &entry(Tls::Require));
+    let plan = exported(&pods(true), &export, None, true);
+    let Plan::Export { name, spec: Some(spec), .. } = plan else { panic!("{plan:?}") };
+    let mark = |metadata: &ObjectMeta| metadata.annotations.clone().unwrap_or_default().remove(TLS);
+    let mut stored = EndpointSliceExport::new(&name, *spec);
+    assert_eq!(mark(&distribute::copy(&stored, 1, "fleet-member-west").metadata), None);
+    stored.metadata.annotations = Some([(TLS.to_owned(), "require".to_owned())].into());
+    let copy = distribute::copy(&stored, 1, "fleet-member-west");
+    assert_eq!(mark(&copy.metadata).as_deref(), Some("require"));
+
+    // It stands on the member, too, so that a data plane knows it without the hub.
+    let service = object(json!({
+        "metadata": {"name": "web", "namespace": "app", "labels":
+            {"networking.fleet.azure.com/derived-service": "app-web"}},
+        "spec": {"serviceImport": {"name": "web"}},
+    }));
+    let derived = [("app-web".to_owned(), web())].into();
+    let imported = |import: &EndpointSliceImport, slice: Option<&EndpointSlice>| {
+        let services = std::slice::from_ref(&service);
+        let system_namespace = "fleet-system";
+        let observed =
+            import_slice::Observed { import, services, derived: &derived, slice, system_namespace };
+        match import_slice::plan(&observed) {
+            import_slice::Plan::Import(slice) => slice,
+            plan => panic!("{plan:?}"),
+        }
+    };
+    let slice = imported(&copy, None).unwrap();
+    assert_eq!(mark(&slice.metadata).as_deref(), Some("require"));
+    assert_eq!(imported(&copy, Some(&slice)), None, "it is there");
+    let remembered = serve::slices(&[], &[&slice]);
+    assert_eq!(mark(&remembered[0].metadata).as_deref(), Some("require"));
+    let mut flat = copy;
+    flat.metadata.annotations.as_mut().unwrap().remove(TLS);
+    let slice = imported(&flat, Some(&slice)).expect("it is written without the mark");
+    assert_eq!(mark(&slice.metadata), None);
 }
