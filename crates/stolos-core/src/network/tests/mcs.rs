@@ -126,6 +126,24 @@ fn every_property_that_differs_is_told_to_all() {
 }
 
 #[test]
+fn a_headless_service_without_a_selector_does_not_tell_its_address_families() {
+    let both = json!({"clusterIP": "None", "ipFamilies": ["IPv4", "IPv6"]});
+    let one = json!({"clusterIP": "None", "ipFamilies": ["IPv6"], "selector": {"app": "web"}});
+    let families = |change| alone(&service(change)).ip_families;
+    assert_eq!(families(both), [""; 0]);
+    assert_eq!(families(one), ["IPv6"]);
+}
+
+#[test]
+fn the_message_about_conflicts_names_no_more_clusters_than_fit() {
+    let mut merged = merged(&[service(json!({})), service(json!({"clusterIP": "None"}))]);
+    merged.conflicts[0].clusters = (0..1_000).map(|n| format!("cluster-{n}")).collect();
+    let told = told(&merged);
+    assert!(told.contains("cluster-9 and 990 others differ"), "{told}");
+    assert!(told.len() < 300, "{told}");
+}
+
+#[test]
 fn several_reasons_are_joined() {
     let other = service(json!({"clusterIP": "None", "ports": [{"name": "http", "port": 81}]}));
     let merged = merged(&[service(json!({})), other]);

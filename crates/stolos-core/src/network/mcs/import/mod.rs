@@ -4,24 +4,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, OwnerReference};
 use stolos_api::network::clusterset::{ImportedService, ImportedServiceSpec, condition, reason};
 use stolos_api::network::mcs::{
-    API_VERSION, ServiceImport, ServiceImportSpec, ServiceImportStatus, ServicePort,
-    condition as of_import, reason as why,
+    API_VERSION, ServiceImport, ServiceImportSpec, ServiceImportStatus, condition as of_import,
+    reason as why,
 };
 use stolos_api::network::names::clusterset as names;
 use stolos_api::network::{ClusterStatus, ServiceImportType};
 use stolos_api::validation::{is_label_value, is_qualified_name};
 
-use super::CLIENT_IP;
+use super::MAX_NAMED;
 use crate::condition::{new, set};
 use crate::event::Event;
 use crate::network::keys;
 use crate::network::names::derived;
 
+mod service;
 mod slices;
 
 pub use slices::MAX_ENDPOINTS_PER_SLICE;
@@ -91,11 +92,16 @@ pub enum Taken {
 #[must_use]
 pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
     let Observed { namespace, name, told, .. } = *observed;
+    let before = told
+        .status
+        .as_ref()
+        .and_then(|status| crate::condition::find(&status.conditions, condition::IMPORTED));
     let tell = |status, reason, message: &str| {
         let generation = told.metadata.generation.unwrap_or(0);
         let told_now = new(condition::IMPORTED, status, reason, message, generation, now);
-        let before = told.status.as_ref().map(|status| status.conditions.as_slice());
-        keys::is_news(before.unwrap_or_default(), &told_now).then_some(told_now)
+        // Endpoints come and go all the time; that they were taken over need not be told each time.
+        let same = |old: &&Condition| old.reason == reason && old.message == message;
+        before.filter(same).is_none().then_some(told_now)
     };
     if !observed.has_namespace {
         let message =
@@ -142,7 +148,7 @@ pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
     Plan {
         import: (wanted != *import).then(|| Box::new(wanted)),
         status: status(import, &told_clusters(&observed.told.spec), ready),
-        service: service(observed, import),
+        service: service::plan(observed, import),
         slices: slices.write,
         surplus: slices.surplus,
         told,
@@ -185,7 +191,7 @@ fn import(observed: &Observed<'_>, stored: ServiceImport) -> ServiceImport {
     let derived = derived(observed.namespace, observed.name);
     annotations.insert(names::DERIVED_SERVICE.to_owned(), derived);
     metadata.annotations = Some(annotations);
-    // A headless Service without a selector is of both versions of the internet protocol, whatever its endpoints are.
+    // Of a headless Service without a selector they say nothing.
     let headless = service.type_ == ServiceImportType::Headless;
     let given = observed.service.filter(|_| !headless).and_then(|one| one.spec.as_ref());
     let families = given.and_then(|spec| spec.ip_families.clone()).unwrap_or_default();
@@ -213,88 +219,6 @@ fn addresses(observed: &Observed<'_>) -> Vec<String> {
 /// Most addresses of a ServiceImport, one of each version of the internet protocol.
 const MAX_ADDRESSES: usize = 2;
 
-fn is_headless(spec: &ServiceSpec) -> bool {
-    spec.cluster_ip.as_deref() == Some("None")
-}
-
-/// Decides what to do about the derived Service.
-fn service(observed: &Observed<'_>, import: &ServiceImport) -> Deed {
-    let told = &observed.told.spec.service;
-    let headless = told.type_ == ServiceImportType::Headless;
-    let stored = match observed.service {
-        // It goes with the ServiceImport that it was made for.
-        Some(service) if keys::is_deleting(&service.metadata) => return Deed::Keep,
-        Some(service) => {
-            let spec = service.spec.as_ref();
-            if spec.is_some_and(|spec| is_headless(spec) != headless) {
-                return Deed::Delete;
-            }
-            service.clone()
-        }
-        None => Service::default(),
-    };
-    let mut wanted = stored.clone();
-    let metadata = &mut wanted.metadata;
-    metadata.namespace = Some(observed.namespace.to_owned());
-    metadata.name = Some(derived(observed.namespace, observed.name));
-    let labels = metadata.labels.get_or_insert_default();
-    labels.insert(names::MANAGED_BY.to_owned(), names::MANAGER.to_owned());
-    labels.insert(names::SERVICE_NAME.to_owned(), observed.name.to_owned());
-    metadata.owner_references = Some(vec![owner(import)]);
-    let spec = wanted.spec.get_or_insert_default();
-    spec.selector = None;
-    if headless {
-        spec.cluster_ip = Some("None".to_owned());
-    } else {
-        let sticks = told.session_affinity == CLIENT_IP;
-        spec.session_affinity = Some(if sticks { CLIENT_IP } else { "None" }.to_owned());
-        // Without a time-out there is the one that the API server fills in.
-        if told.session_affinity_config.is_some() || !sticks {
-            spec.session_affinity_config.clone_from(&told.session_affinity_config);
-        }
-    }
-    if told.ip_families.len() > 1 && observed.service.is_none() {
-        spec.ip_family_policy = Some("PreferDualStack".to_owned());
-    }
-    if ports_of(spec) != told.ports.iter().map(normal).collect::<Vec<_>>() {
-        spec.ports = Some(told.ports.iter().map(port).collect());
-    }
-    if observed.service.is_some() && wanted == stored {
-        return Deed::Keep;
-    }
-    Deed::Write(Box::new(wanted))
-}
-
-fn normal(port: &ServicePort) -> ServicePort {
-    let mut port = port.clone();
-    if port.protocol.is_empty() {
-        "TCP".clone_into(&mut port.protocol);
-    }
-    port
-}
-
-/// Returns the ports of a Service as the clusterset tells them, in their order.
-fn ports_of(spec: &ServiceSpec) -> Vec<ServicePort> {
-    let ports = spec.ports.iter().flatten().map(|port| ServicePort {
-        name: port.name.clone().unwrap_or_default(),
-        protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
-        app_protocol: port.app_protocol.clone(),
-        port: port.port,
-    });
-    ports.collect()
-}
-
-fn port(port: &ServicePort) -> k8s_openapi::api::core::v1::ServicePort {
-    let port = normal(port);
-    k8s_openapi::api::core::v1::ServicePort {
-        name: Some(port.name).filter(|name| !name.is_empty()),
-        protocol: Some(port.protocol),
-        app_protocol: port.app_protocol,
-        port: port.port,
-        ..Default::default()
-    }
-}
-
 fn told_clusters(told: &ImportedServiceSpec) -> Vec<ClusterStatus> {
     told.clusters.iter().map(|one| ClusterStatus { cluster: one.cluster.clone() }).collect()
 }
@@ -321,7 +245,7 @@ fn readiness(
     let message = waits_for.map_or_else(
         || {
             let told = refused.iter().map(|(cluster, why)| format!("{why} (cluster {cluster})"));
-            let told: Vec<_> = told.collect();
+            let told: Vec<_> = told.take(MAX_NAMED).collect();
             if told.is_empty() {
                 "the service can be used".to_owned()
             } else {
