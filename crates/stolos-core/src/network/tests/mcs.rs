@@ -78,6 +78,21 @@ fn ports_are_merged_and_the_oldest_wins() {
 }
 
 #[test]
+fn of_exports_of_one_second_the_cluster_whose_name_comes_first_wins() {
+    let export = ServiceExportSpec::default();
+    let services =
+        [80, 81].map(|port| alone(&service(json!({"ports": [{"name": "http", "port": port}]}))));
+    let of = |cluster, service| Constituent { cluster, created: at(0), export: &export, service };
+    for constituents in [
+        [of("a", &services[0]), of("b", &services[1])],
+        [of("b", &services[1]), of("a", &services[0])],
+    ] {
+        let merged = merge(&constituents).unwrap();
+        assert_eq!((merged.spec.ports[0].port, &*merged.clusters[0].cluster), (80, "a"));
+    }
+}
+
+#[test]
 fn a_port_that_only_some_clusters_have_is_no_conflict() {
     let both = json!({"ports": [{"name": "http", "port": 80}, {"name": "more", "port": 81}]});
     let merged = merged(&[service(json!({})), service(both)]);

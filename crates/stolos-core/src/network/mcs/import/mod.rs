@@ -100,8 +100,8 @@ pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
         let generation = told.metadata.generation.unwrap_or(0);
         let told_now = new(condition::IMPORTED, status, reason, message, generation, now);
         // Endpoints come and go all the time; that they were taken over need not be told each time.
-        let same = |old: &&Condition| old.reason == reason && old.message == message;
-        before.filter(same).is_none().then_some(told_now)
+        let is_news = |old: &Condition| old.reason != reason || old.message != message;
+        before.is_none_or(is_news).then_some(told_now)
     };
     if !observed.has_namespace {
         let message =
@@ -173,24 +173,29 @@ fn owner(import: &ServiceImport) -> OwnerReference {
     }
 }
 
-/// Returns a ServiceImport with what it is to say. Labels and annotations that the exporters withdraw go, since we keep
-/// all of them; what the hub tells and no object can have is left out.
+/// Returns a ServiceImport with what it is to say. What the hub tells and no object can have is left out.
 fn import(observed: &Observed<'_>, stored: ServiceImport) -> ServiceImport {
     let ImportedServiceSpec { service, labels, annotations, clusters: _ } = &observed.told.spec;
     let mut import = stored;
     let metadata = &mut import.metadata;
     metadata.namespace = Some(observed.namespace.to_owned());
     metadata.name = Some(observed.name.to_owned());
-    let fit = labels.iter().filter(|(key, value)| is_qualified_name(key) && is_label_value(value));
-    let mut labels: BTreeMap<_, _> = fit.map(|(key, value)| (key.clone(), value.clone())).collect();
-    labels.insert(names::MANAGED_BY.to_owned(), names::MANAGER.to_owned());
-    metadata.labels = Some(labels);
-    let fit = annotations.iter().filter(|(key, _)| is_qualified_name(key));
-    let mut annotations: BTreeMap<_, _> =
-        fit.map(|(key, value)| (key.clone(), value.clone())).collect();
-    let derived = derived(observed.namespace, observed.name);
-    annotations.insert(names::DERIVED_SERVICE.to_owned(), derived);
-    metadata.annotations = Some(annotations);
+    let fit = |(key, value): &(&String, &String)| is_qualified_name(key) && is_label_value(value);
+    let labels: BTreeMap<_, _> = labels.iter().filter(fit).collect();
+    let fit = |(key, _): &(&String, &String)| is_qualified_name(key);
+    let annotations: BTreeMap<_, _> = annotations.iter().filter(fit).collect();
+    let before = |name| keys::annotation(metadata, name).unwrap_or_default().to_owned();
+    let (of_labels, of_annotations) =
+        (before(names::EXPORTED_LABELS), before(names::EXPORTED_ANNOTATIONS));
+    let own_labels = [(names::MANAGED_BY, names::MANAGER.to_owned())];
+    let own_annotations = [
+        (names::DERIVED_SERVICE, derived(observed.namespace, observed.name)),
+        (names::EXPORTED_LABELS, joined(&labels)),
+        (names::EXPORTED_ANNOTATIONS, joined(&annotations)),
+    ];
+    renew(metadata.labels.get_or_insert_default(), &of_labels, labels, own_labels);
+    let all = metadata.annotations.get_or_insert_default();
+    renew(all, &of_annotations, annotations, own_annotations);
     // Of a headless Service without a selector they say nothing.
     let headless = service.type_ == ServiceImportType::Headless;
     let given = observed.service.filter(|_| !headless).and_then(|one| one.spec.as_ref());
@@ -201,6 +206,28 @@ fn import(observed: &Observed<'_>, stored: ServiceImport) -> ServiceImport {
         ..service.clone()
     };
     import
+}
+
+fn joined(map: &BTreeMap<&String, &String>) -> String {
+    map.keys().map(|key| key.as_str()).collect::<Vec<_>>().join(",")
+}
+
+/// Brings labels or annotations to what exporters say: those that they gave before and withdraw go, and those that
+/// somebody else gave stay. An empty value of our own is left out.
+fn renew<const N: usize>(
+    map: &mut BTreeMap<String, String>,
+    before: &str,
+    exported: BTreeMap<&String, &String>,
+    own: [(&str, String); N],
+) {
+    map.retain(|key, _| !before.split(',').any(|given| given == key));
+    map.extend(exported.into_iter().map(|(key, value)| (key.clone(), value.clone())));
+    for (key, value) in own {
+        map.remove(key);
+        if !value.is_empty() {
+            map.insert(key.to_owned(), value);
+        }
+    }
 }
 
 /// Returns the addresses that the derived Service has.
@@ -235,28 +262,34 @@ fn readiness(
     };
     let headless = observed.told.spec.service.type_ == ServiceImportType::Headless;
     let service = observed.service.filter(|service| !keys::is_deleting(&service.metadata));
+    let told = &observed.told.spec.service.ip_families;
+    let given = service.and_then(|one| one.spec.as_ref()?.ip_families.as_ref());
+    let none_fits = |given: &Vec<String>| {
+        !told.is_empty() && !given.is_empty() && given.iter().all(|family| !told.contains(family))
+    };
     let waits_for = match service {
-        None => Some("the derived Service is being made"),
+        None => Some((why::PENDING, "the derived Service is being made")),
         Some(_) if !headless && addresses(observed).is_empty() => {
-            Some("the derived Service has no address yet")
+            Some((why::PENDING, "the derived Service has no address yet"))
+        }
+        Some(_) if !headless && given.is_some_and(none_fits) => {
+            let message = "the cluster has no address of the version of the internet protocol that \
+                           the endpoints are of";
+            Some((why::IP_FAMILY_NOT_SUPPORTED, message))
         }
         Some(_) => None,
     };
-    let message = waits_for.map_or_else(
-        || {
-            let told = refused.iter().map(|(cluster, why)| format!("{why} (cluster {cluster})"));
-            let told: Vec<_> = told.take(MAX_NAMED).collect();
-            if told.is_empty() {
-                "the service can be used".to_owned()
-            } else {
-                format!("the service can be used, without some endpoints: {}", told.join("; "))
-            }
-        },
-        str::to_owned,
-    );
-    let (status, reason) =
-        if waits_for.is_none() { ("True", why::READY) } else { ("False", why::PENDING) };
-    (ready(status, reason, &message), waits_for)
+    if let Some((reason, message)) = waits_for {
+        return (ready("False", reason, message), Some(message));
+    }
+    let left_out = refused.iter().map(|(cluster, why)| format!("{why} (cluster {cluster})"));
+    let left_out: Vec<_> = left_out.take(MAX_NAMED).collect();
+    let message = if left_out.is_empty() {
+        "the service can be used".to_owned()
+    } else {
+        format!("the service can be used, without some endpoints: {}", left_out.join("; "))
+    };
+    (ready("True", why::READY, &message), None)
 }
 
 /// Returns the status of the ServiceImport, if it is another one than it has.
