@@ -77,7 +77,7 @@ pub struct ExportedSlice {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExportedEndpoint {
-    /// Addresses, of which the first is used.
+    /// The address of the endpoint, as a list of one.
     pub addresses: Vec<String>,
     /// Whether it takes connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -165,6 +165,8 @@ pub mod reason {
     pub const EXPORTED: &str = "Exported";
     /// `Ready` of a ServiceImport is True.
     pub const READY: &str = "Ready";
+    /// `Ready` of a ServiceImport is False: its endpoints have no address of a version that the cluster has.
+    pub const IP_FAMILY_NOT_SUPPORTED: &str = "IPFamilyNotSupported";
     /// `Ready` is False: it is on its way.
     pub const PENDING: &str = "Pending";
     /// `Conflict` is False.

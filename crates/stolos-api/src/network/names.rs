@@ -174,6 +174,10 @@ pub mod clusterset {
     pub const SOURCE_CLUSTER: &str = "multicluster.kubernetes.io/source-cluster";
     /// Label of ServiceImports and derived Services that we keep, with the value [`MANAGER`].
     pub const MANAGED_BY: &str = "network.fleet.stolos.dev/managed-by";
+    /// Annotation of a ServiceImport: the labels that exporters gave it, separated by commas. Others are somebody else's.
+    pub const EXPORTED_LABELS: &str = "network.fleet.stolos.dev/exported-labels";
+    /// Annotation of a ServiceImport: the annotations that exporters gave it, separated by commas.
+    pub const EXPORTED_ANNOTATIONS: &str = "network.fleet.stolos.dev/exported-annotations";
     /// Who keeps ServiceImports, derived Services and their EndpointSlices.
     pub const MANAGER: &str = "clusterset.fleet.stolos.dev";
     /// Event on a ServiceImport or Service of somebody else whose name a service of the clusterset needs.

@@ -88,6 +88,11 @@ impl Up {
         Self::start_with(members, NODE_TIME, &["--enable-networking-features"])
     }
 
+    /// As [`Up::start`], with more options.
+    pub(crate) fn start_with_options(members: u32, options: &[&str]) -> Option<Self> {
+        Self::start_with(members, NODE_TIME, options)
+    }
+
     /// As [`Up::start`], where the upgrade of a node takes this long.
     fn start_with(members: u32, node_time: &str, more: &[&str]) -> Option<Self> {
         let Some(kubectl) = kubectl::find() else {

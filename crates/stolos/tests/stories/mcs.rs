@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::backend::{Backend, Processes};
+use crate::backend::{Backend, Processes, Up};
 use crate::kubectl::Kubectl;
 
 #[test]
@@ -14,6 +14,39 @@ fn a_service_exported_by_two_members_is_imported_by_all_embedded() {
 fn a_service_exported_by_two_members_is_imported_by_all_kubernetes() {
     story(Backend::Kubernetes);
 }
+
+/// Azure's kinds and the standard's work side by side, here on addresses of this machine.
+#[test]
+fn one_service_is_exported_by_both_apis_in_stolos_up() {
+    let both = &["--enable-networking-features", "--enable-mcs-api"];
+    let Some(up) = Up::start_with_options(2, both) else { return };
+    let [first, second] = ["member-1", "member-2"].map(|name| up.kubectl(name));
+    up.kubectl("hub").apply(NAMESPACE);
+    for member in [&first, &second] {
+        member.apply(NAMESPACE);
+    }
+    first.apply(SHOP);
+    first.apply(AZURE_EXPORT);
+    second.apply(AZURE_IMPORT);
+    imported(&second, &["member-1"]);
+    balances_over(&second, &[("member-1", &first)]);
+    second.wait_for("the other API has an address", &["-n", "shop", "mcs", "web"], |service| {
+        service["status"]["loadBalancer"]["ingress"][0]["ip"].is_string()
+    });
+}
+
+const AZURE_EXPORT: &str = r"
+apiVersion: networking.fleet.azure.com/v1beta1
+kind: ServiceExport
+metadata: {name: web, namespace: shop}
+";
+
+const AZURE_IMPORT: &str = r"
+apiVersion: networking.fleet.azure.com/v1alpha1
+kind: MultiClusterService
+metadata: {name: web, namespace: shop}
+spec: {serviceImport: {name: web}}
+";
 
 const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
 
@@ -102,12 +135,15 @@ fn story(backend: Backend) {
     let import = imported(&third, &["member-1", "member-2"]);
     assert_eq!(import["spec"]["ports"][0]["port"], 80);
 
-    // A headless service has endpoints and no address.
+    // A headless service has endpoints and no address, and nothing is written where nothing changes.
+    let before = versions(&third);
     first.apply(DATABASE);
     let headless = third.wait_for("the headless service is imported", &HEADLESS, is_ready);
     assert_eq!(headless["spec"]["type"], "Headless");
     assert!(headless["spec"]["ips"].is_null());
     assert_eq!(self::derived(&third, &headless)["spec"]["clusterIP"], "None");
+
+    assert_eq!(versions(&third), before);
 
     // What is there stays while the hub is away, and what was unexported meanwhile goes when it is back.
     fleet.kill("hub");
@@ -191,6 +227,16 @@ fn listed(slices: &Value) -> Vec<String> {
 
 fn slices(label: &str) -> [&str; 5] {
     ["-n", "shop", "endpointslices", "-l", label]
+}
+
+/// Returns the versions of everything that a member has of the service.
+fn versions(member: &Kubectl) -> Vec<String> {
+    let version = |object: &Value| object["metadata"]["resourceVersion"].to_string();
+    let import = member.get(&IMPORT).expect("the ServiceImport");
+    let label = "multicluster.kubernetes.io/service-name=web";
+    let slices = member.get(&slices(label)).expect("EndpointSlices can be listed");
+    let slices = slices["items"].as_array().into_iter().flatten().map(version);
+    slices.chain([version(&import), version(&derived(member, &import))]).collect()
 }
 
 fn addresses(member: &Kubectl, service: &str) -> Vec<String> {

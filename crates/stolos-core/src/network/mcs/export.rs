@@ -179,7 +179,7 @@ fn exported(slice: &EndpointSlice) -> Option<ExportedSlice> {
     let endpoints = slice.endpoints.iter().map(|endpoint| {
         let conditions = endpoint.conditions.clone().unwrap_or_default();
         ExportedEndpoint {
-            addresses: endpoint.addresses.clone(),
+            addresses: endpoint.addresses.iter().take(1).cloned().collect(),
             ready: conditions.ready,
             serving: conditions.serving,
             terminating: conditions.terminating,

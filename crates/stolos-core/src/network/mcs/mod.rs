@@ -107,11 +107,16 @@ fn ports(service: &ServiceSpec) -> Vec<ServicePort> {
 pub fn alone(service: &ServiceSpec) -> ServiceImportSpec {
     let affinity = service.session_affinity.as_deref().unwrap_or("None");
     let config = service.session_affinity_config.clone();
+    let type_ = import_type(service);
+    let families = service.ip_families.clone().unwrap_or_default();
+    // A headless Service without a selector is of both versions of the internet protocol, whatever its endpoints are.
+    let has_selector = service.selector.as_ref().is_some_and(|selector| !selector.is_empty());
+    let tells_families = type_ == ServiceImportType::ClusterSetIp || has_selector;
     ServiceImportSpec {
         ports: ports(service),
         ips: Vec::new(),
-        ip_families: service.ip_families.clone().unwrap_or_default(),
-        type_: import_type(service),
+        ip_families: if tells_families { families } else { Vec::new() },
+        type_,
         session_affinity: affinity.to_owned(),
         session_affinity_config: config.filter(|_| affinity == CLIENT_IP),
         internal_traffic_policy: service.internal_traffic_policy.clone(),
@@ -156,7 +161,7 @@ const PROPERTIES: [(&str, &str, Differs); 8] = [
     }),
     (reason::IP_FAMILY_CONFLICT, "address families", |a, b| {
         let (a, b) = (&a.service.ip_families, &b.service.ip_families);
-        // A Service without any is headless in a cluster that gives it none.
+        // One without any does not say.
         !a.is_empty() && !b.is_empty() && a != b
     }),
     (reason::LABELS_CONFLICT, "exported labels", |a, b| {
@@ -197,14 +202,22 @@ pub fn conflict_condition(merged: &Merged, generation: i64, now: Timestamp) -> C
     let reasons: Vec<_> = merged.conflicts.iter().map(|conflict| conflict.reason).collect();
     let oldest = merged.clusters.first().map_or("", |one| one.cluster.as_str());
     let told = merged.conflicts.iter().map(|conflict| {
-        format!(
-            "{} of {} differ from those of {oldest}",
-            conflict.what,
-            conflict.clusters.join(", ")
-        )
+        let clusters = listed(&conflict.clusters);
+        format!("{} of {clusters} differ from those of {oldest}", conflict.what)
     });
     let message = format!("{}; the oldest export wins", told.collect::<Vec<_>>().join("; "));
     condition::new(type_::CONFLICT, "True", &reasons.join(","), &message, generation, now)
+}
+
+/// Clusters that a message names; a condition has room for so many times all properties.
+const MAX_NAMED: usize = 10;
+
+/// Lists clusters, the first of them by name.
+fn listed(clusters: &[String]) -> String {
+    match clusters.len().checked_sub(MAX_NAMED) {
+        None | Some(0) => clusters.join(", "),
+        Some(more) => format!("{} and {more} others", clusters[..MAX_NAMED].join(", ")),
+    }
 }
 
 /// Returns the condition that says whether a Service can be exported.

@@ -78,6 +78,21 @@ fn ports_are_merged_and_the_oldest_wins() {
 }
 
 #[test]
+fn of_exports_of_one_second_the_cluster_whose_name_comes_first_wins() {
+    let export = ServiceExportSpec::default();
+    let services =
+        [80, 81].map(|port| alone(&service(json!({"ports": [{"name": "http", "port": port}]}))));
+    let of = |cluster, service| Constituent { cluster, created: at(0), export: &export, service };
+    for constituents in [
+        [of("a", &services[0]), of("b", &services[1])],
+        [of("b", &services[1]), of("a", &services[0])],
+    ] {
+        let merged = merge(&constituents).unwrap();
+        assert_eq!((merged.spec.ports[0].port, &*merged.clusters[0].cluster), (80, "a"));
+    }
+}
+
+#[test]
 fn a_port_that_only_some_clusters_have_is_no_conflict() {
     let both = json!({"ports": [{"name": "http", "port": 80}, {"name": "more", "port": 81}]});
     let merged = merged(&[service(json!({})), service(both)]);
@@ -123,6 +138,24 @@ fn every_property_that_differs_is_told_to_all() {
     assert!(told(&merged).starts_with("Conflict=True SessionAffinityConfigConflict: "));
     let config = merged.spec.session_affinity_config.unwrap().client_ip.unwrap();
     assert_eq!(config.timeout_seconds, Some(5));
+}
+
+#[test]
+fn a_headless_service_without_a_selector_does_not_tell_its_address_families() {
+    let both = json!({"clusterIP": "None", "ipFamilies": ["IPv4", "IPv6"]});
+    let one = json!({"clusterIP": "None", "ipFamilies": ["IPv6"], "selector": {"app": "web"}});
+    let families = |change| alone(&service(change)).ip_families;
+    assert_eq!(families(both), [""; 0]);
+    assert_eq!(families(one), ["IPv6"]);
+}
+
+#[test]
+fn the_message_about_conflicts_names_no_more_clusters_than_fit() {
+    let mut merged = merged(&[service(json!({})), service(json!({"clusterIP": "None"}))]);
+    merged.conflicts[0].clusters = (0..1_000).map(|n| format!("cluster-{n}")).collect();
+    let told = told(&merged);
+    assert!(told.contains("cluster-9 and 990 others differ"), "{told}");
+    assert!(told.len() < 300, "{told}");
 }
 
 #[test]

@@ -323,6 +323,46 @@ fn labels_that_no_object_can_have_are_left_out() {
     assert_eq!(labels, want.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
 }
 
+#[test]
+fn labels_and_annotations_that_exporters_withdraw_go_and_those_of_others_stay() {
+    let mut a = exported(1, "1", 1, &json!({}));
+    a.export.exported_annotations = [("note".to_owned(), "1".to_owned())].into();
+    let mut here = Here::default();
+    here.settle(&told(&[("a", &a)]));
+    let metadata = &mut here.import.as_mut().unwrap().metadata;
+    metadata.labels.as_mut().unwrap().insert("theirs".to_owned(), "yes".to_owned());
+    metadata.annotations.as_mut().unwrap().insert("seen".to_owned(), "yes".to_owned());
+    a.export.exported_labels = [("tier".to_owned(), "front".to_owned())].into();
+    a.export.exported_annotations.clear();
+    here.settle(&told(&[("a", &a)]));
+    let metadata = &here.import.as_ref().unwrap().metadata;
+    let want = [("tier", "front"), ("theirs", "yes"), (MANAGED_BY, MANAGER)];
+    assert_eq!(metadata.labels, Some(want.map(|(k, v)| (k.to_owned(), v.to_owned())).into()));
+    let annotations: Vec<_> = metadata.annotations.as_ref().unwrap().keys().collect();
+    let want = [
+        "multicluster.kubernetes.io/derived-service",
+        "network.fleet.stolos.dev/exported-labels",
+        "seen",
+    ];
+    assert_eq!(annotations, want);
+}
+
+#[test]
+fn a_cluster_without_addresses_of_the_endpoints_version_says_so() {
+    let a = exported(1, "1", 1, &json!({"ipFamilies": ["IPv6"]}));
+    let told = told(&[("a", &a)]);
+    let mut here = Here::default();
+    here.settle(&told);
+    here.service.as_mut().unwrap().spec.as_mut().unwrap().ip_families =
+        Some(vec!["IPv4".to_owned()]);
+    here.settle(&told);
+    assert!(here.ready().starts_with("Ready=False IPFamilyNotSupported: "), "{}", here.ready());
+    let both = vec!["IPv4".to_owned(), "IPv6".to_owned()];
+    here.service.as_mut().unwrap().spec.as_mut().unwrap().ip_families = Some(both);
+    here.settle(&told);
+    assert!(here.ready().starts_with("Ready=True"), "{}", here.ready());
+}
+
 proptest! {
     #[test]
     fn whatever_is_told_a_member_comes_to_rest_with_just_that(

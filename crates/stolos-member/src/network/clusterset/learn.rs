@@ -61,6 +61,7 @@ impl Agent {
             hub::Object::ExportedService(exported) => {
                 let items = export_of(&exported);
                 self.absent.remove(&Sought::Exported(Key::of(&exported.metadata)));
+                self.forget_absent_slices(&exported);
                 self.exported.insert(*exported).map_or_else(|()| Vec::new(), |_| items)
             }
             hub::Object::ImportedService(imported) => {
@@ -77,6 +78,12 @@ impl Agent {
             hub::Object::InternalMemberCluster(_) => Vec::new(),
             hub::Object::ExportedService(exported) => {
                 self.exported.remove(&exported.metadata);
+                // Nothing depends any more on what there was besides.
+                self.forget_absent_slices(exported);
+                if let Some(key) = service(exported.as_ref()) {
+                    self.absent.remove(&Sought::Export(key.clone()));
+                    self.absent.remove(&Sought::Service(key));
+                }
                 export_of(exported)
             }
             hub::Object::ImportedService(imported) => {
@@ -154,10 +161,22 @@ impl Agent {
             }
             member::Object::ServiceImport(import) => {
                 self.imports.remove(&import.metadata);
-                vec![Item::Import(Key::of(&import.metadata))]
+                let key = Key::of(&import.metadata);
+                self.absent.remove(&Sought::Imported(self.on_hub(&key)));
+                vec![Item::Import(key)]
             }
             member::Object::Event(_) => Vec::new(),
         }
+    }
+
+    /// Forgets which slices of a namespace are not there: what is exported of it has changed.
+    fn forget_absent_slices(&mut self, exported: &ExportedService) {
+        let Some(changed) = service(exported) else { return };
+        let is_derived = |key: &Key| key.name.starts_with(DERIVED);
+        self.absent.retain(|sought| match sought {
+            Sought::Slice(key) => key.namespace != changed.namespace || is_derived(key),
+            _ => true,
+        });
     }
 
     /// Returns the services of the clusterset in a namespace.

@@ -4,24 +4,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, OwnerReference};
 use stolos_api::network::clusterset::{ImportedService, ImportedServiceSpec, condition, reason};
 use stolos_api::network::mcs::{
-    API_VERSION, ServiceImport, ServiceImportSpec, ServiceImportStatus, ServicePort,
-    condition as of_import, reason as why,
+    API_VERSION, ServiceImport, ServiceImportSpec, ServiceImportStatus, condition as of_import,
+    reason as why,
 };
 use stolos_api::network::names::clusterset as names;
 use stolos_api::network::{ClusterStatus, ServiceImportType};
 use stolos_api::validation::{is_label_value, is_qualified_name};
 
-use super::CLIENT_IP;
+use super::MAX_NAMED;
 use crate::condition::{new, set};
 use crate::event::Event;
 use crate::network::keys;
 use crate::network::names::derived;
 
+mod service;
 mod slices;
 
 pub use slices::MAX_ENDPOINTS_PER_SLICE;
@@ -91,11 +92,16 @@ pub enum Taken {
 #[must_use]
 pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
     let Observed { namespace, name, told, .. } = *observed;
+    let before = told
+        .status
+        .as_ref()
+        .and_then(|status| crate::condition::find(&status.conditions, condition::IMPORTED));
     let tell = |status, reason, message: &str| {
         let generation = told.metadata.generation.unwrap_or(0);
         let told_now = new(condition::IMPORTED, status, reason, message, generation, now);
-        let before = told.status.as_ref().map(|status| status.conditions.as_slice());
-        keys::is_news(before.unwrap_or_default(), &told_now).then_some(told_now)
+        // Endpoints come and go all the time; that they were taken over need not be told each time.
+        let is_news = |old: &Condition| old.reason != reason || old.message != message;
+        before.is_none_or(is_news).then_some(told_now)
     };
     if !observed.has_namespace {
         let message =
@@ -142,7 +148,7 @@ pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
     Plan {
         import: (wanted != *import).then(|| Box::new(wanted)),
         status: status(import, &told_clusters(&observed.told.spec), ready),
-        service: service(observed, import),
+        service: service::plan(observed, import),
         slices: slices.write,
         surplus: slices.surplus,
         told,
@@ -167,25 +173,30 @@ fn owner(import: &ServiceImport) -> OwnerReference {
     }
 }
 
-/// Returns a ServiceImport with what it is to say. Labels and annotations that the exporters withdraw go, since we keep
-/// all of them; what the hub tells and no object can have is left out.
+/// Returns a ServiceImport with what it is to say. What the hub tells and no object can have is left out.
 fn import(observed: &Observed<'_>, stored: ServiceImport) -> ServiceImport {
     let ImportedServiceSpec { service, labels, annotations, clusters: _ } = &observed.told.spec;
     let mut import = stored;
     let metadata = &mut import.metadata;
     metadata.namespace = Some(observed.namespace.to_owned());
     metadata.name = Some(observed.name.to_owned());
-    let fit = labels.iter().filter(|(key, value)| is_qualified_name(key) && is_label_value(value));
-    let mut labels: BTreeMap<_, _> = fit.map(|(key, value)| (key.clone(), value.clone())).collect();
-    labels.insert(names::MANAGED_BY.to_owned(), names::MANAGER.to_owned());
-    metadata.labels = Some(labels);
-    let fit = annotations.iter().filter(|(key, _)| is_qualified_name(key));
-    let mut annotations: BTreeMap<_, _> =
-        fit.map(|(key, value)| (key.clone(), value.clone())).collect();
-    let derived = derived(observed.namespace, observed.name);
-    annotations.insert(names::DERIVED_SERVICE.to_owned(), derived);
-    metadata.annotations = Some(annotations);
-    // A headless Service without a selector is of both versions of the internet protocol, whatever its endpoints are.
+    let fit = |(key, value): &(&String, &String)| is_qualified_name(key) && is_label_value(value);
+    let labels: BTreeMap<_, _> = labels.iter().filter(fit).collect();
+    let fit = |(key, _): &(&String, &String)| is_qualified_name(key);
+    let annotations: BTreeMap<_, _> = annotations.iter().filter(fit).collect();
+    let before = |name| keys::annotation(metadata, name).unwrap_or_default().to_owned();
+    let (of_labels, of_annotations) =
+        (before(names::EXPORTED_LABELS), before(names::EXPORTED_ANNOTATIONS));
+    let own_labels = [(names::MANAGED_BY, names::MANAGER.to_owned())];
+    let own_annotations = [
+        (names::DERIVED_SERVICE, derived(observed.namespace, observed.name)),
+        (names::EXPORTED_LABELS, joined(&labels)),
+        (names::EXPORTED_ANNOTATIONS, joined(&annotations)),
+    ];
+    renew(metadata.labels.get_or_insert_default(), &of_labels, labels, own_labels);
+    let all = metadata.annotations.get_or_insert_default();
+    renew(all, &of_annotations, annotations, own_annotations);
+    // Of a headless Service without a selector they say nothing.
     let headless = service.type_ == ServiceImportType::Headless;
     let given = observed.service.filter(|_| !headless).and_then(|one| one.spec.as_ref());
     let families = given.and_then(|spec| spec.ip_families.clone()).unwrap_or_default();
@@ -195,6 +206,28 @@ fn import(observed: &Observed<'_>, stored: ServiceImport) -> ServiceImport {
         ..service.clone()
     };
     import
+}
+
+fn joined(map: &BTreeMap<&String, &String>) -> String {
+    map.keys().map(|key| key.as_str()).collect::<Vec<_>>().join(",")
+}
+
+/// Brings labels or annotations to what exporters say: those that they gave before and withdraw go, and those that
+/// somebody else gave stay. An empty value of our own is left out.
+fn renew<const N: usize>(
+    map: &mut BTreeMap<String, String>,
+    before: &str,
+    exported: BTreeMap<&String, &String>,
+    own: [(&str, String); N],
+) {
+    map.retain(|key, _| !before.split(',').any(|given| given == key));
+    map.extend(exported.into_iter().map(|(key, value)| (key.clone(), value.clone())));
+    for (key, value) in own {
+        map.remove(key);
+        if !value.is_empty() {
+            map.insert(key.to_owned(), value);
+        }
+    }
 }
 
 /// Returns the addresses that the derived Service has.
@@ -213,88 +246,6 @@ fn addresses(observed: &Observed<'_>) -> Vec<String> {
 /// Most addresses of a ServiceImport, one of each version of the internet protocol.
 const MAX_ADDRESSES: usize = 2;
 
-fn is_headless(spec: &ServiceSpec) -> bool {
-    spec.cluster_ip.as_deref() == Some("None")
-}
-
-/// Decides what to do about the derived Service.
-fn service(observed: &Observed<'_>, import: &ServiceImport) -> Deed {
-    let told = &observed.told.spec.service;
-    let headless = told.type_ == ServiceImportType::Headless;
-    let stored = match observed.service {
-        // It goes with the ServiceImport that it was made for.
-        Some(service) if keys::is_deleting(&service.metadata) => return Deed::Keep,
-        Some(service) => {
-            let spec = service.spec.as_ref();
-            if spec.is_some_and(|spec| is_headless(spec) != headless) {
-                return Deed::Delete;
-            }
-            service.clone()
-        }
-        None => Service::default(),
-    };
-    let mut wanted = stored.clone();
-    let metadata = &mut wanted.metadata;
-    metadata.namespace = Some(observed.namespace.to_owned());
-    metadata.name = Some(derived(observed.namespace, observed.name));
-    let labels = metadata.labels.get_or_insert_default();
-    labels.insert(names::MANAGED_BY.to_owned(), names::MANAGER.to_owned());
-    labels.insert(names::SERVICE_NAME.to_owned(), observed.name.to_owned());
-    metadata.owner_references = Some(vec![owner(import)]);
-    let spec = wanted.spec.get_or_insert_default();
-    spec.selector = None;
-    if headless {
-        spec.cluster_ip = Some("None".to_owned());
-    } else {
-        let sticks = told.session_affinity == CLIENT_IP;
-        spec.session_affinity = Some(if sticks { CLIENT_IP } else { "None" }.to_owned());
-        // Without a time-out there is the one that the API server fills in.
-        if told.session_affinity_config.is_some() || !sticks {
-            spec.session_affinity_config.clone_from(&told.session_affinity_config);
-        }
-    }
-    if told.ip_families.len() > 1 && observed.service.is_none() {
-        spec.ip_family_policy = Some("PreferDualStack".to_owned());
-    }
-    if ports_of(spec) != told.ports.iter().map(normal).collect::<Vec<_>>() {
-        spec.ports = Some(told.ports.iter().map(port).collect());
-    }
-    if observed.service.is_some() && wanted == stored {
-        return Deed::Keep;
-    }
-    Deed::Write(Box::new(wanted))
-}
-
-fn normal(port: &ServicePort) -> ServicePort {
-    let mut port = port.clone();
-    if port.protocol.is_empty() {
-        "TCP".clone_into(&mut port.protocol);
-    }
-    port
-}
-
-/// Returns the ports of a Service as the clusterset tells them, in their order.
-fn ports_of(spec: &ServiceSpec) -> Vec<ServicePort> {
-    let ports = spec.ports.iter().flatten().map(|port| ServicePort {
-        name: port.name.clone().unwrap_or_default(),
-        protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
-        app_protocol: port.app_protocol.clone(),
-        port: port.port,
-    });
-    ports.collect()
-}
-
-fn port(port: &ServicePort) -> k8s_openapi::api::core::v1::ServicePort {
-    let port = normal(port);
-    k8s_openapi::api::core::v1::ServicePort {
-        name: Some(port.name).filter(|name| !name.is_empty()),
-        protocol: Some(port.protocol),
-        app_protocol: port.app_protocol,
-        port: port.port,
-        ..Default::default()
-    }
-}
-
 fn told_clusters(told: &ImportedServiceSpec) -> Vec<ClusterStatus> {
     told.clusters.iter().map(|one| ClusterStatus { cluster: one.cluster.clone() }).collect()
 }
@@ -311,28 +262,34 @@ fn readiness(
     };
     let headless = observed.told.spec.service.type_ == ServiceImportType::Headless;
     let service = observed.service.filter(|service| !keys::is_deleting(&service.metadata));
+    let told = &observed.told.spec.service.ip_families;
+    let given = service.and_then(|one| one.spec.as_ref()?.ip_families.as_ref());
+    let none_fits = |given: &Vec<String>| {
+        !told.is_empty() && !given.is_empty() && given.iter().all(|family| !told.contains(family))
+    };
     let waits_for = match service {
-        None => Some("the derived Service is being made"),
+        None => Some((why::PENDING, "the derived Service is being made")),
         Some(_) if !headless && addresses(observed).is_empty() => {
-            Some("the derived Service has no address yet")
+            Some((why::PENDING, "the derived Service has no address yet"))
+        }
+        Some(_) if !headless && given.is_some_and(none_fits) => {
+            let message = "the cluster has no address of the version of the internet protocol that \
+                           the endpoints are of";
+            Some((why::IP_FAMILY_NOT_SUPPORTED, message))
         }
         Some(_) => None,
     };
-    let message = waits_for.map_or_else(
-        || {
-            let told = refused.iter().map(|(cluster, why)| format!("{why} (cluster {cluster})"));
-            let told: Vec<_> = told.collect();
-            if told.is_empty() {
-                "the service can be used".to_owned()
-            } else {
-                format!("the service can be used, without some endpoints: {}", told.join("; "))
-            }
-        },
-        str::to_owned,
-    );
-    let (status, reason) =
-        if waits_for.is_none() { ("True", why::READY) } else { ("False", why::PENDING) };
-    (ready(status, reason, &message), waits_for)
+    if let Some((reason, message)) = waits_for {
+        return (ready("False", reason, message), Some(message));
+    }
+    let left_out = refused.iter().map(|(cluster, why)| format!("{why} (cluster {cluster})"));
+    let left_out: Vec<_> = left_out.take(MAX_NAMED).collect();
+    let message = if left_out.is_empty() {
+        "the service can be used".to_owned()
+    } else {
+        format!("the service can be used, without some endpoints: {}", left_out.join("; "))
+    };
+    (ready("True", why::READY, &message), None)
 }
 
 /// Returns the status of the ServiceImport, if it is another one than it has.

@@ -1,23 +1,23 @@
 //! Services of the clusterset: the Multi-Cluster Services API (KEP-1645) across members.
 
-use std::collections::BTreeMap;
-
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Event, Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Api, ListParams};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::runtime::watcher;
-use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
-use stolos_api::cluster::MemberCluster;
 use stolos_api::network::ServiceImportType;
-use stolos_api::network::clusterset::{ExportedService, ImportedService};
+use stolos_api::network::clusterset::{
+    ExportedService, ExportedServiceSpec, ImportedService, ImportedServiceSpec,
+};
 use stolos_api::network::mcs::{ServiceExport, ServiceImport};
 
 use crate::fleet::{
-    Cluster, Fleet, create, delete, eventually, exists, gone, merge, merge_status, told as heard,
+    Cluster, Fleet, create, delete, eventually, exists, gone, merge, told as heard,
 };
-use crate::forgetful::Forgetful;
+
+mod safety;
 
 fn object<K: serde::de::DeserializeOwned>(json: Value) -> K {
     serde_json::from_value(json).unwrap()
@@ -380,182 +380,66 @@ async fn a_service_import_of_somebody_else_is_left_alone_and_its_owner_is_told()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_that_leaves_takes_its_exports_and_imports_along_and_no_service() {
+async fn what_a_user_deletes_of_an_imported_service_is_made_again() {
     let fleet = fleet(&["a", "b"]).await;
-    for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
-        serve(fleet.member(member), "web", http(), &[address]).await;
-        export(fleet.member(member), "web").await;
-    }
-    let import = imported_by_both(&fleet).await;
-    delete(&fleet.hub.all::<MemberCluster>(), "b").await;
-    gone(&fleet.hub.all::<MemberCluster>(), "b").await;
-    imported(fleet.member("a"), "web", &["a"]).await;
-    balances_over(fleet.member("a"), "web", &["a 10.1.0.1"]).await;
+    serve(fleet.member("a"), "web", http(), &["10.1.0.1"]).await;
+    export(fleet.member("a"), "web").await;
+    let here = fleet.member("b");
+    let first = imported(here, "web", &["a"]).await;
+    balances_over(here, "web", &["a 10.1.0.1"]).await;
 
-    let left = fleet.member("b");
-    gone(&left.inside::<ServiceImport>("app"), "web").await;
-    gone(&left.inside::<Service>("app"), &derived(&import)).await;
-    balances_over(left, "web", &[]).await;
-    exists(&left.inside::<Service>("app"), "web").await;
-    exists(&left.inside::<ServiceExport>("app"), "web").await;
-    told(left, "web", "Ready=False Pending").await;
-    let own = left.inside::<EndpointSlice>("app").get("web-1").await.unwrap();
-    assert_eq!(own.endpoints[0].addresses, ["10.2.0.1"]);
-}
+    let services = here.inside::<Service>("app");
+    let service = services.get(&derived(&first)).await.unwrap();
+    delete(&services, &derived(&first)).await;
+    eventually(&services, &derived(&first), "is another one", |one| {
+        one.is_some_and(|one| one.uid() != service.uid())
+    })
+    .await;
+    let all = here.inside::<EndpointSlice>("app").list(&ListParams::default()).await.unwrap();
+    delete(&here.inside::<EndpointSlice>("app"), &all.items[0].name_any()).await;
+    balances_over(here, "web", &["a 10.1.0.1"]).await;
 
-async fn imported_by_both(fleet: &Fleet) -> ServiceImport {
-    for member in ["a", "b"] {
-        balances_over(fleet.member(member), "web", &["a 10.1.0.1", "b 10.2.0.1"]).await;
-    }
-    fleet.member("b").inside::<ServiceImport>("app").get("web").await.unwrap()
-}
+    let imports = here.inside::<ServiceImport>("app");
+    delete(&imports, "web").await;
+    eventually(&imports, "web", "is another one", |one| {
+        one.is_some_and(|one| one.uid() != first.uid())
+    })
+    .await;
+    let second = imported(here, "web", &["a"]).await;
+    eventually(&services, &derived(&first), "belongs to the new one", |one| {
+        one.is_some_and(|one| one.owner_references()[0].uid == second.uid().unwrap())
+    })
+    .await;
+    balances_over(here, "web", &["a 10.1.0.1"]).await;
 
-#[tokio::test(start_paused = true)]
-async fn a_silent_member_keeps_what_it_exports_and_imports() {
-    let mut fleet = fleet(&["a", "b"]).await;
-    for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
-        serve(fleet.member(member), "web", http(), &[address]).await;
-        export(fleet.member(member), "web").await;
-    }
-    imported_by_both(&fleet).await;
-    let before = uids(&fleet).await;
-    fleet.stop_agents().await;
-    // The hub notices, and hears of another service after that.
-    let members = fleet.hub.all::<MemberCluster>();
-    let unknown = json!({"status": {"conditions": [{
-        "type": "Joined", "status": "Unknown", "reason": "Silent", "message": "",
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-    }]}});
-    merge_status(&members, "b", unknown).await;
-    fleet.stop_hub().await;
-    fleet.start_hub();
-    fleet.start_agents();
-    serve(fleet.member("a"), "later", http(), &["10.1.0.9"]).await;
-    export(fleet.member("a"), "later").await;
-    imported(fleet.member("a"), "later", &["a"]).await;
-    let after = uids(&fleet).await;
-    assert!(before.iter().all(|(what, uid)| after.get(what) == Some(uid)), "{before:?} {after:?}");
+    // What it says about the service is the fleet's business alone.
+    merge(&imports, "web", json!({"spec": {"ports": [{"port": 1}]}})).await;
+    eventually(&imports, "web", "has the port of the service", |one| {
+        one.is_some_and(|one| one.spec.ports[0].port == 80)
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unexport_that_nobody_saw_is_carried_through() {
-    let mut fleet = fleet(&["a", "b"]).await;
-    for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
-        serve(fleet.member(member), "web", http(), &[address]).await;
-        export(fleet.member(member), "web").await;
-    }
-    imported_by_both(&fleet).await;
-    fleet.stop_agents().await;
-    delete(&fleet.member("a").inside::<ServiceExport>("app"), "web").await;
-    fleet.start_agents();
-    balances_over(fleet.member("b"), "web", &["b 10.2.0.1"]).await;
-
-    // Nor did the hub see this one.
-    fleet.stop_hub().await;
-    delete(&fleet.member("b").inside::<ServiceExport>("app"), "web").await;
-    gone(&fleet.hub.inside::<ExportedService>("fleet-member-b"), "app.web").await;
-    fleet.start_hub();
-    for member in ["a", "b"] {
-        gone(&fleet.member(member).inside::<ServiceImport>("app"), "web").await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_list_of_the_member_that_leaves_things_out_takes_nothing_away() {
-    let mut fleet = fleet(&["a", "b"]).await;
-    for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
-        serve(fleet.member(member), "web", http(), &[address]).await;
-        export(fleet.member(member), "web").await;
-    }
-    imported_by_both(&fleet).await;
-    for (n, forgets) in [
-        &["/serviceexports"][..],
-        &["/serviceimports"],
-        &["/services"],
-        &["/endpointslices"],
-        &["/namespaces"],
-        &["/endpointslices", "/serviceexports", "/serviceimports", "/services"],
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let before = uids(&fleet).await;
-        fleet.stop_agents().await;
-        fleet.start_agents_by(|server| Client::new(Forgetful { server, forgets }, "default"));
-        // What comes after the lists is heard of, so everything has been decided about once.
-        let later = format!("later-{n}");
-        serve(fleet.member("a"), &later, http(), &["10.1.0.9"]).await;
-        export(fleet.member("a"), &later).await;
-        told(fleet.member("a"), &later, "Ready=True Exported").await;
-        if forgets != ["/namespaces"] {
-            imported(fleet.member("b"), &later, &["a"]).await;
-        }
-        let after = uids(&fleet).await;
-        let lost: Vec<_> =
-            before.iter().filter(|(what, uid)| after.get(*what) != Some(uid)).collect();
-        assert!(lost.is_empty(), "{forgets:?} took away {lost:?}");
-        for member in ["a", "b"] {
-            let behind = behind(fleet.member(member), "web").await;
-            assert_eq!(behind, ["a 10.1.0.1", "b 10.2.0.1"], "{forgets:?}");
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_list_of_the_hub_that_leaves_things_out_takes_nothing_away() {
-    let mut fleet = fleet(&["a", "b"]).await;
-    for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
-        serve(fleet.member(member), "web", http(), &[address]).await;
-        export(fleet.member(member), "web").await;
-    }
-    imported_by_both(&fleet).await;
-    for (n, forgets) in [
-        &["/exportedservices"][..],
-        &["/importedservices"],
-        &["/memberclusters"],
-        &["/exportedservices", "/memberclusters"],
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let before = uids(&fleet).await;
-        fleet.stop_hub().await;
-        fleet.start_hub_by(|server| Client::new(Forgetful { server, forgets }, "default"));
-        let later = format!("later-{n}");
-        serve(fleet.member("a"), &later, http(), &["10.1.0.9"]).await;
-        export(fleet.member("a"), &later).await;
-        told(fleet.member("a"), &later, "Ready=True Exported").await;
-        let after = uids(&fleet).await;
-        let lost: Vec<_> =
-            before.iter().filter(|(what, uid)| after.get(*what) != Some(uid)).collect();
-        assert!(lost.is_empty(), "{forgets:?} took away {lost:?}");
-        for member in ["a", "b"] {
-            let behind = behind(fleet.member(member), "web").await;
-            assert_eq!(behind, ["a 10.1.0.1", "b 10.2.0.1"], "{forgets:?}");
-        }
-    }
-}
-
-/// Returns the uids of what stands on the hub and on members for services of the clusterset.
-async fn uids(fleet: &Fleet) -> BTreeMap<String, String> {
-    async fn of<K>(cluster: &str, api: Api<K>, all: &mut BTreeMap<String, String>)
-    where
-        K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
-    {
-        for one in api.list(&ListParams::default()).await.unwrap() {
-            let namespace = one.namespace().unwrap_or_default();
-            let what = format!("{cluster}: {} {namespace}/{}", K::kind(&()), one.name_any());
-            all.insert(what, one.uid().unwrap());
-        }
-    }
-    let mut all = BTreeMap::new();
-    of("hub", fleet.hub.all::<ExportedService>(), &mut all).await;
-    of("hub", fleet.hub.all::<ImportedService>(), &mut all).await;
-    for member in ["a", "b"] {
-        let cluster = fleet.member(member);
-        of(member, cluster.inside::<Service>("app"), &mut all).await;
-        of(member, cluster.inside::<EndpointSlice>("app"), &mut all).await;
-        of(member, cluster.inside::<ServiceImport>("app"), &mut all).await;
-    }
-    all
+async fn an_agent_tells_of_its_own_services_and_reads_what_it_is_told() {
+    let fleet = fleet(&["a", "b"]).await;
+    let agent = fleet.as_agent("a");
+    let refused = |answer: Result<(), kube::Error>| match answer {
+        Err(kube::Error::Api(status)) => assert!(status.is_forbidden(), "{status:?}"),
+        other => panic!("not refused: {other:?}"),
+    };
+    let told = Api::<ImportedService>::namespaced(agent.clone(), "fleet-member-a");
+    told.list(&ListParams::default()).await.unwrap();
+    let params = PostParams::default();
+    let forged = ImportedService::new("app.web", ImportedServiceSpec::default());
+    refused(told.create(&params, &forged).await.map(drop));
+    refused(told.delete("app.web", &DeleteParams::default()).await.map(drop));
+    let others = Api::<ExportedService>::namespaced(agent.clone(), "fleet-member-b");
+    refused(others.list(&ListParams::default()).await.map(drop));
+    let forged = ExportedService::new("app.web", ExportedServiceSpec::default());
+    refused(others.create(&params, &forged).await.map(drop));
+    let own = Api::<ExportedService>::namespaced(agent.clone(), "fleet-member-a");
+    own.list(&ListParams::default()).await.unwrap();
+    let runs = Api::<stolos_api::update::UpdateRun>::namespaced(agent, "fleet-member-a");
+    refused(runs.list(&ListParams::default()).await.map(drop));
 }

@@ -1,0 +1,197 @@
+//! What nothing may take away, and what must go although nobody saw it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
+use serde_json::json;
+use stolos_api::cluster::MemberCluster;
+use stolos_api::network::clusterset::{ExportedService, ImportedService};
+use stolos_api::network::mcs::{ServiceExport, ServiceImport};
+
+use super::{balances_over, behind, derived, export, fleet, http, imported, serve, told};
+use crate::fleet::{Fleet, delete, exists, gone, merge_status};
+use crate::forgetful::Forgetful;
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_leaves_takes_its_exports_and_imports_along_and_no_service() {
+    let fleet = fleet(&["a", "b"]).await;
+    for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
+        serve(fleet.member(member), "web", http(), &[address]).await;
+        export(fleet.member(member), "web").await;
+    }
+    let import = imported_by_both(&fleet).await;
+    delete(&fleet.hub.all::<MemberCluster>(), "b").await;
+    gone(&fleet.hub.all::<MemberCluster>(), "b").await;
+    imported(fleet.member("a"), "web", &["a"]).await;
+    balances_over(fleet.member("a"), "web", &["a 10.1.0.1"]).await;
+
+    let left = fleet.member("b");
+    gone(&left.inside::<ServiceImport>("app"), "web").await;
+    gone(&left.inside::<Service>("app"), &derived(&import)).await;
+    balances_over(left, "web", &[]).await;
+    exists(&left.inside::<Service>("app"), "web").await;
+    exists(&left.inside::<ServiceExport>("app"), "web").await;
+    told(left, "web", "Ready=False Pending").await;
+    let own = left.inside::<EndpointSlice>("app").get("web-1").await.unwrap();
+    assert_eq!(own.endpoints[0].addresses, ["10.2.0.1"]);
+}
+
+async fn imported_by_both(fleet: &Fleet) -> ServiceImport {
+    for member in ["a", "b"] {
+        balances_over(fleet.member(member), "web", &["a 10.1.0.1", "b 10.2.0.1"]).await;
+    }
+    fleet.member("b").inside::<ServiceImport>("app").get("web").await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_member_keeps_what_it_exports_and_imports() {
+    let mut fleet = fleet(&["a", "b"]).await;
+    for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
+        serve(fleet.member(member), "web", http(), &[address]).await;
+        export(fleet.member(member), "web").await;
+    }
+    imported_by_both(&fleet).await;
+    let before = uids(&fleet).await;
+    fleet.stop_agents().await;
+    // The hub notices, and hears of another service after that.
+    let members = fleet.hub.all::<MemberCluster>();
+    let unknown = json!({"status": {"conditions": [{
+        "type": "Joined", "status": "Unknown", "reason": "Silent", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }]}});
+    merge_status(&members, "b", unknown).await;
+    fleet.stop_hub().await;
+    fleet.start_hub();
+    fleet.start_agents();
+    serve(fleet.member("a"), "later", http(), &["10.1.0.9"]).await;
+    export(fleet.member("a"), "later").await;
+    imported(fleet.member("a"), "later", &["a"]).await;
+    let after = uids(&fleet).await;
+    assert!(before.iter().all(|(what, uid)| after.get(what) == Some(uid)), "{before:?} {after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unexport_that_nobody_saw_is_carried_through() {
+    let mut fleet = fleet(&["a", "b"]).await;
+    for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
+        serve(fleet.member(member), "web", http(), &[address]).await;
+        export(fleet.member(member), "web").await;
+    }
+    imported_by_both(&fleet).await;
+    fleet.stop_agents().await;
+    delete(&fleet.member("a").inside::<ServiceExport>("app"), "web").await;
+    fleet.start_agents();
+    balances_over(fleet.member("b"), "web", &["b 10.2.0.1"]).await;
+
+    // Nor did the hub see this one.
+    fleet.stop_hub().await;
+    delete(&fleet.member("b").inside::<ServiceExport>("app"), "web").await;
+    gone(&fleet.hub.inside::<ExportedService>("fleet-member-b"), "app.web").await;
+    fleet.start_hub();
+    for member in ["a", "b"] {
+        gone(&fleet.member(member).inside::<ServiceImport>("app"), "web").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_the_member_that_leaves_things_out_takes_nothing_away() {
+    let mut fleet = fleet(&["a", "b"]).await;
+    for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
+        serve(fleet.member(member), "web", http(), &[address]).await;
+        export(fleet.member(member), "web").await;
+    }
+    imported_by_both(&fleet).await;
+    for (n, forgets) in [
+        &["/serviceexports"][..],
+        &["/serviceimports"],
+        &["/services"],
+        &["/endpointslices"],
+        &["/namespaces"],
+        &["/endpointslices", "/serviceexports", "/serviceimports", "/services"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let before = uids(&fleet).await;
+        fleet.stop_agents().await;
+        fleet.start_agents_by(|server| Client::new(Forgetful { server, forgets }, "default"));
+        // What comes after the lists is heard of, so everything has been decided about once.
+        let later = format!("later-{n}");
+        serve(fleet.member("a"), &later, http(), &["10.1.0.9"]).await;
+        export(fleet.member("a"), &later).await;
+        told(fleet.member("a"), &later, "Ready=True Exported").await;
+        if forgets != ["/namespaces"] {
+            imported(fleet.member("b"), &later, &["a"]).await;
+        }
+        let after = uids(&fleet).await;
+        let lost: Vec<_> =
+            before.iter().filter(|(what, uid)| after.get(*what) != Some(uid)).collect();
+        assert!(lost.is_empty(), "{forgets:?} took away {lost:?}");
+        for member in ["a", "b"] {
+            let behind = behind(fleet.member(member), "web").await;
+            assert_eq!(behind, ["a 10.1.0.1", "b 10.2.0.1"], "{forgets:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_the_hub_that_leaves_things_out_takes_nothing_away() {
+    let mut fleet = fleet(&["a", "b"]).await;
+    for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
+        serve(fleet.member(member), "web", http(), &[address]).await;
+        export(fleet.member(member), "web").await;
+    }
+    imported_by_both(&fleet).await;
+    for (n, forgets) in [
+        &["/exportedservices"][..],
+        &["/importedservices"],
+        &["/memberclusters"],
+        &["/exportedservices", "/memberclusters"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let before = uids(&fleet).await;
+        fleet.stop_hub().await;
+        fleet.start_hub_by(|server| Client::new(Forgetful { server, forgets }, "default"));
+        let later = format!("later-{n}");
+        serve(fleet.member("a"), &later, http(), &["10.1.0.9"]).await;
+        export(fleet.member("a"), &later).await;
+        told(fleet.member("a"), &later, "Ready=True Exported").await;
+        let after = uids(&fleet).await;
+        let lost: Vec<_> =
+            before.iter().filter(|(what, uid)| after.get(*what) != Some(uid)).collect();
+        assert!(lost.is_empty(), "{forgets:?} took away {lost:?}");
+        for member in ["a", "b"] {
+            let behind = behind(fleet.member(member), "web").await;
+            assert_eq!(behind, ["a 10.1.0.1", "b 10.2.0.1"], "{forgets:?}");
+        }
+    }
+}
+
+/// Returns the uids of what stands on the hub and on members for services of the clusterset.
+async fn uids(fleet: &Fleet) -> BTreeMap<String, String> {
+    async fn of<K>(cluster: &str, api: Api<K>, all: &mut BTreeMap<String, String>)
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        for one in api.list(&ListParams::default()).await.unwrap() {
+            let namespace = one.namespace().unwrap_or_default();
+            let what = format!("{cluster}: {} {namespace}/{}", K::kind(&()), one.name_any());
+            all.insert(what, one.uid().unwrap());
+        }
+    }
+    let mut all = BTreeMap::new();
+    of("hub", fleet.hub.all::<ExportedService>(), &mut all).await;
+    of("hub", fleet.hub.all::<ImportedService>(), &mut all).await;
+    for member in ["a", "b"] {
+        let cluster = fleet.member(member);
+        of(member, cluster.inside::<Service>("app"), &mut all).await;
+        of(member, cluster.inside::<EndpointSlice>("app"), &mut all).await;
+        of(member, cluster.inside::<ServiceImport>("app"), &mut all).await;
+    }
+    all
+}
