@@ -80,7 +80,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
             None => Box::pin(roles::member(*args)).await,
         },
         Command::Simulate(args) => roles::simulate(args).await,
-        Command::Dataplane(args) => roles::dataplane(args).await,
+        Command::Dataplane(args) => Box::pin(roles::dataplane(args)).await,
         Command::Fleet(command) => fleet::run(command, global.output).await,
         Command::Strategy(command) => strategy::run(command, global.output).await,
         Command::AutoUpgrade(command) => auto_upgrade::run(command, global.output).await,

@@ -202,7 +202,7 @@ fn flapping() {
     let is = |standing| plane.endpoint(web, 1).standing == Some(standing);
     for round in 0..TIMES {
         // It refuses connections; those that are there go on.
-        flapping = None;
+        drop(flapping.take());
         // Now and then it is back before anybody has found out.
         if round % 3 != 0 {
             until("the endpoint is found down", || is(Standing::Down));

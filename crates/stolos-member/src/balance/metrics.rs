@@ -119,7 +119,7 @@ mod tests {
         let endpoint = format!(r#"{vip},cluster="east",endpoint="10.0.0.1:8080""#);
         for line in [
             format!(r#"stolos_vip_connections_total{{{vip},result="unserved"}} 1"#),
-            format!(r#"stolos_endpoint_connections_total{{{endpoint}}} 6"#),
+            format!("stolos_endpoint_connections_total{{{endpoint}}} 6"),
             format!(r#"stolos_endpoint_bytes_total{{{endpoint},from="endpoint"}} 20"#),
             format!(r#"stolos_endpoint_standing{{{endpoint},standing="Down"}} 1"#),
         ] {

@@ -317,9 +317,12 @@ fn the_mark_of_gateways_goes_with_the_endpoints_to_importers() {
     let Plan::Export { name, spec: Some(spec), .. } = plan else { panic!("{plan:?}") };
     let mark = |metadata: &ObjectMeta| metadata.annotations.clone().unwrap_or_default().remove(TLS);
     let mut stored = EndpointSliceExport::new(&name, *spec);
-    assert_eq!(mark(&distribute::copy(&stored, 1, "fleet-member-west").metadata), None);
+    assert_eq!(
+        mark(&distribute::copy(&stored, &super::told(1), "fleet-member-west").metadata),
+        None
+    );
     stored.metadata.annotations = Some([(TLS.to_owned(), "require".to_owned())].into());
-    let copy = distribute::copy(&stored, 1, "fleet-member-west");
+    let copy = distribute::copy(&stored, &super::told(1), "fleet-member-west");
     assert_eq!(mark(&copy.metadata).as_deref(), Some("require"));
 
     // It stands on the member, too, so that a data plane knows it without the hub.
