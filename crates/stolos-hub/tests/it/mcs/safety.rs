@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
-use serde_json::json;
 use stolos_api::cluster::MemberCluster;
 use stolos_api::network::clusterset::{ExportedService, ImportedService};
 use stolos_api::network::mcs::{ServiceExport, ServiceImport};
 
 use super::{balances_over, behind, derived, export, fleet, http, imported, serve, told};
-use crate::fleet::{Fleet, delete, exists, gone, merge_status};
+use crate::fleet::{Fleet, create, delete, eventually, exists, gone};
 use crate::forgetful::Forgetful;
 
 #[tokio::test(start_paused = true)]
@@ -56,19 +56,33 @@ async fn a_silent_member_keeps_what_it_exports_and_imports() {
     imported_by_both(&fleet).await;
     let before = uids(&fleet).await;
     fleet.stop_agents().await;
-    // The hub notices, and hears of another service after that.
-    let members = fleet.hub.all::<MemberCluster>();
-    let unknown = json!({"status": {"conditions": [{
-        "type": "Joined", "status": "Unknown", "reason": "Silent", "message": "",
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-    }]}});
-    merge_status(&members, "b", unknown).await;
+    tokio::time::advance(std::time::Duration::from_secs(600)).await;
+    for member in ["a", "b"] {
+        let members = fleet.hub.all::<MemberCluster>();
+        eventually(&members, member, "is known to be silent", |member| {
+            let status = member.and_then(|member| member.status.as_ref());
+            let conditions = status.into_iter().flat_map(|status| &status.conditions);
+            conditions.into_iter().any(|one| one.reason == "MemberAgentHeartbeatLost")
+        })
+        .await;
+    }
+    // A hub that starts now decides about everything anew, which it shows by telling of another service.
     fleet.stop_hub().await;
     fleet.start_hub();
-    fleet.start_agents();
-    serve(fleet.member("a"), "later", http(), &["10.1.0.9"]).await;
-    export(fleet.member("a"), "later").await;
-    imported(fleet.member("a"), "later", &["a"]).await;
+    let exports = fleet.hub.inside::<ExportedService>("fleet-member-a");
+    let mut later = exports.get("app.web").await.unwrap();
+    later.metadata = ObjectMeta { name: Some("app.later".to_owned()), ..ObjectMeta::default() };
+    later.status = None;
+    create(&exports, &later).await;
+    for member in ["a", "b"] {
+        let told = fleet.hub.inside::<ImportedService>(&format!("fleet-member-{member}"));
+        exists(&told, "app.later").await;
+        let web = told.get("app.web").await.unwrap().spec;
+        let clusters: Vec<_> = web.clusters.iter().map(|one| one.cluster.as_str()).collect();
+        assert_eq!(clusters, ["a", "b"]);
+        let behind = behind(fleet.member(member), "web").await;
+        assert_eq!(behind, ["a 10.1.0.1", "b 10.2.0.1"]);
+    }
     let after = uids(&fleet).await;
     assert!(before.iter().all(|(what, uid)| after.get(what) == Some(uid)), "{before:?} {after:?}");
 }
