@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use stolos_api::placement::names::condition as type_;
 use stolos_api::placement::{ManifestCondition, WorkStatus};
 use stolos_controller::metrics::{Family, Labels, Registry};
+use stolos_core::network::stamp::Measured;
 
 const WORKS: Family = Family::counter(
     "fleet_work_processing_requests_total",
@@ -23,6 +24,18 @@ const APPLY_TIME: Family = Family::histogram(
     &[0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0],
 );
 
+const EXPORT_TIME: Family = Family::histogram(
+    "fleet_networking_service_export_duration_milliseconds",
+    "Time from a Service being exported to its exporter being told about conflicts",
+    NETWORK_BUCKETS,
+);
+const IMPORT_TIME: Family = Family::histogram(
+    "fleet_networking_endpointslice_export_import_duration_milliseconds",
+    "Time from endpoints being exported to their being there on this member",
+    NETWORK_BUCKETS,
+);
+const NETWORK_BUCKETS: &[f64] = &[1_000.0, 2_500.0, 5_000.0, 10_000.0, 25_000.0, 50_000.0];
+
 /// Says that a kind of processing was not called for.
 const SKIPPED: &str = "Skipped";
 
@@ -32,7 +45,15 @@ pub struct Metrics(Registry);
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self(Registry::new(&[MANIFESTS, WORKS, APPLY_TIME, JOINS, LEAVES]))
+        Self(Registry::new(&[
+            MANIFESTS,
+            WORKS,
+            APPLY_TIME,
+            JOINS,
+            LEAVES,
+            EXPORT_TIME,
+            IMPORT_TIME,
+        ]))
     }
 }
 
@@ -61,6 +82,25 @@ impl Metrics {
 
     pub(crate) fn left(&self) {
         self.0.count(&LEAVES, vec![("result", "success".to_owned())]);
+    }
+
+    /// Measures how long a Service of this member took until its exporter was told about conflicts.
+    pub(crate) fn exported(&self, cluster: &str, took: Measured) {
+        self.0.observe(
+            &EXPORT_TIME,
+            vec![("origin_cluster_id", cluster.to_owned())],
+            took.millis(),
+        );
+    }
+
+    /// Measures how long endpoints of a member took to this one.
+    pub(crate) fn imported(&self, from: &str, to: &str, took: Measured) {
+        let labels = vec![
+            ("origin_cluster_id", from.to_owned()),
+            ("destination_cluster_id", to.to_owned()),
+            ("is_first_import", took.is_first.to_string()),
+        ];
+        self.0.observe(&IMPORT_TIME, labels, took.millis());
     }
 
     /// Returns the figures as Prometheus reads them.

@@ -43,6 +43,45 @@ pub fn stamp(metadata: &ObjectMeta, name: &str, version: &str, now: Timestamp) -
     Stamp { since, annotations: Some(annotations.into()) }
 }
 
+/// How long an export took, as the histograms of fleet-networking get it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// Milliseconds between 1 and 100000. What took no time at all counts as a second, because stamps
+    /// are whole seconds.
+    pub millis: u32,
+    /// Whether no version of the object has been measured before.
+    pub is_first: bool,
+}
+
+impl Measured {
+    /// Returns the milliseconds.
+    #[must_use]
+    pub fn millis(&self) -> f64 {
+        f64::from(self.millis)
+    }
+}
+
+/// Decides what to measure of a version of an object that has arrived: nothing if it has been measured, which the
+/// annotation `name` says and which is to be noted first, or if nobody says since when it is exported.
+#[must_use]
+pub fn duration(
+    metadata: &ObjectMeta,
+    name: &str,
+    version: &str,
+    since: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Measured> {
+    const LEAST: i64 = 1_000;
+    const MOST: i64 = 100_000;
+    let measured = keys::annotation(metadata, name);
+    if measured == Some(version) {
+        return None;
+    }
+    let millis = now.as_millisecond() - since?.as_millisecond();
+    let millis = if millis <= 0 { LEAST } else { millis.min(MOST) };
+    Some(Measured { millis: u32::try_from(millis).unwrap_or(0), is_first: measured.is_none() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +92,22 @@ mod tests {
             (annotation::LAST_SEEN_TIMESTAMP.to_owned(), at.to_owned()),
         ];
         ObjectMeta { annotations: Some(annotations.into()), ..ObjectMeta::default() }
+    }
+
+    #[test]
+    fn every_version_is_measured_once_and_within_bounds() {
+        let at = |millis: i64| Timestamp::from_millisecond(1_000_000 + millis).unwrap();
+        let of = |metadata: &ObjectMeta, since: Option<Timestamp>| {
+            let duration = duration(metadata, annotation::LAST_SEEN_GENERATION, "7", since, at(0));
+            duration.map(|duration| (duration.millis, duration.is_first))
+        };
+        let new = ObjectMeta::default();
+        assert_eq!(of(&new, Some(at(-2_500))), Some((2_500, true)));
+        assert_eq!(of(&seen("6", ""), Some(at(-2_500))), Some((2_500, false)));
+        assert_eq!(of(&seen("7", ""), Some(at(-2_500))), None);
+        assert_eq!(of(&new, None), None);
+        assert_eq!(of(&new, Some(at(5))), Some((1_000, true)), "clocks of two clusters differ");
+        assert_eq!(of(&new, Some(at(-200_000))), Some((100_000, true)));
     }
 
     #[test]

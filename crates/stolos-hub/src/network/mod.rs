@@ -152,15 +152,16 @@ impl Services {
         slices.chain([Item::Service(service.to_owned())]).collect()
     }
 
-    /// Returns the slices of a member of which others have been told that it is silent.
-    fn called_silent(&self, member: &str) -> Vec<Key> {
+    /// Returns those slices of a member that count, by whether others have been told that it is silent.
+    fn slices_of(&self, member: &str, counts: impl Fn(bool) -> bool) -> impl Iterator<Item = Key> {
         let namespace = member_namespace(member);
         let slices = self.slices.in_namespace(&namespace);
-        let slices = slices.map(|slice| Key::of(&slice.metadata));
-        let is_told = |key: &Key| {
-            self.copies.indexed(&key.name).any(|copy| slice::told_silence(copy).is_some())
+        let is_told = |slice: &EndpointSliceExport| {
+            let name = slice.metadata.name.as_deref().unwrap_or_default();
+            self.copies.indexed(name).any(|copy| slice::told_silence(copy).is_some())
         };
-        slices.filter(is_told).collect()
+        let counted = slices.filter(|slice| counts(is_told(slice)));
+        counted.map(|slice| Key::of(&slice.metadata)).collect::<Vec<_>>().into_iter()
     }
 
     fn learn_of(&mut self, object: Object) -> Vec<Item> {
@@ -203,11 +204,12 @@ impl Services {
                 let name = member.metadata.name.clone().unwrap_or_default();
                 self.absent.remove(&Sought::Member(name.clone()));
                 let leaves = member.metadata.deletion_timestamp.is_some();
-                if self.members.insert(*member).is_err() {
-                    return Vec::new();
-                }
-                let heard = self.called_silent(&name).into_iter().map(Item::Slice);
-                heard.chain(leaves.then(|| Item::Member(name.clone()))).collect()
+                let period = member.spec.heartbeat_period_seconds;
+                let Ok(before) = self.members.insert(*member) else { return Vec::new() };
+                let has_period =
+                    before.is_none_or(|one| one.spec.heartbeat_period_seconds == period);
+                let heard = self.slices_of(&name, |told| told || !has_period);
+                heard.map(Item::Slice).chain(leaves.then(|| Item::Member(name.clone()))).collect()
             }
             Object::Event(_) => Vec::new(),
         }

@@ -6,7 +6,7 @@ use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use stolos_api::cluster::MemberCluster;
-use stolos_api::network::names::SILENT_SINCE_ANNOTATION;
+use stolos_api::network::names::{SILENT_SINCE_ANNOTATION, annotation};
 use stolos_api::network::{
     EndpointSliceExport, EndpointSliceImport, InternalServiceExport, MultiClusterService,
     ServiceExport, ServiceImport,
@@ -289,6 +289,21 @@ async fn a_silent_member_keeps_its_endpoints_and_importers_are_told() {
     let copies = fleet.hub.inside::<EndpointSliceImport>("fleet-member-b");
     let copy = copies.list(&ListParams::default()).await.unwrap().items.remove(0);
     let (uid, name) = (copy.uid(), copy.name_any());
+    eventually(&copies, &name, "is noted as measured", |copy| {
+        copy.is_some_and(|copy| {
+            copy.annotations().contains_key(annotation::LAST_OBSERVED_GENERATION)
+        })
+    })
+    .await;
+    let exports = fleet.hub.inside::<InternalServiceExport>("fleet-member-a");
+    eventually(&exports, "app-web", "is noted as measured", |export| {
+        let version = |export: &InternalServiceExport| {
+            let noted = export.annotations().get(annotation::LAST_OBSERVED_RESOURCE_VERSION)?;
+            Some(*noted == export.spec.service_reference.resource_version)
+        };
+        export.and_then(version) == Some(true)
+    })
+    .await;
     let silence = |copy: Option<&EndpointSliceImport>| {
         let copy = copy.filter(|copy| copy.uid() == uid)?;
         Some(copy.annotations().contains_key(SILENT_SINCE_ANNOTATION))

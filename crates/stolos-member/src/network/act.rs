@@ -1,14 +1,18 @@
 //! What the network agent does: writes on either side, and looks by name for what a list of the member does not show,
 //! before anything is taken away because of it: that a list leaves something out proves nothing.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 use kube::api::Api;
 use stolos_api::network::{ServiceExport, ServiceImport};
 use stolos_controller::{Change, Effect, Key, Write};
+use stolos_core::network::stamp::Measured;
 
 use super::objects::{Seen, hub, member};
+use crate::Metrics;
 
 /// One thing to do.
 pub(super) enum Act {
@@ -18,6 +22,16 @@ pub(super) enum Act {
     Member(Client, Write<member::Object>),
     /// Looks for an object on the member.
     Look(Client, Sought),
+    /// Measures how long something took, which the step before has noted.
+    Measure(Arc<Metrics>, Measure),
+}
+
+/// What took how long.
+pub(super) enum Measure {
+    /// A Service of this member until its exporter was told about conflicts.
+    Export { cluster: String, took: Measured },
+    /// Endpoints of another member until they were here.
+    Import { from: String, to: String, took: Measured },
 }
 
 /// An object of the member that may be gone.
@@ -63,6 +77,13 @@ impl Effect for Act {
             Self::Member(member, write) => {
                 let changes = write.carry_out(member).await?;
                 Ok(changes.into_iter().map(|change| change.map(Seen::Member)).collect())
+            }
+            Self::Measure(metrics, measure) => {
+                match measure {
+                    Measure::Export { cluster, took } => metrics.exported(cluster, *took),
+                    Measure::Import { from, to, took } => metrics.imported(from, to, *took),
+                }
+                Ok(Vec::new())
             }
             Self::Look(member, sought) => {
                 let found = sought.find(member).await?;

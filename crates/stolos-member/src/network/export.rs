@@ -1,7 +1,7 @@
 //! Services that this member exports.
 
 use jiff::Timestamp;
-use stolos_api::network::names::finalizer;
+use stolos_api::network::names::{annotation, condition as type_, finalizer};
 use stolos_api::network::{InternalServiceExport, ServiceExport};
 use stolos_controller::{Key, Plan, Write};
 use stolos_core::condition;
@@ -9,9 +9,10 @@ use stolos_core::network::export::{self, Internal, Observed};
 use stolos_core::network::gateway;
 use stolos_core::network::names;
 use stolos_core::network::report::{self, Report};
+use stolos_core::network::stamp;
 use stolos_core::network::traffic::PublicAddress;
 
-use super::act::{Act, Sought};
+use super::act::{Act, Measure, Sought};
 use super::metadata::Change;
 use super::{Agent, entry, first, text};
 
@@ -71,7 +72,30 @@ impl Agent {
             Some(Report::Set(told)) => self.tell_conflict(export, told, now),
             Some(Report::Unchanged | Report::DeleteInternal) | None => Vec::new(),
         };
-        Plan::default().then(hub).then(told)
+        let is_told = told.is_empty() && plan.internal == Internal::Unchanged;
+        let measured = internal.filter(|_| is_told).map(|one| self.measure_export(one, now));
+        let plan = Plan::default().then(hub).then(told);
+        measured.into_iter().flatten().fold(plan, |plan, act| plan.then(vec![act]))
+    }
+
+    /// Notes that this version of a Service has been resolved, and measures how long that took.
+    fn measure_export(&self, internal: &InternalServiceExport, now: Timestamp) -> Vec<Act> {
+        let conditions = internal.status.as_ref().map(|status| status.conditions.as_slice());
+        if condition::find(conditions.unwrap_or_default(), type_::CONFLICT).is_none() {
+            return Vec::new();
+        }
+        let reference = &internal.spec.service_reference;
+        let (name, version) =
+            (annotation::LAST_OBSERVED_RESOURCE_VERSION, reference.resource_version.as_str());
+        let since = reference.exported_since.as_ref().map(|since| since.0);
+        let took = stamp::duration(&internal.metadata, name, version, since, now);
+        let noted = Change::annotations([(name.to_owned(), version.to_owned())].into());
+        let (Some(took), Some(noted)) = (took, noted.of(internal)) else { return Vec::new() };
+        let measure = Measure::Export { cluster: self.config.name.clone(), took };
+        vec![
+            Act::Hub(Write::Replace(noted.into())),
+            Act::Measure(self.config.metrics.clone(), measure),
+        ]
     }
 
     fn tell_conflict(

@@ -1,16 +1,19 @@
 //! Services that this member imports: what it asks of the hub, what it is told, and the endpoints of other members.
 
+use jiff::Timestamp;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use stolos_api::network::names::{finalizer, gateway, label};
+use stolos_api::network::names::{annotation, finalizer, gateway, label};
 use stolos_api::network::{
-    InternalServiceImport, InternalServiceImportSpec, MultiClusterService, ServiceImport,
+    EndpointSliceImport, InternalServiceImport, InternalServiceImportSpec, MultiClusterService,
+    ServiceImport,
 };
 use stolos_controller::{Key, Plan, Write};
 use stolos_core::network::import_slice::{self, Observed};
 use stolos_core::network::names;
 use stolos_core::network::report::{self, Ask, Report};
+use stolos_core::network::stamp;
 
-use super::act::{Act, Sought};
+use super::act::{Act, Measure, Sought};
 use super::metadata::Change;
 use super::{Agent, first, label_of, text};
 
@@ -50,6 +53,23 @@ impl Agent {
         }
     }
 
+    /// Notes that this version of endpoints is here, and measures how long they took.
+    fn measure_import(&self, import: &EndpointSliceImport, now: Timestamp) -> Vec<Act> {
+        let reference = &import.spec.endpoint_slice_reference;
+        let (name, version) =
+            (annotation::LAST_OBSERVED_GENERATION, reference.generation.to_string());
+        let since = reference.exported_since.as_ref().map(|since| since.0);
+        let took = stamp::duration(&import.metadata, name, &version, since, now);
+        let noted = Change::annotations([(name.to_owned(), version)].into()).of(import);
+        let (Some(took), Some(noted)) = (took, noted) else { return Vec::new() };
+        let (from, to) = (reference.cluster_id.clone(), self.config.name.clone());
+        let measure = Measure::Import { from, to, took };
+        vec![
+            Act::Hub(Write::Replace(noted.into())),
+            Act::Measure(self.config.metrics.clone(), measure),
+        ]
+    }
+
     fn ask(
         &self,
         key: &Key,
@@ -71,7 +91,7 @@ impl Agent {
     }
 
     /// Brings endpoints of another member in, or takes them out.
-    pub(super) fn plan_imported_slice(&self, name: &str) -> Plan<Act> {
+    pub(super) fn plan_imported_slice(&self, name: &str, now: Timestamp) -> Plan<Act> {
         let key = Key::namespaced(&self.namespace, name);
         let Some(import) = self.imported_slices.get(&key) else { return Plan::default() };
         let system_namespace = self.config.network.system_namespace.as_str();
@@ -104,7 +124,13 @@ impl Agent {
                 let look = self.look_for(Sought::Slice(key));
                 Plan::default().then(look.map_or_else(|| bind(false), |look| vec![look]))
             }
-            import_slice::Plan::Import(None) => Plan::default().then(bind(true)),
+            import_slice::Plan::Import(None) => {
+                let bound: Vec<Act> = bind(true);
+                let measured =
+                    if bound.is_empty() { self.measure_import(import, now) } else { Vec::new() };
+                let plan = Plan::default().then(bound);
+                measured.into_iter().fold(plan, |plan, act| plan.then(vec![act]))
+            }
             import_slice::Plan::Import(Some(wanted)) => {
                 let written = match slice {
                     Some(stored) => Write::Replace(renewed(stored, *wanted).into()),

@@ -274,7 +274,7 @@ impl Controller for Agent {
             Item::Slice(key) => self.plan_slice(key, now),
             Item::ExportedSlice(name) => self.plan_exported_slice(name),
             Item::Import(key) => self.plan_import(key),
-            Item::ImportedSlice(name) => self.plan_imported_slice(name),
+            Item::ImportedSlice(name) => self.plan_imported_slice(name, now),
             Item::Service(key) => self.plan_service(key, now),
             Item::Membership(agent) => self.plan_membership(agent, now),
         }
