@@ -116,7 +116,7 @@ fn start_haproxy(network: &Network, scratch: &FilePath, option: &str) -> anyhow:
     let servers: String =
         (0..ENDPOINTS).map(|n| format!("  server web{n} 10.10.{n}.2:{WEB}\n")).collect();
     let config = format!(
-        "global\n  maxconn 8000\n  nbthread {threads}\n\
+        "global\n  maxconn 4000\n  nbthread {threads}\n\
          defaults\n  mode tcp\n  timeout connect 2s\n  timeout client 1h\n  timeout server 1h\n  {option}\n\
          listen web\n  bind {VIP}:{WEB}\n  balance roundrobin\n{servers}\
          listen bulk\n  bind {VIP}:{BULK}\n  server bulk 10.10.0.2:{BULK}\n",
