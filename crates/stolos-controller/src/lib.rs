@@ -17,6 +17,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub mod event;
+mod find;
 pub mod leader;
 pub mod metrics;
 mod queue;
@@ -26,6 +27,7 @@ mod table;
 mod watch;
 mod write;
 
+pub use find::find;
 pub use ready::Readiness;
 pub use runner::{Options, run};
 pub use table::{Key, Table, Tracked};

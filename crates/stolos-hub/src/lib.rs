@@ -5,6 +5,7 @@ use stolos_controller::Options;
 
 pub mod admission;
 pub mod cluster;
+mod look;
 mod metrics;
 pub mod network;
 pub mod notify;

@@ -1,5 +1,4 @@
-//! Looks by name for what lists do not show, before anything is taken away because of it: that a list leaves something
-//! out proves nothing.
+//! What of members and their exports and imports may be gone.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +8,10 @@ use kube::{Client, Resource};
 use stolos_api::cluster::MemberCluster;
 use stolos_api::cluster::names::{MEMBER_NAMESPACE_PREFIX, member_namespace};
 use stolos_api::network::{InternalServiceExport, InternalServiceImport};
-use stolos_controller::{Change, Effect, Write};
 use stolos_core::network::names;
 
 use super::Object;
+use crate::look;
 
 /// What may be gone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,12 +34,10 @@ pub(super) struct Service {
 }
 
 /// What the controller learns of.
-#[derive(Clone, Debug)]
-pub(super) enum Seen {
-    Object(Object),
-    /// It was asked for by name, and is not there.
-    Absent(Sought),
-}
+pub(super) type Seen = look::Seen<Object, Sought>;
+
+/// What the controller does.
+pub(super) type Act = look::Act<Object, Sought>;
 
 impl<K: Into<Object>> From<K> for Seen {
     fn from(object: K) -> Self {
@@ -48,33 +45,8 @@ impl<K: Into<Object>> From<K> for Seen {
     }
 }
 
-/// What the controller does.
-#[derive(Debug)]
-pub(super) enum Act {
-    Write(Write<Object>),
-    Look(Sought),
-}
-
-impl Effect for Act {
-    type Object = Seen;
-
-    async fn carry_out(&self, client: &Client) -> Result<Vec<Change<Seen>>, kube::Error> {
-        match self {
-            Self::Write(write) => {
-                let changes = write.carry_out(client).await?;
-                Ok(changes.into_iter().map(|change| change.map(Seen::Object)).collect())
-            }
-            Self::Look(sought) => {
-                let found = sought.find(client).await?;
-                let seen = found.unwrap_or_else(|| Seen::Absent(sought.clone()));
-                Ok(vec![Change::Applied(seen)])
-            }
-        }
-    }
-}
-
-impl Sought {
-    async fn find(&self, client: &Client) -> Result<Option<Seen>, kube::Error> {
+impl look::Sought<Object> for Sought {
+    async fn find(&self, client: &Client) -> Result<Option<Object>, kube::Error> {
         match self {
             Self::Export(service) => {
                 service
@@ -92,7 +64,7 @@ impl Sought {
             }
             Self::Member(name) => {
                 let api = Api::<MemberCluster>::all(client.clone());
-                Ok(api.get_opt(name).await?.map(Seen::from))
+                Ok(api.get_opt(name).await?.map(Object::from))
             }
         }
     }
@@ -111,7 +83,7 @@ impl Service {
         &self,
         client: &Client,
         is_it: impl Fn(&K) -> bool,
-    ) -> Result<Option<Seen>, kube::Error>
+    ) -> Result<Option<Object>, kube::Error>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
             + Clone
@@ -125,7 +97,7 @@ impl Service {
         let api = Api::<K>::namespaced(client.clone(), &member_namespace(&self.cluster));
         for name in [plain, names::transport(namespace, name, &taken)] {
             if let Some(found) = api.get_opt(&name).await?.filter(&is_it) {
-                return Ok(Some(Seen::from(found)));
+                return Ok(Some(found.into()));
             }
         }
         Ok(None)

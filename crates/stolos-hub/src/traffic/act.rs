@@ -2,11 +2,10 @@
 
 use k8s_openapi::api::core::v1::Event;
 use kube::Client;
-use kube::api::Api;
 use stolos_api::network::{
     InternalServiceExport, ServiceImport, TrafficManagerBackend, TrafficManagerProfile,
 };
-use stolos_controller::{Change, Effect, Key, Write};
+use stolos_controller::{Change, Effect, Key, Write, find};
 use tracing::debug;
 
 use super::ask::Ask;
@@ -87,14 +86,9 @@ impl Sought {
     async fn find(&self, client: &Client) -> Result<Option<Seen>, kube::Error> {
         match self {
             Self::Profile(key) => {
-                let api: Api<TrafficManagerProfile> =
-                    Api::namespaced(client.clone(), &key.namespace);
-                Ok(api.get_opt(&key.name).await?.map(Seen::from))
+                Ok(find::<TrafficManagerProfile>(client, key).await?.map(Seen::from))
             }
-            Self::Import(key) => {
-                let api: Api<ServiceImport> = Api::namespaced(client.clone(), &key.namespace);
-                Ok(api.get_opt(&key.name).await?.map(Seen::from))
-            }
+            Self::Import(key) => Ok(find::<ServiceImport>(client, key).await?.map(Seen::from)),
         }
     }
 }

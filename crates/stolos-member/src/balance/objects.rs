@@ -10,7 +10,7 @@ use kube::Client;
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use stolos_api::network::EndpointSliceImport;
-use stolos_controller::{Change, Key};
+use stolos_controller::{Change, Key, find};
 
 use super::decide::{Outcome, Told};
 
@@ -71,27 +71,18 @@ pub(crate) enum Doubt {
 impl Doubt {
     /// Asks for the object by name.
     pub(super) async fn look(&self, hub: &Client, member: &Client) -> Result<Seen, kube::Error> {
-        async fn get<K>(client: &Client, key: &Key) -> Result<Option<K>, kube::Error>
-        where
-            K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-                + Clone
-                + std::fmt::Debug
-                + serde::de::DeserializeOwned,
-        {
-            Api::<K>::namespaced(client.clone(), &key.namespace).get_opt(&key.name).await
-        }
         let found = match self {
             Self::Import(key) => {
-                let found = get::<EndpointSliceImport>(hub, key).await?;
+                let found = find::<EndpointSliceImport>(hub, key).await?;
                 found.map(|import| Seen::Hub(Box::new(Change::Applied(import))))
             }
-            Self::Slice(key) => get::<EndpointSlice>(member, key).await?.map(Seen::from),
-            Self::Service(key) => get::<Service>(member, key).await?.map(Seen::from),
+            Self::Slice(key) => find::<EndpointSlice>(member, key).await?.map(Seen::from),
+            Self::Service(key) => find::<Service>(member, key).await?.map(Seen::from),
             Self::MultiClusterService(key) => {
-                get::<stolos_api::network::MultiClusterService>(member, key).await?.map(Seen::from)
+                find::<stolos_api::network::MultiClusterService>(member, key).await?.map(Seen::from)
             }
             Self::ServiceImport(key) => {
-                get::<stolos_api::network::ServiceImport>(member, key).await?.map(Seen::from)
+                find::<stolos_api::network::ServiceImport>(member, key).await?.map(Seen::from)
             }
         };
         Ok(found.unwrap_or_else(|| Seen::Gone(self.clone())))

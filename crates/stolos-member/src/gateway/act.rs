@@ -5,9 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
-use kube::api::Api;
 use stolos_api::network::ServiceExport;
-use stolos_controller::{Change, Effect, Key, Write};
+use stolos_controller::{Change, Effect, Key, Write, find};
 use stolos_dataplane::{DataPlane, Desired};
 
 use super::decide::{Outcome, Served};
@@ -55,16 +54,9 @@ pub(crate) enum Doubt {
 
 impl Doubt {
     async fn look(&self, member: &Client) -> Result<Seen, kube::Error> {
-        let member = member.clone();
         let found = match self {
-            Self::Export(key) => {
-                let api = Api::<ServiceExport>::namespaced(member, &key.namespace);
-                api.get_opt(&key.name).await?.map(Seen::from)
-            }
-            Self::Slice(key) => {
-                let api = Api::<EndpointSlice>::namespaced(member, &key.namespace);
-                api.get_opt(&key.name).await?.map(Seen::from)
-            }
+            Self::Export(key) => find::<ServiceExport>(member, key).await?.map(Seen::from),
+            Self::Slice(key) => find::<EndpointSlice>(member, key).await?.map(Seen::from),
         };
         Ok(found.unwrap_or_else(|| Seen::Gone(self.clone())))
     }

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
-use kube::api::Api;
 use stolos_api::network::{ServiceExport, ServiceImport};
-use stolos_controller::{Change, Effect, Key, Write};
+use stolos_controller::{Change, Effect, Key, Write, find};
 use stolos_core::network::stamp::Measured;
 
 use super::objects::{Seen, hub, member};
@@ -45,22 +44,11 @@ pub(super) enum Sought {
 
 impl Sought {
     async fn find(&self, member: &Client) -> Result<Option<Seen>, kube::Error> {
-        async fn get<K>(member: &Client, key: &Key) -> Result<Option<Seen>, kube::Error>
-        where
-            K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-                + Clone
-                + std::fmt::Debug
-                + serde::de::DeserializeOwned
-                + Into<Seen>,
-        {
-            let api = Api::<K>::namespaced(member.clone(), &key.namespace);
-            Ok(api.get_opt(&key.name).await?.map(Into::into))
-        }
         match self {
-            Self::Export(key) => get::<ServiceExport>(member, key).await,
-            Self::Import(key) => get::<ServiceImport>(member, key).await,
-            Self::Service(key) => get::<Service>(member, key).await,
-            Self::Slice(key) => get::<EndpointSlice>(member, key).await,
+            Self::Export(key) => Ok(find::<ServiceExport>(member, key).await?.map(Seen::from)),
+            Self::Import(key) => Ok(find::<ServiceImport>(member, key).await?.map(Seen::from)),
+            Self::Service(key) => Ok(find::<Service>(member, key).await?.map(Seen::from)),
+            Self::Slice(key) => Ok(find::<EndpointSlice>(member, key).await?.map(Seen::from)),
         }
     }
 }

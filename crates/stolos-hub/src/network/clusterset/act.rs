@@ -1,14 +1,14 @@
-//! Writes, and looks by name for what lists do not show, before anything is decided because of it: that a list leaves
-//! something out proves nothing.
+//! What of members and of what they export and import may be gone.
 
 use kube::Client;
 use kube::api::Api;
 use stolos_api::cluster::MemberCluster;
 use stolos_api::cluster::names::member_namespace;
 use stolos_api::network::clusterset::{ExportedService, ImportedService};
-use stolos_controller::{Change, Effect, Write};
+use stolos_controller::{Key, find};
 
 use super::{Object, member_of};
+use crate::look;
 
 /// What may be gone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,62 +39,37 @@ impl Sought {
             Self::Member(_) => false,
         }
     }
+}
 
-    async fn find(&self, client: &Client) -> Result<Option<Seen>, kube::Error> {
+impl look::Sought<Object> for Sought {
+    async fn find(&self, client: &Client) -> Result<Option<Object>, kube::Error> {
+        let place =
+            |service: &str, member: &str| Key::namespaced(&member_namespace(member), service);
         match self {
             Self::Export { service, member } => {
-                let namespace = member_namespace(member);
-                let api = Api::<ExportedService>::namespaced(client.clone(), &namespace);
-                Ok(api.get_opt(service).await?.map(Seen::from))
+                let found = find::<ExportedService>(client, &place(service, member)).await?;
+                Ok(found.map(Object::from))
             }
             Self::Import { service, member } => {
-                let namespace = member_namespace(member);
-                let api = Api::<ImportedService>::namespaced(client.clone(), &namespace);
-                Ok(api.get_opt(service).await?.map(Seen::from))
+                let found = find::<ImportedService>(client, &place(service, member)).await?;
+                Ok(found.map(Object::from))
             }
             Self::Member(name) => {
                 let api = Api::<MemberCluster>::all(client.clone());
-                Ok(api.get_opt(name).await?.map(Seen::from))
+                Ok(api.get_opt(name).await?.map(Object::from))
             }
         }
     }
 }
 
 /// What the controller learns of.
-#[derive(Clone, Debug)]
-pub(super) enum Seen {
-    Object(Object),
-    /// It was asked for by name, and is not there.
-    Absent(Sought),
-}
+pub(super) type Seen = look::Seen<Object, Sought>;
+
+/// What the controller does.
+pub(super) type Act = look::Act<Object, Sought>;
 
 impl<K: Into<Object>> From<K> for Seen {
     fn from(object: K) -> Self {
         Self::Object(object.into())
-    }
-}
-
-/// What the controller does.
-#[derive(Debug)]
-pub(super) enum Act {
-    Write(Write<Object>),
-    Look(Sought),
-}
-
-impl Effect for Act {
-    type Object = Seen;
-
-    async fn carry_out(&self, client: &Client) -> Result<Vec<Change<Seen>>, kube::Error> {
-        match self {
-            Self::Write(write) => {
-                let changes = write.carry_out(client).await?;
-                Ok(changes.into_iter().map(|change| change.map(Seen::Object)).collect())
-            }
-            Self::Look(sought) => {
-                let found = sought.find(client).await?;
-                let seen = found.unwrap_or_else(|| Seen::Absent(sought.clone()));
-                Ok(vec![Change::Applied(seen)])
-            }
-        }
     }
 }

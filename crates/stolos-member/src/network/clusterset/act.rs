@@ -4,10 +4,9 @@
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
-use kube::api::Api;
 use stolos_api::network::clusterset::{ExportedService, ImportedService};
 use stolos_api::network::mcs::{ServiceExport, ServiceImport};
-use stolos_controller::{Change, Effect, Key, Write};
+use stolos_controller::{Change, Effect, Key, Write, find};
 
 use super::objects::{Seen, hub, member};
 
@@ -40,24 +39,13 @@ pub(super) enum Sought {
 
 impl Sought {
     async fn find(&self, hub: &Client, member: &Client) -> Result<Option<Seen>, kube::Error> {
-        async fn get<K>(client: &Client, key: &Key) -> Result<Option<Seen>, kube::Error>
-        where
-            K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-                + Clone
-                + std::fmt::Debug
-                + serde::de::DeserializeOwned
-                + Into<Seen>,
-        {
-            let api = Api::<K>::namespaced(client.clone(), &key.namespace);
-            Ok(api.get_opt(&key.name).await?.map(Into::into))
-        }
         match self {
-            Self::Export(key) => get::<ServiceExport>(member, key).await,
-            Self::Import(key) => get::<ServiceImport>(member, key).await,
-            Self::Service(key) => get::<Service>(member, key).await,
-            Self::Slice(key) => get::<EndpointSlice>(member, key).await,
-            Self::Exported(key) => get::<ExportedService>(hub, key).await,
-            Self::Imported(key) => get::<ImportedService>(hub, key).await,
+            Self::Export(key) => Ok(find::<ServiceExport>(member, key).await?.map(Seen::from)),
+            Self::Import(key) => Ok(find::<ServiceImport>(member, key).await?.map(Seen::from)),
+            Self::Service(key) => Ok(find::<Service>(member, key).await?.map(Seen::from)),
+            Self::Slice(key) => Ok(find::<EndpointSlice>(member, key).await?.map(Seen::from)),
+            Self::Exported(key) => Ok(find::<ExportedService>(hub, key).await?.map(Seen::from)),
+            Self::Imported(key) => Ok(find::<ImportedService>(hub, key).await?.map(Seen::from)),
         }
     }
 }
