@@ -42,7 +42,8 @@ pub fn derived(namespace: &str, name: &str) -> String {
     format!("derived-{}", &sha256(format!("{namespace}/{name}"))[..DERIVED_HASH_LENGTH])
 }
 
-/// Returns how the names of EndpointSlices begin that hold the endpoints of a cluster: a number follows.
+/// Returns how the names of EndpointSlices begin that hold the endpoints of a cluster: the type of their addresses and a number
+/// follow.
 #[must_use]
 pub fn imported_slices(derived: &str, cluster: &str) -> String {
     let hash = &sha256(cluster)[..DERIVED_HASH_LENGTH];
@@ -104,6 +105,12 @@ pub fn is_service_name(name: &str) -> bool {
     name.len() <= MAX_LABEL
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && is_dns_word(name)
+}
+
+/// Tells whether a name is a DNS label (RFC 1123), as names of ports and hosts must be.
+#[must_use]
+pub fn is_label(name: &str) -> bool {
+    name.len() <= MAX_LABEL && is_dns_word(name)
 }
 
 fn is_dns_word(word: &str) -> bool {

@@ -29,20 +29,25 @@ pub fn silence(
 ) -> Silence {
     let heard = member.and_then(heard);
     let (Some(member), Some(heard)) = (member, heard) else { return Silence::default() };
-    if told == Some(heard) {
-        return Silence { since: told, wake_at: None };
-    }
-    let period_seconds = u32::try_from(member.spec.heartbeat_period_seconds).unwrap_or(0);
-    let stale_from = Lease { renewed: heard.max(begun), period_seconds }.stale_from();
+    let renewed = if told == Some(heard) { heard } else { heard.max(begun) };
+    let stale_from = lease(member, renewed).stale_from();
     if now < stale_from {
         Silence { since: None, wake_at: Some(stale_from) }
     } else {
-        Silence { since: Some(heard), wake_at: None }
+        // A member whose clock is behind is heard of and silent all the time: that is told once.
+        Silence { since: told.or(Some(heard)), wake_at: None }
     }
 }
 
+/// Returns the lease of a member that was heard of then.
+pub(super) fn lease(member: &MemberCluster, renewed: Timestamp) -> Lease {
+    let period_seconds = u32::try_from(member.spec.heartbeat_period_seconds).unwrap_or(0);
+    Lease { renewed, period_seconds }
+}
+
 /// Returns when a member was last heard of.
-fn heard(member: &MemberCluster) -> Option<Timestamp> {
+#[must_use]
+pub fn heard(member: &MemberCluster) -> Option<Timestamp> {
     let agent = member.status.as_ref()?.agent(agent::MEMBER_AGENT)?;
     Some(agent.last_received_heartbeat.as_ref()?.0)
 }
@@ -94,6 +99,19 @@ mod tests {
         assert!(of(None, 530));
         assert!(of(Some(100), 501), "it is the silence that was told before");
         assert!(!of(Some(90), 501), "it was heard since");
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_is_told_once_and_a_longer_period_ends_a_silence() {
+        let behind = |told: Option<i64>, heard| {
+            silence(Some(&member(Some(heard))), told.map(at), at(0), at(200)).since
+        };
+        assert_eq!(behind(None, 100), Some(at(100)));
+        assert_eq!(behind(Some(100), 110), Some(at(100)), "nothing is written anew");
+        let mut patient = member(Some(100));
+        patient.spec.heartbeat_period_seconds = 60;
+        let told = silence(Some(&patient), Some(at(100)), at(0), at(200));
+        assert_eq!((told.since, told.wake_at), (None, Some(at(280))));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use stolos_api::network::{
 use stolos_controller::{Change, Controller, Key, Options, Plan, Round, Table, Watches, Write};
 use stolos_core::network::claim::Importers;
 use stolos_core::network::distribute::{self, Release};
+use stolos_core::network::silence;
 
 use crate::Metrics;
 use look::{Act, Seen, Sought};
@@ -111,7 +112,7 @@ struct Services {
     imports: Table<ServiceImport>,
     /// By service.
     slices: Table<EndpointSliceExport>,
-    /// By name, which is that of the slice they are copies of.
+    /// By name, which is that of the slice they are copies of, and by the member that they say to be silent.
     copies: Table<EndpointSliceImport>,
     members: Table<MemberCluster>,
     /// What was asked for by name since the last list, and is not there.
@@ -133,7 +134,8 @@ impl Services {
             slices: Table::indexed_by(|slice| {
                 Some(slice.spec.owner_service_reference.namespaced_name.clone())
             }),
-            copies: Table::indexed_by(|copy| copy.metadata.name.clone()),
+            copies: Table::indexed_by(|copy: &EndpointSliceImport| copy.metadata.name.clone())
+                .and_by(slice::marked),
             members: Table::default(),
             absent: BTreeSet::new(),
         }
@@ -152,16 +154,21 @@ impl Services {
         slices.chain([Item::Service(service.to_owned())]).collect()
     }
 
-    /// Returns those slices of a member that count, by whether others have been told that it is silent.
-    fn slices_of(&self, member: &str, counts: impl Fn(bool) -> bool) -> impl Iterator<Item = Key> {
-        let namespace = member_namespace(member);
-        let slices = self.slices.in_namespace(&namespace);
-        let is_told = |slice: &EndpointSliceExport| {
-            let name = slice.metadata.name.as_deref().unwrap_or_default();
-            self.copies.indexed(name).any(|copy| slice::told_silence(copy).is_some())
-        };
-        let counted = slices.filter(|slice| counts(is_told(slice)));
-        counted.map(|slice| Key::of(&slice.metadata)).collect::<Vec<_>>().into_iter()
+    /// Returns the slices of a member whose importers are to be told something else since it was heard of.
+    fn concerned(&self, before: Option<&MemberCluster>, member: &MemberCluster) -> Vec<Key> {
+        let name = member.metadata.name.as_deref().unwrap_or_default();
+        let namespace = member_namespace(name);
+        let period = |member: &MemberCluster| member.spec.heartbeat_period_seconds;
+        let is_new = before.and_then(silence::heard).is_none();
+        if is_new || before.map(period) != Some(period(member)) {
+            let slices = self.slices.in_namespace(&namespace);
+            return slices.map(|slice| Key::of(&slice.metadata)).collect();
+        }
+        // Heartbeats come all the time.
+        let marked = self.copies.indexed(&slice::silent(name));
+        let marked = marked.filter_map(|copy| copy.metadata.name.as_deref());
+        let marked: BTreeSet<_> = marked.map(|slice| Key::namespaced(&namespace, slice)).collect();
+        marked.into_iter().collect()
     }
 
     fn learn_of(&mut self, object: Object) -> Vec<Item> {
@@ -204,12 +211,11 @@ impl Services {
                 let name = member.metadata.name.clone().unwrap_or_default();
                 self.absent.remove(&Sought::Member(name.clone()));
                 let leaves = member.metadata.deletion_timestamp.is_some();
-                let period = member.spec.heartbeat_period_seconds;
-                let Ok(before) = self.members.insert(*member) else { return Vec::new() };
-                let has_period =
-                    before.is_none_or(|one| one.spec.heartbeat_period_seconds == period);
-                let heard = self.slices_of(&name, |told| told || !has_period);
-                heard.map(Item::Slice).chain(leaves.then(|| Item::Member(name.clone()))).collect()
+                let Ok(before) = self.members.insert(MemberCluster::clone(&member)) else {
+                    return Vec::new();
+                };
+                let concerned = self.concerned(before.as_deref(), &member).into_iter();
+                concerned.map(Item::Slice).chain(leaves.then_some(Item::Member(name))).collect()
             }
             Object::Event(_) => Vec::new(),
         }

@@ -64,7 +64,18 @@ impl Services {
     }
 }
 
+/// Returns the text under which copies are found that say a member to be silent. No name has a space.
+pub(super) fn silent(member: &str) -> String {
+    format!("silent {member}")
+}
+
+/// Returns that text for a copy that says so.
+pub(super) fn marked(copy: &EndpointSliceImport) -> Option<String> {
+    told_silence(copy)?;
+    Some(silent(&copy.spec.endpoint_slice_reference.cluster_id))
+}
+
 /// Returns since when the member of a copy is silent by what the copy says.
-pub(super) fn told_silence(copy: &EndpointSliceImport) -> Option<Timestamp> {
+fn told_silence(copy: &EndpointSliceImport) -> Option<Timestamp> {
     copy.metadata.annotations.as_ref()?.get(SILENT_SINCE_ANNOTATION)?.parse().ok()
 }

@@ -3,18 +3,15 @@
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Service;
 use stolos_api::cluster::MemberCluster;
-use stolos_api::cluster::names::agent;
 use stolos_api::network::names::condition as type_;
 use stolos_api::network::{InternalServiceExport, MultiClusterService, ServicePort};
 
-use super::super::keys;
+use super::super::{keys, silence};
 use super::{
     Exporter, ExporterState, Finding, Importer, ImporterState, Observed, addresses, member_of,
     oldest, told_of,
 };
-
-/// A member that has not been heard of for this long is called silent.
-const SILENT_AFTER: SignedDuration = SignedDuration::from_secs(180);
+use crate::condition;
 
 pub(super) fn findings(
     observed: &Observed<'_>,
@@ -104,7 +101,12 @@ fn of_exporter(
         ExporterState::Leaving => ("is withdrawing its export".to_owned(), String::new()),
         ExporterState::Refused => {
             let valid = told.and_then(|export| told_of(export, type_::VALID));
-            let why = valid.map_or("it has not been looked at yet", |valid| valid.message.as_str());
+            let own = observed.exports.iter().find(|one| member_of(&one.metadata) == cluster);
+            let conflict = own.and_then(|own| own.status.as_ref());
+            let conflict =
+                conflict.and_then(|status| condition::find(&status.conditions, type_::CONFLICT));
+            let why = valid.or(conflict).map(|condition| condition.message.as_str());
+            let why = why.unwrap_or("it has not been looked at yet");
             (format!("does not export it: {why}"), String::new())
         }
         ExporterState::ZeroWeight => (
@@ -172,8 +174,7 @@ fn problems(service: &MultiClusterService, derived: Option<&Service>) -> Vec<Str
 fn silent_for(observed: &Observed<'_>, cluster: &str) -> Option<SignedDuration> {
     let named = |member: &&MemberCluster| member.metadata.name.as_deref() == Some(cluster);
     let member = observed.members.iter().find(named)?;
-    let core = member.status.as_ref()?.agent(agent::MEMBER_AGENT)?;
-    let heard = core.last_received_heartbeat.as_ref()?.0;
-    let silent = observed.now.duration_since(heard);
-    (silent >= SILENT_AFTER).then_some(silent)
+    let heard = silence::heard(member)?;
+    let is_silent = observed.now >= silence::lease(member, heard).stale_from();
+    is_silent.then(|| observed.now.duration_since(heard))
 }

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use serde::Serialize;
 use stolos_api::cluster::MemberCluster;
-use stolos_api::network::names::{DEFAULT_WEIGHT, condition as type_};
+use stolos_api::network::names::{DEFAULT_WEIGHT, MAX_WEIGHT, condition as type_};
 use stolos_api::network::{
     EndpointSliceExport, InternalServiceExport, InternalServiceImport, MultiClusterService,
     ServiceExport, ServiceImport, ServicePort,
@@ -218,11 +218,10 @@ fn exporters(observed: &Observed<'_>) -> Vec<Exporter> {
             Some(resolve::Standing::Accepted) if endpoints == 0 => ExporterState::NoEndpoints,
             Some(resolve::Standing::Accepted) => ExporterState::Serving,
             Some(resolve::Standing::Leaving) | None => ExporterState::Leaving,
-            Some(resolve::Standing::Conflicts | resolve::Standing::NotItsOwn) => {
-                ExporterState::Conflicts
-            }
+            Some(resolve::Standing::Conflicts) => ExporterState::Conflicts,
+            Some(resolve::Standing::NotItsOwn) => ExporterState::Refused,
         };
-        let weight = one.spec.weight.unwrap_or(DEFAULT_WEIGHT);
+        let weight = one.spec.weight.unwrap_or(DEFAULT_WEIGHT).clamp(0, MAX_WEIGHT);
         Exporter { cluster: cluster.to_owned(), weight, percent: 0.0, endpoints, state }
     });
     let mut exporters: Vec<_> = exported.collect();

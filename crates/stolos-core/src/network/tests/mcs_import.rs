@@ -272,6 +272,51 @@ fn addresses_that_no_pod_of_another_cluster_can_have_are_left_out_and_told() {
 }
 
 #[test]
+fn what_no_object_can_have_keeps_nothing_else_away() {
+    let change = json!({"ports": [
+        {"name": "http", "port": 80, "protocol": "TCP"}, {"name": "UPPER", "port": 81, "protocol": "TCP"},
+        {"name": "far", "port": 70_000, "protocol": "TCP"},
+    ]});
+    let mut a = exported(1, "1", 2, &change);
+    a.slices[0].endpoints[0].hostname = Some("A_B".to_owned());
+    let mut b = exported(2, "2", 1, &json!({}));
+    b.slices[0].ports[0].name = Some("UPPER".to_owned());
+    let mut c = exported(2, "3", 1, &json!({}));
+    c.slices[0].address_type = "FQDN".to_owned();
+    let mut here = Here::default();
+    here.settle(&told(&[("a", &a), ("b", &b), ("c", &c)]));
+    assert_eq!(here.addresses(), ["a 10.1.0.2"]);
+    let ports = here.service.as_ref().unwrap().spec.as_ref().unwrap().ports.as_ref().unwrap();
+    assert_eq!(ports.iter().map(|port| port.port).collect::<Vec<_>>(), [80]);
+    let ready = here.ready();
+    for words in ["`A_B`, which is no host name", "port `UPPER`", "address type FQDN"] {
+        assert!(ready.contains(words), "{ready}");
+    }
+}
+
+#[test]
+fn a_slice_never_changes_the_type_of_its_addresses() {
+    let mut both = exported(1, "1", 1, &json!({}));
+    let mut v6 = both.slices[0].clone();
+    v6.address_type = "IPv6".to_owned();
+    v6.endpoints[0].addresses = vec!["fd00::1".to_owned()];
+    both.slices.insert(0, v6);
+    let mut here = Here::default();
+    here.settle(&told(&[("a", &both)]));
+    let types = |here: &Here| -> std::collections::BTreeMap<String, String> {
+        let slices = here.slices.iter();
+        slices.map(|one| (one.metadata.name.clone().unwrap(), one.address_type.clone())).collect()
+    };
+    let before = types(&here);
+    assert_eq!(before.len(), 2);
+    both.slices.remove(0);
+    here.settle(&told(&[("a", &both)]));
+    let after = types(&here);
+    assert_eq!(after.len(), 1);
+    assert!(after.iter().all(|(name, type_)| before.get(name) == Some(type_)), "{after:?}");
+}
+
+#[test]
 fn what_somebody_else_keeps_is_not_taken_over() {
     let a = exported(1, "1", 1, &json!({}));
     let told = told(&[("a", &a)]);

@@ -142,6 +142,19 @@ fn a_member_that_exports_nothing_to_the_hub_says_why() {
 }
 
 #[test]
+fn weights_that_none_can_have_upset_no_share() {
+    let world = World {
+        import: Some(claimed(&["a", "b"], &["a"])),
+        exports: vec![weighted("a", i64::MAX, 1), weighted("b", i64::MAX, 2)],
+        slices: vec![slice("a", &["10.0.0.1"]), slice("b", &["10.1.0.1"])],
+        ..World::default()
+    };
+    let shares: Vec<_> =
+        world.overview().exporters.iter().map(|one| one.percent.to_string()).collect();
+    assert_eq!(shares, ["50", "50"]);
+}
+
+#[test]
 fn a_silent_exporter_is_told_but_still_serves() {
     let heard = |name: &str, seconds: i64| -> MemberCluster {
         object(json!({

@@ -53,7 +53,7 @@ impl Agent {
             .map(|slice| self.on_member(Write::Delete(EndpointSlice::clone(slice).into())))
             .collect();
         let mut written: Vec<_> =
-            plan.slices.into_iter().map(|slice| self.write_slice(slice)).collect();
+            plan.slices.into_iter().filter_map(|slice| self.write_slice(slice)).collect();
         written.extend(self.write_service(&service, &observed, plan.service));
         // The status waits for a round that leaves the rest of the object alone.
         written.extend(match (plan.import, plan.status, import) {
@@ -99,14 +99,18 @@ impl Agent {
         Plan::default().then(gone.into_iter().collect())
     }
 
-    /// Writes a slice. One that no list shows is looked for first.
-    fn write_slice(&self, slice: EndpointSlice) -> Act {
+    /// Writes a slice. One that no list shows is looked for first, and one of somebody else under its name is left alone.
+    fn write_slice(&self, mut slice: EndpointSlice) -> Option<Act> {
         let key = Key::of(&slice.metadata);
-        if self.slices.get(&key).is_some() {
-            return self.on_member(Write::Replace(slice.into()));
+        if let Some(stored) = self.slices.get(&key) {
+            if !import::is_slice_ours(&stored.metadata) {
+                return None;
+            }
+            slice.metadata.resource_version.clone_from(&stored.metadata.resource_version);
+            return Some(self.on_member(Write::Replace(slice.into())));
         }
         let look = self.look_for(Sought::Slice(key));
-        look.unwrap_or_else(|| self.on_member(Write::Create(slice.into())))
+        Some(look.unwrap_or_else(|| self.on_member(Write::Create(slice.into()))))
     }
 
     fn write_service(&self, key: &Key, observed: &Observed<'_>, deed: Deed) -> Option<Act> {

@@ -25,7 +25,7 @@ use crate::network::names::derived;
 mod service;
 mod slices;
 
-pub use slices::MAX_ENDPOINTS_PER_SLICE;
+pub use slices::{MAX_ENDPOINTS_PER_SLICE, is_slice_ours};
 
 /// What a decision about a service of the clusterset reads.
 #[derive(Clone, Copy, Debug)]

@@ -1,14 +1,15 @@
 //! The Service that has the address of a service of the clusterset.
 
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
-use stolos_api::network::ServiceImportType;
 use stolos_api::network::mcs::{ServiceImport, ServicePort};
 use stolos_api::network::names::clusterset as names;
+use stolos_api::network::{Protocol, ServiceImportType};
+use stolos_api::validation::is_qualified_name;
 
 use super::super::CLIENT_IP;
 use super::{Deed, Observed, owner};
 use crate::network::keys;
-use crate::network::names::derived;
+use crate::network::names::{derived, is_label};
 
 /// Decides what to do about the derived Service.
 pub(super) fn plan(observed: &Observed<'_>, import: &ServiceImport) -> Deed {
@@ -49,8 +50,9 @@ pub(super) fn plan(observed: &Observed<'_>, import: &ServiceImport) -> Deed {
     if told.ip_families.len() > 1 && observed.service.is_none() {
         spec.ip_family_policy = Some("PreferDualStack".to_owned());
     }
-    if ports_of(spec) != told.ports.iter().map(normal).collect::<Vec<_>>() {
-        spec.ports = Some(told.ports.iter().map(port).collect());
+    let ports = || told.ports.iter().filter(|port| is_port(port)).map(normal);
+    if ports_of(spec) != ports().collect::<Vec<_>>() {
+        spec.ports = Some(ports().map(port).collect());
     }
     if observed.service.is_some() && wanted == stored {
         return Deed::Keep;
@@ -77,8 +79,15 @@ fn ports_of(spec: &ServiceSpec) -> Vec<ServicePort> {
     ports.collect()
 }
 
-fn port(port: &ServicePort) -> k8s_openapi::api::core::v1::ServicePort {
-    let port = normal(port);
+/// Tells whether a Service can have a port. One that none can have would keep the others from being there.
+fn is_port(port: &ServicePort) -> bool {
+    (port.name.is_empty() || is_label(&port.name))
+        && Protocol::parse(&port.protocol).is_some()
+        && (1..=65_535).contains(&port.port)
+        && port.app_protocol.as_deref().is_none_or(is_qualified_name)
+}
+
+fn port(port: ServicePort) -> k8s_openapi::api::core::v1::ServicePort {
     k8s_openapi::api::core::v1::ServicePort {
         name: Some(port.name).filter(|name| !name.is_empty()),
         protocol: Some(port.protocol),

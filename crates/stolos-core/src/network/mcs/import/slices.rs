@@ -5,13 +5,14 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use stolos_api::network::Protocol;
 use stolos_api::network::clusterset::{ExportedEndpoint, ExportedSlice};
 use stolos_api::network::names::{clusterset as names, label};
-use stolos_api::validation::is_label_value;
+use stolos_api::validation::{is_label_value, is_qualified_name};
 
 use super::Observed;
 use crate::network::keys;
-use crate::network::names::{derived, imported_slices};
+use crate::network::names::{derived, imported_slices, is_label};
 use crate::network::vip::{Guard, routable};
 
 /// Endpoints of one EndpointSlice, as Kubernetes makes them.
@@ -32,7 +33,7 @@ pub(super) fn plan(observed: &Observed<'_>, owner: &OwnerReference) -> Slices {
     let wanted = wanted(observed, owner, &mut refused);
     let names: BTreeSet<_> = wanted.iter().map(|slice| keys::name(&slice.metadata)).collect();
     let surplus = observed.slices.iter().map(|slice| &slice.metadata).filter(|metadata| {
-        keys::label(metadata, label::MANAGED_BY) == Some(names::MANAGER)
+        is_slice_ours(metadata)
             && !keys::is_deleting(metadata)
             && !names.contains(keys::name(metadata))
     });
@@ -48,6 +49,12 @@ pub(super) fn plan(observed: &Observed<'_>, owner: &OwnerReference) -> Slices {
         Some(stored) => renewed(stored, slice),
     });
     Slices { write: write.collect(), surplus, refused }
+}
+
+/// Tells whether an EndpointSlice is one that we keep.
+#[must_use]
+pub fn is_slice_ours(metadata: &ObjectMeta) -> bool {
+    keys::label(metadata, label::MANAGED_BY) == Some(names::MANAGER)
 }
 
 /// Returns a slice that exists with what it is to say; nothing if it says so.
@@ -84,8 +91,25 @@ fn wanted(
             (names::SERVICE_NAME.to_owned(), observed.name.to_owned()),
             (names::SOURCE_CLUSTER.to_owned(), cluster.clone()),
         ]);
-        let mut number = 0;
+        // The type of addresses is in the name: an EndpointSlice cannot change it.
+        let mut numbers: BTreeMap<&str, u32> = BTreeMap::new();
         for slice in &source.slices {
+            let version = match slice.address_type.as_str() {
+                "IPv4" => "v4",
+                "IPv6" => "v6",
+                other => {
+                    refused.insert(cluster.clone(), format!("address type {other} is not known"));
+                    continue;
+                }
+            };
+            if let Some(port) = slice.ports.iter().find(|port| !is_port(port)) {
+                let name = port.name.as_deref().unwrap_or_default();
+                refused.insert(
+                    cluster.clone(),
+                    format!("port `{name}` is none that a slice can have"),
+                );
+                continue;
+            }
             let endpoints: Vec<_> = slice
                 .endpoints
                 .iter()
@@ -98,9 +122,10 @@ fn wanted(
                 })
                 .collect();
             for endpoints in endpoints.chunks(MAX_ENDPOINTS_PER_SLICE) {
+                let number = numbers.entry(version).or_default();
                 wanted.push(EndpointSlice {
                     metadata: ObjectMeta {
-                        name: Some(format!("{prefix}-{number}")),
+                        name: Some(format!("{prefix}-{version}-{number}")),
                         namespace: Some(observed.namespace.to_owned()),
                         labels: Some(labels.clone()),
                         owner_references: Some(vec![owner.clone()]),
@@ -110,7 +135,7 @@ fn wanted(
                     endpoints: endpoints.to_vec(),
                     ports: Some(slice.ports.iter().map(filled_in).collect()),
                 });
-                number += 1;
+                *number += 1;
             }
         }
     }
@@ -123,6 +148,16 @@ fn filled_in(port: &EndpointPort) -> EndpointPort {
     port.name.get_or_insert_default();
     port.protocol.get_or_insert_with(|| "TCP".to_owned());
     port
+}
+
+/// Tells whether an EndpointSlice can have a port.
+fn is_port(port: &EndpointPort) -> bool {
+    let name = port.name.as_deref().unwrap_or_default();
+    let protocol = port.protocol.as_deref().unwrap_or_default();
+    (name.is_empty() || is_label(name))
+        && Protocol::parse(protocol).is_some()
+        && port.port.is_none_or(|number| (1..=65_535).contains(&number))
+        && port.app_protocol.as_deref().is_none_or(is_qualified_name)
 }
 
 /// Returns an endpoint of another cluster, which must have one address that can be one.
@@ -143,6 +178,9 @@ fn checked(
     }
     let ExportedEndpoint { addresses: _, ready, serving, terminating, hostname, zone } =
         endpoint.clone();
+    if let Some(hostname) = hostname.as_deref().filter(|hostname| !is_label(hostname)) {
+        return Err(format!("endpoint {address} has `{hostname}`, which is no host name"));
+    }
     let conditions = EndpointConditions { ready, serving, terminating };
     let says_something = conditions != EndpointConditions::default();
     Ok(Endpoint {
