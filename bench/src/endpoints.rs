@@ -52,7 +52,7 @@ p50, p90 and p99 in ms from just before the change is written.
 
 Examples:
   stolos-bench endpoints
-  stolos-bench endpoints --members 5 --services 1000 --endpoints 20 --changes 200"
+  stolos-bench endpoints --members 5 --services 200 --endpoints 20"
 )]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -42,7 +42,7 @@ use report::{Figures, Report};
   target/release/stolos-bench reaction
   target/release/stolos-bench apiserver --via tls
   target/release/stolos-bench soak --minutes 60
-  target/release/stolos-bench endpoints --members 5 --services 1000
+  target/release/stolos-bench endpoints --members 5 --services 200
   target/release/stolos-bench dataplane --runs 3
 
 The scheduler alone: cargo bench -p stolos-core --bench scheduler

@@ -166,7 +166,7 @@ pub(crate) struct UpArgs {
     /// How long the upgrade of one simulated node takes
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub(crate) node_upgrade_time: Duration,
-    /// Whether services are exported, imported and given addresses, which is in the making
+    /// Whether services are exported to other members, imported from them and given addresses
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) enable_networking_features: bool,
     /// How many members may import a service at the same time: `one`, as fleet-networking, or `many`
@@ -236,7 +236,7 @@ pub(crate) struct MemberArgs {
     /// With --property-provider=azure: whether the member tells its available resources
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) use_available_res_properties_in_azure_provider: bool,
-    /// Whether services are exported, imported and given addresses, which is in the making
+    /// Whether services are exported to other members, imported from them and given addresses
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) enable_networking_features: bool,
     /// Whether ServiceExports and ServiceImports of the Multi-Cluster Services API work; the member must have their

@@ -126,7 +126,10 @@ async fn respond(path: &str, readiness: &Readiness, pages: &Pages) -> Response<S
         ("/metrics", _) => (StatusCode::OK, TEXT, (pages.metrics)().await),
         ("/figures", Some(figures)) => (StatusCode::OK, JSON, figures().await),
         _ => {
-            let there_is = "not found; there is /healthz, /readyz and /metrics";
+            let there_is = match pages.figures {
+                Some(_) => "not found; there is /healthz, /readyz, /metrics and /figures",
+                None => "not found; there is /healthz, /readyz and /metrics",
+            };
             (StatusCode::NOT_FOUND, TEXT, there_is.to_owned())
         }
     };

@@ -193,7 +193,8 @@ pub(crate) async fn dataplane(args: DataplaneArgs) -> anyhow::Result<Exit> {
 
 /// Returns where others ask for the figures of a data plane, if its address is one that others can ask.
 fn figures_url(bound: SocketAddr) -> Option<String> {
-    let is_known = !bound.ip().is_unspecified() && bound.port() != 0;
+    let ip = bound.ip();
+    let is_known = !ip.is_unspecified() && !ip.is_loopback() && bound.port() != 0;
     is_known.then(|| format!("http://{bound}/figures"))
 }
 

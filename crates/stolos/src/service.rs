@@ -1,5 +1,7 @@
 //! `stolos service` and `stolos explain service`.
 //!
+//! They are about the services of Azure's API; those of the standard's are not among them.
+//!
 //! What stands in the way of a service is decided in `stolos-core`; here is what is read for that from the hub and from
 //! those members that the kubeconfig has contexts of.
 

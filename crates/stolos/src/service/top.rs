@@ -43,10 +43,11 @@ const HEADINGS: [&str; 6] = ["SERVICE", "CONN/S", "OPEN", "FROM CLIENTS", "TO CL
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
 pub(super) async fn run(args: TopArgs, output: Output) -> anyhow::Result<Exit> {
+    let wanted = args.name.as_ref().map(|name| (args.namespace.as_str(), name.as_str()));
     let sources = if args.figures.is_empty() {
-        figures::sources(&args.hub, &args.fleet_system_namespace).await?
+        figures::sources(&args.hub, &args.fleet_system_namespace, wanted).await?
     } else {
-        args.figures.iter().map(|url| Source::at(url)).collect()
+        args.figures.iter().map(|url| Source::at(url, wanted)).collect()
     };
     let is_screen = std::io::IsTerminal::is_terminal(&std::io::stdout()) && !args.once;
     let mut before = ask(&sources).await?;
@@ -57,9 +58,11 @@ pub(super) async fn run(args: TopArgs, output: Output) -> anyhow::Result<Exit> {
         let seconds = begun.elapsed().as_secs_f64();
         let all = sources.iter().zip(before.iter().zip(&after));
         let all = all.flat_map(|(source, (before, after))| {
-            rates::between(&source.importer, before, after, seconds)
+            let mut rates = rates::between(&source.importer, before, after, seconds);
+            rates.retain(|one| source.shows(&one.service));
+            rates
         });
-        let shown: Vec<_> = all.filter(|one| is_wanted(&args, one)).collect();
+        let shown: Vec<_> = all.collect();
         if is_screen && matches!(output, Output::Table | Output::Wide) {
             output::line(CLEAR)?;
         }
@@ -71,16 +74,18 @@ pub(super) async fn run(args: TopArgs, output: Output) -> anyhow::Result<Exit> {
     }
 }
 
+/// Asks all data planes. One that does not answer is told, and has nothing to show.
 async fn ask(sources: &[Source]) -> anyhow::Result<Vec<Figures>> {
-    future::try_join_all(sources.iter().map(Source::ask)).await
-}
-
-/// Tells whether a derived Service is the one that the user names: derived names begin with both parts.
-fn is_wanted(args: &TopArgs, one: &ServiceRates) -> bool {
-    let Some(name) = &args.name else { return true };
-    let derived = one.service.split_once('/').map_or(one.service.as_str(), |(_, name)| name);
-    derived == format!("{}-{name}", args.namespace)
-        || one.service == format!("{}/{name}", args.namespace)
+    let answers = future::join_all(sources.iter().map(Source::ask)).await;
+    let nobody_answers = answers.iter().all(Result::is_err);
+    let figures = answers.into_iter().map(|answer| match answer {
+        Err(error) if !nobody_answers => {
+            output::note(&format!("{error:#}"));
+            Ok(Figures::default())
+        }
+        answer => answer,
+    });
+    figures.collect()
 }
 
 fn print(services: &[ServiceRates], output: Output) -> anyhow::Result<()> {

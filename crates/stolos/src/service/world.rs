@@ -32,7 +32,7 @@ const SIDE_BY_SIDE: usize = 8;
 /// Everything that the hub knows of services.
 #[derive(Default)]
 pub(super) struct World {
-    imports: Vec<ServiceImport>,
+    imports: BTreeMap<String, ServiceImport>,
     exports: BTreeMap<String, Vec<InternalServiceExport>>,
     claimants: BTreeMap<String, Vec<InternalServiceImport>>,
     slices: BTreeMap<String, Vec<EndpointSliceExport>>,
@@ -53,7 +53,10 @@ impl World {
             list::<Namespace>(&hub, "Namespaces"),
         )?;
         Ok(Self {
-            imports,
+            imports: imports
+                .into_iter()
+                .filter_map(|import| Some((key(&import)?, import)))
+                .collect(),
             exports: by_service(exports, |one| &one.spec.service_reference.namespaced_name),
             claimants: by_service(claimants, |one| {
                 &one.spec.service_import_reference.namespaced_name
@@ -67,7 +70,7 @@ impl World {
     /// Returns every service that somebody exports or imports.
     pub(super) fn keys(&self) -> BTreeSet<String> {
         let exported = self.exports.keys().chain(self.claimants.keys()).cloned();
-        exported.chain(self.imports.iter().filter_map(key)).collect()
+        exported.chain(self.imports.keys().cloned()).collect()
     }
 
     /// Returns the names of all members.
@@ -83,7 +86,7 @@ impl World {
             namespace_exists: service
                 .split_once('/')
                 .is_some_and(|(namespace, _)| self.namespaces.contains(namespace)),
-            import: self.imports.iter().find(|import| key(*import).as_deref() == Some(service)),
+            import: self.imports.get(service),
             exports: self.exports.get(service).unwrap_or(&none.0),
             slices: self.slices.get(service).unwrap_or(&none.1),
             claimants: self.claimants.get(service).unwrap_or(&none.2),
@@ -102,7 +105,7 @@ impl World {
             || told.values().any(|told| told.export.is_some() || !told.services.is_empty());
         if !is_known {
             let names = world.keys().into_iter().map(|key| format!("`{key}`")).collect();
-            let otherwise = "a ServiceExport in a member makes one";
+            let otherwise = "a ServiceExport of Azure's API in a member makes one";
             return Err(Hinted::error(
                 format!("no member exports or imports a service `{service}`"),
                 there_are(names, "services", otherwise)
