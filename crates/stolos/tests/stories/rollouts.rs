@@ -218,27 +218,27 @@ fn workloads(fleet: &Fleet) {
 fn service(fleet: &Fleet) {
     let hub = fleet.kubectl("hub");
     hub.run(&["create", "namespace", "front"]);
-    hub.run(&["-n", "front", "create", "service", "loadbalancer", "web", "--tcp=80"]);
+    // Nobody serves this class, so nobody gives an address.
+    hub.apply(
+        r#"
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: front}
+spec: {type: LoadBalancer, loadBalancerClass: example.com/none, ports: [{port: 80}]}
+"#,
+    );
     place(
         &hub,
         "front",
         "{placementType: PickFixed, clusterNames: [member-2]}",
         "{maxUnavailable: 1}",
     );
-    let member = fleet.kubectl("member-2");
-    let web = ["-n", "front", "service", "web"];
-    let found = member.wait_for("the Service is placed", &web, |found| !found.is_null());
-    if found["status"]["loadBalancer"]["ingress"].is_null() && matches!(fleet, Fleet::Processes(_))
-    {
-        // Nobody gives addresses there.
-        let said =
-            says_on(&hub, &["crp", "front"], "member-2", "Available=False/NotAllWorkAreAvailable");
-        assert_eq!(said["failedPlacements"][0]["condition"]["reason"], "ManifestNotAvailableYet");
-        let address = r#"{"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.1"}]}}}"#;
-        let patch =
-            ["-n", "front", "patch", "service", "web", "--subresource=status", "-p", address];
-        member.run(&patch);
-    }
+    let said =
+        says_on(&hub, &["crp", "front"], "member-2", "Available=False/NotAllWorkAreAvailable");
+    assert_eq!(said["failedPlacements"][0]["condition"]["reason"], "ManifestNotAvailableYet");
+    let address = r#"{"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.1"}]}}}"#;
+    let patch = ["-n", "front", "patch", "service", "web", "--subresource=status", "-p", address];
+    fleet.kubectl("member-2").run(&patch);
     complete_on(&hub, &["crp", "front"], &["member-2"]);
     hub.run(&["delete", "crp", "front", "--timeout=60s"]);
 }
