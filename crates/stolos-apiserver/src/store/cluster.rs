@@ -148,7 +148,7 @@ impl Cluster {
         let mut sequencer = lock::lock(&self.sequencer);
         for version in &versions {
             sequencer.size = sequencer.size.after(None, Some(version.body.len()));
-            self.index_owners(resource, version);
+            self.follow_owners(resource, None, Some(version));
         }
         drop(sequencer);
         self.table(resource).load(versions);
@@ -381,12 +381,8 @@ impl Cluster {
         let mut touched = BTreeMap::new();
         for (resource, event) in events {
             let table = touched.entry(resource).or_insert_with(|| self.table(resource));
-            if let Some(previous) = &event.previous {
-                self.forget_owners(resource, previous);
-            }
-            if !event.deleted {
-                self.index_owners(resource, &event.current);
-            }
+            let after = (!event.deleted).then_some(&*event.current);
+            self.follow_owners(resource, event.previous.as_deref(), after);
             table.apply(event, now);
             visible = event.revision;
         }
@@ -396,30 +392,30 @@ impl Cluster {
         }
     }
 
-    fn index_owners(&self, resource: &ResourceId, version: &Version) {
-        if version.attributes.owners.is_empty() {
-            return;
-        }
-        let mut owners = lock::write(&self.owners);
-        for owner in &version.attributes.owners {
-            let dependents = owners.entry(owner.clone()).or_default();
-            dependents.insert((Arc::clone(resource), version.key.clone()));
-        }
-    }
-
-    fn forget_owners(&self, resource: &ResourceId, version: &Version) {
-        if version.attributes.owners.is_empty() {
-            return;
-        }
-        let mut owners = lock::write(&self.owners);
+    /// Notes whose dependent an object is. An object that keeps an owner is its dependent at every moment: whoever collects
+    /// garbage asks only once.
+    fn follow_owners(
+        &self,
+        resource: &ResourceId,
+        before: Option<&Version>,
+        after: Option<&Version>,
+    ) {
+        let [old, new] = [before, after].map(|version| {
+            version.map(|version| version.attributes.owners.as_slice()).unwrap_or_default()
+        });
+        let Some(version) = after.or(before).filter(|_| old != new) else { return };
         let id = (Arc::clone(resource), version.key.clone());
-        for owner in &version.attributes.owners {
+        let mut owners = lock::write(&self.owners);
+        for owner in old {
             if let Some(dependents) = owners.get_mut(owner) {
                 dependents.remove(&id);
                 if dependents.is_empty() {
                     owners.remove(owner);
                 }
             }
+        }
+        for owner in new {
+            owners.entry(owner.clone()).or_default().insert(id.clone());
         }
     }
 

@@ -74,25 +74,50 @@ async fn clusters_do_not_see_each_other() {
     assert!(store.cluster("one").unwrap().get(&pods(), &key("a/x")).is_some());
 }
 
+/// Writes `a/x` with these owners.
+fn owned(owners: &[&str], expect: Expect, value: u32) -> Write {
+    let attributes = Attributes {
+        owners: owners.iter().map(|&uid| uid.to_owned()).collect(),
+        ..Attributes::default()
+    };
+    let change = Change::Put(object(&key("a/x"), value), attributes);
+    Write { change, ..write(pods(), &key("a/x"), expect, value) }
+}
+
 #[tokio::test]
 async fn dependents_follow_the_owner_references() {
     let store = cluster();
-    let owned = |owners: &[&str], expect| {
-        let attributes = Attributes {
-            owners: owners.iter().map(|&uid| uid.to_owned()).collect(),
-            ..Attributes::default()
-        };
-        let change = Change::Put(object(&key("a/x"), 0), attributes);
-        Write { change, ..write(pods(), &key("a/x"), expect, 0) }
-    };
     let id = (pods(), key("a/x"));
-    let created = store.commit(owned(&["u1", "u2"], Expect::Absent)).await.unwrap();
+    let created = store.commit(owned(&["u1", "u2"], Expect::Absent, 0)).await.unwrap();
     assert_eq!(store.dependents("u1"), std::slice::from_ref(&id));
-    let updated = store.commit(owned(&["u2"], Expect::Revision(created.revision))).await.unwrap();
+    let expect = Expect::Revision(created.revision);
+    let updated = store.commit(owned(&["u2"], expect, 0)).await.unwrap();
     assert_eq!(store.dependents("u1"), []);
     assert_eq!(store.dependents("u2"), [id]);
     store.commit(delete("a/x", updated.revision)).await.unwrap();
     assert_eq!(store.dependents("u2"), []);
+}
+
+/// Whoever collects garbage asks at any moment, and only once.
+#[tokio::test]
+async fn an_object_that_is_written_is_a_dependent_all_the_time() {
+    let store = cluster();
+    let mut version = store.commit(owned(&["u1"], Expect::Absent, 0)).await.unwrap();
+    let asking = store.clone();
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    let asked = std::thread::spawn(move || {
+        let mut was_dependent = true;
+        while is_done.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            was_dependent &= !asking.dependents("u1").is_empty();
+        }
+        was_dependent
+    });
+    for value in 0..20_000 {
+        let expect = Expect::Revision(version.revision);
+        version = store.commit(owned(&["u1"], expect, value)).await.unwrap();
+    }
+    drop(done);
+    assert!(asked.join().unwrap(), "for a moment it was not");
 }
 
 #[tokio::test]
