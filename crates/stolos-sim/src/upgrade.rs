@@ -61,7 +61,7 @@ fn go_on(
     now: Timestamp,
 ) -> Step {
     let Some(request) = current(world) else { return Step::default() };
-    match script.verdict(attempt(world, request), now) {
+    match script.verdict(attempt(world), now) {
         Verdict::GoOn => {}
         Verdict::Wait(until) => return Step { actions: Vec::new(), wake_at: Some(until) },
         Verdict::Fail(message) => {
@@ -119,20 +119,21 @@ fn current(world: &World) -> Option<&Arc<ConfigMap>> {
         .config_maps
         .in_namespace("kube-system")
         .filter(|map| label(&map.metadata, UPGRADE_LABEL).is_some() && !is_deleting(&map.metadata))
-        .filter(|map| !matches!(value(map, "state"), Some("Done" | "Failed")))
+        .filter(|map| !is_finished(map))
         .min_by_key(|map| {
             (map.metadata.creation_timestamp.as_ref().map(|at| at.0), map.metadata.name.clone())
         })
 }
 
-/// Returns which upgrade of the cluster a request is, counted from 1 in the order of their creation.
-fn attempt(world: &World, request: &ConfigMap) -> usize {
-    let age = |map: &ConfigMap| {
-        (map.metadata.creation_timestamp.as_ref().map(|at| at.0), map.metadata.name.clone())
-    };
+/// Returns which upgrade of the cluster the one is that goes on now, counted from 1.
+fn attempt(world: &World) -> usize {
     let all = world.config_maps.in_namespace("kube-system");
     let requests = all.filter(|map| label(&map.metadata, UPGRADE_LABEL).is_some());
-    requests.filter(|map| age(map) <= age(request)).count()
+    1 + requests.filter(|map| is_finished(map)).count()
+}
+
+fn is_finished(request: &ConfigMap) -> bool {
+    matches!(value(request, "state"), Some("Done" | "Failed"))
 }
 
 fn outdated<'a>(world: &'a World, request: &ConfigMap) -> Option<&'a Arc<Node>> {

@@ -160,7 +160,7 @@ fn partition() {
     world.endpoints[1].set_connected(false);
     until("the endpoint is found down", || plane.endpoint(web, 1).standing == Some(Standing::Down));
     let found = broken.elapsed();
-    assert!(found < Duration::from_secs(3), "found down after {found:?} only");
+    assert!(found < Duration::from_secs(10), "found down after {found:?} only");
     // Requests that were under way when the cable broke may fail; those that begin from here on may not.
     drop(before.stop());
     let attempts = |plane: &Plane| {
@@ -364,6 +364,10 @@ fn datagrams() {
     });
     let ask = |client: &UdpSocket| {
         let mut name = [0];
+        // Answers to questions that were asked twice.
+        client.set_nonblocking(true).unwrap();
+        while client.recv(&mut name).is_ok() {}
+        client.set_nonblocking(false).unwrap();
         // Datagrams may be lost.
         let answered = (0..20).any(|_| {
             client.send(b"who?").unwrap();

@@ -10,7 +10,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 /// How long anything may take. Everything here takes milliseconds; more means that something is broken.
-const WITHIN: Duration = Duration::from_secs(15);
+const WITHIN: Duration = Duration::from_secs(60);
 
 /// Something did not come true.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

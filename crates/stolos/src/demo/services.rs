@@ -17,7 +17,7 @@ use super::world::{Member, World};
 use crate::{http, up};
 
 /// How long clients may see the state before. Everything here takes milliseconds.
-const WITHIN: Duration = Duration::from_secs(15);
+const WITHIN: Duration = Duration::from_secs(60);
 
 /// Requests by which it is seen who answers.
 const FEW: u32 = 20;

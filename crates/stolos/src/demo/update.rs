@@ -21,7 +21,7 @@ use super::world::{Member, World};
 const HUB: &str = "hub";
 
 /// How long a member may take to be reached by the run.
-const REACHED_WITHIN: Duration = Duration::from_secs(15);
+const REACHED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Updates all members in two stages.
 pub(super) async fn update(world: &World) -> anyhow::Result<()> {

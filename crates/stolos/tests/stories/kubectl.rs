@@ -9,6 +9,9 @@ use serde_json::Value;
 /// How long a story waits for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Time between two looks: kubectl costs the machine more than most of what is waited for.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// kubectl with a kubeconfig and a context.
 #[derive(Clone, Debug)]
 pub(crate) struct Kubectl {
@@ -107,25 +110,40 @@ impl Kubectl {
         child.wait_with_output().expect("kubectl ends")
     }
 
-    /// Applies a manifest.
+    /// Applies a manifest. A kind that has just been defined may take a moment to be served.
     pub(crate) fn apply(&self, manifest: &str) {
-        let output = self.with_input(&["apply", "-f", "-"], manifest);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "kubectl apply failed: {stderr}\n{manifest}");
+        wait_until("a manifest is applied", || {
+            let output = self.with_input(&["apply", "-f", "-"], manifest);
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            if output.status.success() {
+                return Ok(());
+            }
+            assert!(
+                stderr.contains("no matches for kind"),
+                "kubectl apply failed: {stderr}\n{manifest}"
+            );
+            Err(Value::from(stderr))
+        });
     }
 
     /// Returns an object, or nothing when it is not there.
     pub(crate) fn get(&self, args: &[&str]) -> Option<Value> {
-        self.look(args).ok()
+        wait_until(&format!("kubectl gets {args:?}"), || self.look(args))
     }
 
-    /// Returns an object, or what kubectl says when it does not get it.
-    fn look(&self, args: &[&str]) -> Result<Value, Value> {
+    /// Returns an object, nothing when it is not there, or why kubectl does not know.
+    fn look(&self, args: &[&str]) -> Result<Option<Value>, Value> {
         let output = self.try_run(&[&["get", "-o", "json"], args].concat());
         if output.status.success() {
-            Ok(serde_json::from_slice(&output.stdout).expect("kubectl prints JSON"))
+            let found = serde_json::from_slice(&output.stdout).expect("kubectl prints JSON");
+            return Ok(Some(found));
+        }
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let absent = ["(NotFound)", "doesn't have a resource type"];
+        if absent.iter().any(|text| stderr.contains(text)) {
+            Ok(None)
         } else {
-            Err(Value::from(String::from_utf8_lossy(&output.stderr)))
+            Err(Value::from(stderr))
         }
     }
 
@@ -138,9 +156,8 @@ impl Kubectl {
         holds: impl Fn(&Value) -> bool,
     ) -> Value {
         wait_until(what, || {
-            let seen = self.look(args);
-            let value = seen.as_ref().cloned().unwrap_or_default();
-            if holds(&value) { Ok(value) } else { Err(seen.unwrap_or_else(|said| said)) }
+            let value = self.look(args)?.unwrap_or_default();
+            if holds(&value) { Ok(value) } else { Err(value) }
         })
     }
 
@@ -162,7 +179,7 @@ pub(crate) fn wait_until<T>(what: &str, mut look: impl FnMut() -> Result<T, Valu
                     Instant::now() < deadline,
                     "waited in vain until {what}; last seen: {seen}"
                 );
-                std::thread::yield_now();
+                std::thread::sleep(PAUSE);
             }
         }
     }

@@ -25,11 +25,12 @@ fn the_ready_line_names_every_cluster_and_nothing_that_is_not_there() {
 fn members_join_and_carry_their_labels() {
     let Some(up) = Up::start(2) else { return };
     let hub = up.kubectl("hub");
-    let member = hub.get(&["membercluster", "member-1"]).expect("the member is there");
+    let member = hub.wait_for("the nodes are counted", &["membercluster", "member-1"], |member| {
+        member["status"]["properties"]["kubernetes-fleet.io/node-count"]["value"] == "2"
+    });
     let labels = &member["metadata"]["labels"];
     assert_eq!(labels["fleet.azure.com/member-name"], "member-1");
     assert_eq!(labels["kubernetes-fleet.io/member-name"], "member-1");
-    assert_eq!(member["status"]["properties"]["kubernetes-fleet.io/node-count"]["value"], "2");
     assert!(hub.run(&["get", "memberclusters"]).contains("JOINED"));
     let nodes = up.kubectl("member-2").run(&["get", "nodes", "-o", "wide"]);
     assert!(nodes.contains("member-2-node-1") && nodes.contains("Ready"), "{nodes}");

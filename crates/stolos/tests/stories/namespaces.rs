@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::backend::{Backend, Processes, stolos};
 use crate::kubectl::Kubectl;
-use crate::look::{complete_on, says};
+use crate::look::complete_on;
 
 #[test]
 fn a_placement_in_a_namespace_follows_the_namespace_embedded() {
@@ -137,10 +137,12 @@ fn waits(fleet: &Processes, hub: &Kubectl) {
     let unfulfilled = hub.get(&late).expect("it is there");
     assert_eq!(unfulfilled["status"]["conditions"][0]["reason"], "SchedulingPolicyUnfulfilled");
     place(hub, "late", &json!({ "placementType": "PickAll" }), &two);
-    let full = says(hub, &late, "Available=True/ResourceAvailable");
+    let full =
+        hub.wait_for("two are picked", &late, |found| crate::look::clusters(found).len() == 2);
     // Who was picked before stays; the other one is whose namespace was told of first.
     let picked = crate::look::clusters(&full);
-    assert!(picked.len() == 2 && picked.contains(&"member-2"), "{picked:?}");
+    assert!(picked.contains(&"member-2"), "{picked:?}");
+    complete_on(hub, &late, &picked);
     for name in MEMBERS {
         let map = fleet.kubectl(name).get(&["-n", "late", "configmap", "settings"]);
         assert_eq!(map.is_some(), picked.contains(&name), "{name} of {picked:?}");

@@ -220,12 +220,12 @@ fn service(fleet: &Fleet) {
     hub.run(&["create", "namespace", "front"]);
     // Nobody serves this class, so nobody gives an address.
     hub.apply(
-        r#"
+        "
 apiVersion: v1
 kind: Service
 metadata: {name: web, namespace: front}
 spec: {type: LoadBalancer, loadBalancerClass: example.com/none, ports: [{port: 80}]}
-"#,
+",
     );
     place(
         &hub,

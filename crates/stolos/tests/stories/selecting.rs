@@ -262,7 +262,6 @@ spec:
     schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
 ";
     hub.apply(definition);
-    hub.run(&["wait", "--for=condition=Established", "crd/lamps.example.com", "--timeout=30s"]);
     hub.apply("apiVersion: example.com/v1\nkind: Lamp\nmetadata: {name: lamp, namespace: wrong-a}\ncolour: red\n");
     // The member does not know the kind yet.
     let said =
@@ -579,9 +578,13 @@ fn options(mut fleet: Processes) {
     nowhere(&hub, &["crp", "left-alone"], INVALID);
 
     // Several changes go out together, once they have been collected; until then the status tells of what is placed.
-    for name in ["one", "two", "three"] {
-        hub.run(&["-n", "slow", "create", "configmap", name, "--from-literal=k=v"]);
-    }
+    let maps = ["one", "two", "three"].map(|name| {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": { "name": name, "namespace": "slow" }, "data": { "k": "v" },
+        })
+    });
+    hub.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": maps }).to_string());
     let noted = "kubernetes-fleet.io/next-resource-snapshot-candidate-detection-time";
     let first = hub.wait_for("the change is noted", &["crs", "slow-0-snapshot"], |snapshot| {
         snapshot["metadata"]["annotations"][noted].is_string()

@@ -133,7 +133,15 @@ impl Processes {
         let applied = kubectl.with_input(&install, &definitions);
         let stderr = String::from_utf8_lossy(&applied.stderr);
         assert!(applied.status.success(), "the definitions are refused by {context}: {stderr}");
-        kubectl.run(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]);
+        // `kubectl wait` gives up at once on a definition whose conditions are not there yet.
+        kubectl.wait_for("the definitions are established", &["crd"], |all| {
+            let is_established = |crd: &Value| {
+                let conditions = crd["status"]["conditions"].as_array();
+                let mut conditions = conditions.into_iter().flatten();
+                conditions.any(|one| one["type"] == "Established" && one["status"] == "True")
+            };
+            all["items"].as_array().is_some_and(|all| all.iter().all(is_established))
+        });
     }
 
     fn start_simulation(&mut self, name: &str) {

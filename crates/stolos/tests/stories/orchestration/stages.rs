@@ -13,10 +13,10 @@ use crate::fleet_cli::ok;
 const GROUPS: [&str; 4] = ["north", "south", "east", "west"];
 
 /// Seconds between the stages.
-const WAIT: i64 = 3;
+const WAIT: i64 = 10;
 
 /// Long enough to reach into an upgrade while it runs: a member has two nodes.
-const NODE_TIME: &str = "2s";
+const NODE_TIME: &str = "4s";
 
 #[test]
 fn a_run_is_stopped_in_the_middle_and_completed_later_embedded() {
