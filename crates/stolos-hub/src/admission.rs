@@ -27,11 +27,11 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// Attempts. A hub that does not take policies still runs: what they would refuse is reported in status.
 const ATTEMPTS: u32 = 5;
 
-/// Writes the policies and removes those of earlier versions.
-pub async fn install(client: &Client) {
+/// Writes the policies and removes those that do not hold any more; `with_services`: that members may export services.
+pub async fn install(client: &Client, with_services: bool) {
     let mut wait = FIRST_RETRY;
     for attempt in 1..=ATTEMPTS {
-        match write(client).await {
+        match write(client, with_services).await {
             Ok(()) => return,
             Err(error) if attempt == ATTEMPTS => {
                 warn!(%error, "failed to install admission policies; bad objects are not refused but reported");
@@ -42,8 +42,8 @@ pub async fn install(client: &Client) {
     }
 }
 
-async fn write(client: &Client) -> Result<(), kube::Error> {
-    let (policies, bindings): (Vec<_>, Vec<_>) = admission::policies()
+async fn write(client: &Client, with_services: bool) -> Result<(), kube::Error> {
+    let (policies, bindings): (Vec<_>, Vec<_>) = admission::policies(with_services)
         .into_iter()
         .map(|Policy { policy, binding }| (policy, binding))
         .unzip();

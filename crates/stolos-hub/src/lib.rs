@@ -48,7 +48,7 @@ pub async fn run(client: Client, config: Config, options: Options) {
     ] {
         options.readiness.waits_for(controller, ["the admission policies"]);
     }
-    admission::install(&client).await;
+    admission::install(&client, network.enabled).await;
     let profiles = async {
         if cluster.cluster_profiles {
             let patience = cluster.cluster_unhealthy_threshold;

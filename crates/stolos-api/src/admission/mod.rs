@@ -14,7 +14,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use crate::placement;
 
 mod cluster;
+mod deletion;
 mod disruption;
+mod exports;
 mod overrides;
 mod placements;
 mod strategies;
@@ -34,11 +36,13 @@ pub struct Policy {
     pub binding: ValidatingAdmissionPolicyBinding,
 }
 
-/// Returns the policies of the hub.
-pub fn policies() -> Vec<Policy> {
+/// Returns the policies of the hub; `with_services`: that it lets members export services.
+pub fn policies(with_services: bool) -> Vec<Policy> {
     let rules = [placements::rules(), overrides::rules(), cluster::rules(), disruption::rules()];
     let of_rules = rules.into_iter().flatten().map(Rules::into_policy);
-    of_rules.chain([strategies::policy()]).collect()
+    let deletions = [Some(strategies::rule()), with_services.then(exports::rule)];
+    let deletions = deletions.into_iter().flatten().map(deletion::Rule::into_policy);
+    of_rules.chain(deletions).collect()
 }
 
 /// What is checked when objects of one kind are written.
@@ -189,7 +193,7 @@ mod tests {
 
     #[test]
     fn every_policy_is_bound_and_explains_itself() {
-        for Policy { policy, binding } in policies() {
+        for Policy { policy, binding } in policies(true) {
             let (name, spec) = (policy.metadata.name.unwrap(), policy.spec.unwrap());
             assert_eq!(binding.metadata.name.unwrap(), format!("{name}-binding"));
             assert_eq!(binding.spec.unwrap().policy_name.as_ref(), Some(&name));

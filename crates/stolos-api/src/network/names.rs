@@ -119,6 +119,9 @@ pub const CLUSTER_ANNOTATION: &str = "network.fleet.stolos.dev/cluster";
 /// are of. It is absent as long as that is less than three times the period of heartbeats.
 pub const SILENT_SINCE_ANNOTATION: &str = "network.fleet.stolos.dev/silent-since";
 
+/// On a MemberCluster, where the hub writes it: `<namespace>/<name>` of the first service that the member exports.
+pub const EXPORTS_ANNOTATION: &str = "network.fleet.stolos.dev/exports";
+
 /// Members that are reached by a gateway.
 pub mod gateway {
     /// On a ServiceExport: where other members connect to the Service, as JSON.

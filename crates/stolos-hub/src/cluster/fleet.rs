@@ -11,9 +11,10 @@ use k8s_openapi::api::rbac::v1::Subject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::Api;
-use stolos_api::cluster::MemberCluster;
 use stolos_api::cluster::fleet::{Fleet, FleetKind, FleetMember, FleetStatus, short_name};
 use stolos_api::cluster::names::{condition as type_, finalizer, member_user};
+use stolos_api::cluster::{DeleteValidationMode, MemberCluster};
+use stolos_api::network::names::EXPORTS_ANNOTATION;
 use stolos_api::update::{
     AutoUpgradeProfile, EventSubscription, NAMED_BY_PROFILE_FINALIZER, UpdateRun, UpdateStrategy,
 };
@@ -286,6 +287,13 @@ impl Fleets {
         let cluster = self.clusters.get(&Key::cluster(name));
         match cluster.filter(|cluster| fleet::made_for(cluster) == member.metadata.uid.as_deref()) {
             Some(cluster) if cluster.metadata.deletion_timestamp.is_some() => Vec::new(),
+            // Who lets a member leave its fleet has decided; what guards the MemberCluster would only keep both for ever.
+            Some(cluster) if is_guarded(cluster) => {
+                let mut free = MemberCluster::clone(cluster);
+                let options = free.spec.delete_options.get_or_insert_default();
+                options.validation_mode = DeleteValidationMode::Skip;
+                vec![Write::Replace(free.into())]
+            }
             Some(cluster) => vec![Write::Delete(MemberCluster::clone(cluster).into())],
             None => {
                 let mut released = FleetMember::clone(member);
@@ -386,6 +394,14 @@ fn is_held(fleet: &Fleet) -> bool {
 fn is_named_by_profile(strategy: &ObjectMeta) -> bool {
     let finalizers = strategy.finalizers.as_deref().unwrap_or_default();
     finalizers.iter().any(|finalizer| finalizer == NAMED_BY_PROFILE_FINALIZER)
+}
+
+/// Tells whether the deletion of a MemberCluster would be refused for what the member exports.
+fn is_guarded(cluster: &MemberCluster) -> bool {
+    let options = cluster.spec.delete_options.clone().unwrap_or_default();
+    let annotations = cluster.metadata.annotations.as_ref();
+    options.validation_mode == DeleteValidationMode::Strict
+        && annotations.is_some_and(|annotations| annotations.contains_key(EXPORTS_ANNOTATION))
 }
 
 fn has_finalizer(member: &FleetMember) -> bool {
@@ -512,6 +528,40 @@ mod tests {
         let mut fleets = two_fleets();
         fleets.learn(Change::Listed { kind: "Fleet", keys: BTreeSet::new() });
         assert!(deleted(&fleets).is_empty());
+    }
+
+    #[test]
+    fn a_member_that_leaves_its_fleet_is_not_kept_by_what_it_exports() {
+        let mut fleets = two_fleets();
+        let cluster = json!({ "kubeconfigSecret": { "name": "s" } });
+        let spec = json!({ "fleetName": "f", "cluster": cluster });
+        let Object::FleetMember(mut member) = object("FleetMember", "a", "f.m", &spec) else {
+            panic!("it is a member")
+        };
+        member.metadata.resource_version = Some("2".to_owned());
+        member.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        fleets.learn(Change::Applied((*member).into()));
+        let mut exporting = MemberCluster::default();
+        exporting.metadata.name = Some("m".to_owned());
+        exporting.metadata.uid = Some("m".to_owned());
+        let annotations = [(fleet::MADE_FOR, "a-f.m"), (EXPORTS_ANNOTATION, "app/web")];
+        let annotations = annotations.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        exporting.metadata.annotations = Some(annotations.into());
+        fleets.learn(Change::Applied(exporting.into()));
+        let planned = |fleets: &Fleets| {
+            let item = Item::Member(Key::namespaced("a", "f.m"));
+            fleets.plan(&item, Timestamp::UNIX_EPOCH).steps.into_iter().flatten().next()
+        };
+        let Some(Write::Replace(Object::MemberCluster(mut free))) = planned(&fleets) else {
+            panic!("the deletion would be refused")
+        };
+        assert_eq!(
+            free.spec.delete_options.as_ref().unwrap().validation_mode,
+            DeleteValidationMode::Skip
+        );
+        free.metadata.resource_version = Some("3".to_owned());
+        fleets.learn(Change::Applied((*free).into()));
+        assert_eq!(deleted(&fleets), ["m".to_owned()].into());
     }
 
     #[test]

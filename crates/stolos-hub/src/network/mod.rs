@@ -27,6 +27,7 @@ use look::{Act, Seen, Sought};
 
 mod authority;
 pub mod clusterset;
+mod exports;
 mod finalizer;
 mod look;
 mod service;
@@ -99,6 +100,8 @@ enum Item {
     Slice(Key),
     /// What is left in the namespace of a member that is being removed.
     Member(String),
+    /// What the MemberCluster of a member says of what it exports.
+    Exports(String),
 }
 
 struct Services {
@@ -176,13 +179,15 @@ impl Services {
             Object::InternalServiceExport(export) => {
                 let service = export.spec.service_reference.namespaced_name.clone();
                 let weight = export.spec.weight;
-                self.absent.remove(&Sought::Export(look::Service::of(&service, &export.metadata)));
+                let sought = look::Service::of(&service, &export.metadata);
+                let exports = Item::Exports(sought.cluster.clone());
+                self.absent.remove(&Sought::Export(sought));
                 match self.exports.insert(*export) {
                     // The copies of the endpoints carry the weight.
                     Ok(Some(before)) if before.spec.weight != weight => {
                         self.service_and_slices(&service)
                     }
-                    Ok(_) => vec![Item::Service(service)],
+                    Ok(_) => vec![Item::Service(service), exports],
                     Err(()) => Vec::new(),
                 }
             }
@@ -215,7 +220,12 @@ impl Services {
                     return Vec::new();
                 };
                 let concerned = self.concerned(before.as_deref(), &member).into_iter();
-                concerned.map(Item::Slice).chain(leaves.then_some(Item::Member(name))).collect()
+                let is_told = before.is_some_and(|before| {
+                    exports::told(&before.metadata) == exports::told(&member.metadata)
+                });
+                let exports = (!is_told).then(|| Item::Exports(name.clone()));
+                let left = leaves.then_some(Item::Member(name));
+                concerned.map(Item::Slice).chain(exports).chain(left).collect()
             }
             Object::Event(_) => Vec::new(),
         }
@@ -225,7 +235,9 @@ impl Services {
         match object {
             Object::InternalServiceExport(export) => {
                 self.exports.remove(&export.metadata);
-                vec![Item::Service(export.spec.service_reference.namespaced_name.clone())]
+                let service = &export.spec.service_reference.namespaced_name;
+                let of_member = look::Service::of(service, &export.metadata);
+                vec![Item::Service(service.clone()), Item::Exports(of_member.cluster)]
             }
             Object::InternalServiceImport(claimant) => {
                 self.claimants.remove(&claimant.metadata);
@@ -286,7 +298,8 @@ impl Services {
         let services = exported.chain(claimed).chain(imported).map(Item::Service);
         let slices = self.slices.iter().map(|slice| Item::Slice(Key::of(&slice.metadata)));
         let members = self.copies.iter().flat_map(|copy| self.of_copy(copy));
-        services.chain(slices).chain(members).collect()
+        let exports = self.members.iter().filter_map(|member| member.metadata.name.clone());
+        services.chain(slices).chain(members).chain(exports.map(Item::Exports)).collect()
     }
 
     /// Lets go of the copies of a member whose agents had their time to clean up.
@@ -336,14 +349,16 @@ impl Controller for Services {
             Change::Applied(Seen::Object(object)) => self.learn_of(object),
             Change::Deleted(Seen::Object(object)) => self.forget(&object),
             Change::Applied(Seen::Absent(sought)) | Change::Deleted(Seen::Absent(sought)) => {
-                let item = match &sought {
-                    Sought::Export(service) | Sought::Claimant(service) => {
-                        Item::Service(service.key.clone())
-                    }
-                    Sought::Member(name) => Item::Member(name.clone()),
+                let items = match &sought {
+                    Sought::Export(service) => vec![
+                        Item::Service(service.key.clone()),
+                        Item::Exports(service.cluster.clone()),
+                    ],
+                    Sought::Claimant(service) => vec![Item::Service(service.key.clone())],
+                    Sought::Member(name) => vec![Item::Member(name.clone())],
                 };
                 self.absent.insert(sought);
-                vec![item]
+                items
             }
             Change::Listed { kind, keys } => {
                 self.absent.clear();
@@ -358,6 +373,7 @@ impl Controller for Services {
             Item::Service(service) => self.plan_service(service, now),
             Item::Slice(key) => self.plan_slice(key, now),
             Item::Member(name) => self.release(name, now),
+            Item::Exports(name) => self.plan_exports(name).into(),
         }
     }
 

@@ -157,7 +157,7 @@ async fn a_disabled_profile_generates_one_run_and_does_not_start_it() {
 #[tokio::test]
 async fn a_strategy_that_a_profile_names_is_awaited_and_cannot_be_deleted() {
     let fleet = Fleet::start(&[("m1", "all")]).await;
-    stolos_hub::admission::install(&fleet.hub).await;
+    stolos_hub::admission::install(&fleet.hub, false).await;
     fleet.catalogue(&["1.33.4"]).await;
     fleet.profile("rapid", json!({"channel": "Rapid", "strategyName": "weekly"})).await;
     fleet.control();
@@ -247,7 +247,7 @@ async fn control_planes_go_first_and_nodes_wait_at_a_gate() {
 #[tokio::test]
 async fn a_fleet_that_is_deleted_takes_profiles_and_the_strategies_they_name_along() {
     let fleet = Fleet::start(&[]).await;
-    stolos_hub::admission::install(&fleet.hub).await;
+    stolos_hub::admission::install(&fleet.hub, false).await;
     fleet.control();
     tokio::spawn(stolos_hub::cluster::fleet::run(
         fleet.hub.clone(),

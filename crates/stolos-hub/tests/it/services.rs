@@ -2,11 +2,11 @@
 
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, DeleteParams, ListParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use stolos_api::cluster::MemberCluster;
-use stolos_api::network::names::{SILENT_SINCE_ANNOTATION, annotation};
+use stolos_api::network::names::{EXPORTS_ANNOTATION, SILENT_SINCE_ANNOTATION, annotation};
 use stolos_api::network::{
     EndpointSliceExport, EndpointSliceImport, InternalServiceExport, MultiClusterService,
     ServiceExport, ServiceImport,
@@ -400,6 +400,50 @@ async fn a_member_that_leaves_takes_its_exports_and_imports_along_and_no_service
     assert_eq!(addresses(left, "app").await, ["10.2.0.1"]);
 }
 
+/// Waits until a MemberCluster names this service as one that the member exports.
+async fn exports(fleet: &Fleet, member: &str, service: Option<&str>) {
+    let what = format!("exports {service:?}");
+    eventually(&fleet.hub.all::<MemberCluster>(), member, &what, |member| {
+        let named = member.map(|member| member.annotations().get(EXPORTS_ANNOTATION));
+        named.is_some_and(|named| named.map(String::as_str) == service)
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_exports_services_is_not_deleted_unless_it_says_so() {
+    let fleet = fleet(Importers::One, &["a", "b"]).await;
+    stolos_hub::admission::install(&fleet.hub.client, true).await;
+    let members = fleet.hub.all::<MemberCluster>();
+    for member in ["a", "b"] {
+        serve(fleet.member(member), "web", 80, &["10.1.0.1"]).await;
+        export(fleet.member(member), "web").await;
+        exports(&fleet, member, Some("app/web")).await;
+        let refused = members.delete(member, &DeleteParams::default()).await.unwrap_err();
+        let message = "Please delete serviceExport app/web in the member cluster before leaving, request is denied";
+        assert!(refused.to_string().contains(message), "{refused}");
+    }
+    let a = members.get("a").await.unwrap();
+    assert_eq!(a.metadata.deletion_timestamp, None);
+
+    // Another one takes the place of the first, and the last leaves the way free.
+    let here = fleet.member("a");
+    serve(here, "api", 80, &["10.1.0.2"]).await;
+    export(here, "api").await;
+    exports(&fleet, "a", Some("app/api")).await;
+    delete(&here.inside::<ServiceExport>("app"), "api").await;
+    exports(&fleet, "a", Some("app/web")).await;
+    delete(&here.inside::<ServiceExport>("app"), "web").await;
+    exports(&fleet, "a", None).await;
+    delete(&members, "a").await;
+    gone(&members, "a").await;
+
+    let skip = json!({"spec": {"deleteOptions": {"validationMode": "Skip"}}});
+    merge(&members, "b", skip).await;
+    delete(&members, "b").await;
+    gone(&members, "b").await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_list_of_the_member_that_leaves_things_out_takes_nothing_away() {
     let mut fleet = fleet(Importers::Many, &["a", "b"]).await;
@@ -457,6 +501,8 @@ async fn a_list_of_the_hub_that_leaves_things_out_takes_nothing_away() {
         told(fleet.member("a"), name, "Conflict", "NoConflictFound").await;
         let after = self::uids(&fleet).await;
         assert!(after.is_superset(&uids), "{forgets:?}; gone: {:?}", uids.difference(&after));
+        let member = fleet.hub.all::<MemberCluster>().get("a").await.unwrap();
+        assert!(member.annotations().contains_key(EXPORTS_ANNOTATION), "{forgets:?}");
         assert!(
             addresses(fleet.member("b"), "fleet-system").await.contains(&"10.1.0.1".to_owned())
         );
