@@ -50,7 +50,7 @@ pub struct VipStats {
     pub active: usize,
     /// Those that were taken.
     pub accepted: u64,
-    /// Those turned away because as many as allowed were there.
+    /// Those turned away because as many as allowed were there, or their client may not connect.
     pub refused: u64,
     /// Those that found no endpoint that answers.
     pub unserved: u64,

@@ -13,7 +13,7 @@ use stolos_core::network::balance::{
 use crate::desired::{DesiredVip, socket};
 use crate::plane::{EndpointStats, VipStats};
 use crate::table::{Memory, Table};
-use crate::vip::{Endpoint, Vip, VipCounts};
+use crate::vip::{Clients, Endpoint, Vip, VipCounts};
 use crate::worker::{Listener, Listening};
 
 /// A VIP port that is served, or was and still has connections.
@@ -43,6 +43,7 @@ impl Served {
             address: socket(&port),
             table: ArcSwap::default(),
             memory: Memory::default(),
+            clients: Clients::default(),
             counts: VipCounts::default(),
         };
         Self {
@@ -108,9 +109,9 @@ impl Served {
         self.observed.routed = plan.routed();
         let Plan { table, routing: _, endpoints, checks, draining, cut, wake_at } = plan;
         let options = self.desired.options;
-        let affinity = self.desired.balance.settings.affinity;
+        let settings = &self.desired.balance.settings;
         let known = &mut self.endpoints;
-        let table = Table::new(options, affinity, table, |id| {
+        let table = Table::new(options, settings, table, |id| {
             let fresh = || Arc::new(Endpoint::new(id.clone()));
             let endpoint = known.entry(id.clone()).or_insert_with(fresh);
             // It may have been cut off before, when it was down.

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use stolos_core::network::balance::affinity::{Sticky, stick};
-use stolos_core::network::balance::{Affinity, EndpointId, SlotTable};
+use stolos_core::network::balance::{Access, Affinity, EndpointId, Settings, SlotTable};
 
 use crate::desired::Options;
 use crate::vip::Endpoint;
 
 /// Endpoints that a connection tries, the first included.
-const MAX_CANDIDATES: usize = 4;
+pub(crate) const MAX_CANDIDATES: usize = 4;
 /// Clients remembered by a VIP port with strict affinity. Beyond, a client is spread by its address, which gives it the
 /// same endpoint as long as the table does.
 const MAX_REMEMBERED: usize = 65_536;
@@ -23,6 +23,8 @@ const SWEEP_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Table {
     pub(crate) options: Options,
+    /// Who may connect.
+    pub(crate) access: Access,
     affinity: Affinity,
     slots: SlotTable,
     /// In the order of those of the slot table.
@@ -46,12 +48,13 @@ impl Table {
     /// Makes a table of `slots`; `endpoint` gives the endpoint of an id.
     pub(crate) fn new(
         options: Options,
-        affinity: Affinity,
+        settings: &Settings,
         slots: SlotTable,
         endpoint: impl FnMut(&EndpointId) -> Arc<Endpoint>,
     ) -> Self {
         let endpoints = slots.endpoints().iter().map(endpoint).collect();
-        Self { options, affinity, slots, endpoints, gateways: BTreeSet::new() }
+        let (access, affinity) = (settings.access.clone(), settings.affinity);
+        Self { options, access, affinity, slots, endpoints, gateways: BTreeSet::new() }
     }
 
     /// Says which endpoints are gateways of other members.
@@ -126,7 +129,9 @@ mod tests {
     fn table(affinity: Affinity, endpoints: &[u8]) -> Table {
         let shares: Vec<_> = endpoints.iter().map(|n| Weighted { id: id(*n), weight: 1 }).collect();
         let slots = SlotTable::build(&shares);
-        Table::new(Options::default(), affinity, slots, |id| Arc::new(Endpoint::new(id.clone())))
+        let settings = Settings { affinity, ..Settings::default() };
+        let endpoint = |id: &EndpointId| Arc::new(Endpoint::new(id.clone()));
+        Table::new(Options::default(), &settings, slots, endpoint)
     }
 
     fn client(ip: u8, port: u16) -> SocketAddr {

@@ -15,9 +15,9 @@ use tokio::time::{Duration, Instant, sleep, timeout};
 use crate::proxy_protocol::{self, MAX_HEADER, Origin};
 use crate::relay::{self, Broken, Moving, Relay, StreamRelay};
 use crate::sockets;
-use crate::table::Table;
+use crate::table::{MAX_CANDIDATES, Table};
 use crate::tls::{Keys, Side, Socket};
-use crate::vip::{Endpoint, Place, Shared, Vip};
+use crate::vip::{Admitted, Endpoint, Place, Shared, Vip};
 
 /// Wait after the kernel could not give a connection for want of memory or descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -71,7 +71,6 @@ fn start(client: TcpStream, peer: SocketAddr, vip: &Arc<Vip>, shared: &Arc<Share
         relay::reset(&client);
         return;
     };
-    vip.counts.accepted.fetch_add(1, Relaxed);
     let (vip, shared) = (vip.clone(), shared.clone());
     tokio::spawn(async move {
         serve(client, peer, table, &vip, &shared).await;
@@ -79,7 +78,13 @@ fn start(client: TcpStream, peer: SocketAddr, vip: &Arc<Vip>, shared: &Arc<Share
     });
 }
 
-async fn serve(client: TcpStream, peer: SocketAddr, table: Arc<Table>, vip: &Vip, shared: &Shared) {
+async fn serve(
+    client: TcpStream,
+    peer: SocketAddr,
+    table: Arc<Table>,
+    vip: &Arc<Vip>,
+    shared: &Shared,
+) {
     let mut client = if table.options.is_gateway {
         // Boxed: most connections have no use for the place that it takes.
         let entered = timeout(shared.timeouts.header, Box::pin(shared.keys.accept(client))).await;
@@ -108,6 +113,12 @@ async fn serve(client: TcpStream, peer: SocketAddr, table: Arc<Table>, vip: &Vip
         }
         first_bytes = data;
     }
+    let Some(admitted) = Admitted::take(vip, source.ip(), &table.access) else {
+        vip.counts.refused.fetch_add(1, Relaxed);
+        relay::reset(client.tcp());
+        return;
+    };
+    vip.counts.accepted.fetch_add(1, Relaxed);
     if table.options.send_proxy_protocol {
         let mut header = proxy_protocol::write(source, vip.address);
         header.append(&mut first_bytes);
@@ -137,6 +148,7 @@ async fn serve(client: TcpStream, peer: SocketAddr, table: Arc<Table>, vip: &Vip
             Box::pin(run(StreamRelay::new(client, socket, now), endpoint, idle)).await;
         }
     }
+    drop(admitted);
 }
 
 /// Reads the PROXY header and returns what it says and the data that came with it.
@@ -169,7 +181,10 @@ async fn connect(
     for endpoint in table.candidates(source, &vip.memory) {
         let is_gateway = table.is_gateway(&endpoint.id);
         let attempt = connect_to(&endpoint.id, is_gateway, first_bytes, shared);
-        let error = match timeout(shared.timeouts.connect, attempt).await {
+        // Who enters by a gateway waits as long for all of its pods as for one endpoint.
+        let n_attempts = if table.options.is_gateway { MAX_CANDIDATES } else { 1 };
+        let limit = shared.timeouts.connect / u32::try_from(n_attempts).unwrap_or(1);
+        let error = match timeout(limit, attempt).await {
             Ok(Ok(socket)) => {
                 shared.was_reached(vip, endpoint);
                 return Some((endpoint.clone(), socket));

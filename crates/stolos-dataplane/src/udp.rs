@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
 use crate::relay::Moved;
-use crate::vip::{Endpoint, Place, Shared, Vip};
+use crate::vip::{Admitted, Endpoint, Place, Shared, Vip};
 
 /// No datagram is longer.
 const DATAGRAM: usize = 65_536;
@@ -98,6 +98,10 @@ fn begin(
         vip.counts.refused.fetch_add(1, Relaxed);
         return None;
     };
+    let Some(admitted) = Admitted::take(vip, client.ip(), &table.access) else {
+        vip.counts.refused.fetch_add(1, Relaxed);
+        return None;
+    };
     vip.counts.accepted.fetch_add(1, Relaxed);
     let opened = table
         .candidates(client, &vip.memory)
@@ -123,7 +127,7 @@ fn begin(
     tokio::spawn(async move {
         tokio::select! {
             () = answering.run() => {
-                drop(place);
+                drop((place, admitted));
                 // Forgotten before anything else is received for it, or together with the receiving task.
                 let _ = ended.send((client, number)).await;
             }

@@ -3,12 +3,14 @@
 //! The task that carries out plans writes, all workers read. A new table replaces the old one in one step; no connection
 //! notices, because each holds the endpoint that it was given.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use stolos_core::network::balance::{EndpointId, Evidence, Protocol, VipPort};
+use stolos_core::network::balance::{Access, EndpointId, Evidence, Protocol, VipPort};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::limits::Limits;
@@ -25,8 +27,13 @@ pub(crate) struct Vip {
     pub(crate) table: ArcSwap<Table>,
     /// Which client stays with which endpoint, where that is strict.
     pub(crate) memory: Memory,
+    pub(crate) clients: Clients,
     pub(crate) counts: VipCounts,
 }
+
+/// Connections of each client, counted while their number is limited. There are never more clients than connections.
+#[derive(Default)]
+pub(crate) struct Clients(Mutex<HashMap<IpAddr, u32>>);
 
 /// An endpoint of one VIP port.
 pub(crate) struct Endpoint {
@@ -45,7 +52,7 @@ pub(crate) struct VipCounts {
     pub(crate) active: AtomicUsize,
     /// Those that were taken.
     pub(crate) accepted: AtomicU64,
-    /// Those turned away because as many as allowed were there.
+    /// Those turned away because as many as allowed were there, or their client may not connect.
     pub(crate) refused: AtomicU64,
     /// Those that found no endpoint that answers.
     pub(crate) unserved: AtomicU64,
@@ -90,6 +97,11 @@ pub(crate) struct Witnessed {
 pub(crate) struct Place {
     vip: Arc<Vip>,
     shared: Arc<Shared>,
+}
+
+/// A client that may connect; the connection is its own until drop.
+pub(crate) struct Admitted {
+    counted: Option<(Arc<Vip>, IpAddr)>,
 }
 
 /// A connection counted at its endpoint; no longer on drop.
@@ -163,6 +175,36 @@ impl Drop for Place {
         self.vip.counts.active.fetch_sub(1, Relaxed);
         if self.shared.of(self.vip.port.protocol).0.fetch_sub(1, Relaxed) == 1 {
             self.shared.all_ended.notify_one();
+        }
+    }
+}
+
+impl Admitted {
+    /// Lets a client in, if it may connect.
+    pub(crate) fn take(vip: &Arc<Vip>, client: IpAddr, access: &Access) -> Option<Self> {
+        if access.max_connections_per_client.is_none() {
+            return access.admits(client, 0).then_some(Self { counted: None });
+        }
+        let client = client.to_canonical();
+        let mut clients = vip.clients.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let n_connections = clients.get(&client).copied().unwrap_or_default();
+        if !access.admits(client, n_connections) {
+            return None;
+        }
+        clients.insert(client, n_connections + 1);
+        Some(Self { counted: Some((vip.clone(), client)) })
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let Some((vip, client)) = &self.counted else { return };
+        let mut clients = vip.clients.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut known) = clients.entry(*client) {
+            *known.get_mut() -= 1;
+            if *known.get() == 0 {
+                known.remove();
+            }
         }
     }
 }

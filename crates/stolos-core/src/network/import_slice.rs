@@ -6,13 +6,15 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use stolos_api::network::names::{
-    CLUSTER_ANNOTATION, DEFAULT_WEIGHT, ENDPOINT_SLICE_MANAGER, annotation, finalizer, gateway,
-    label,
+    CLUSTER_ANNOTATION, DEFAULT_WEIGHT, ENDPOINT_SLICE_MANAGER, annotation, balancing, class,
+    event, finalizer, gateway, label,
 };
 use stolos_api::network::{EndpointSliceImport, MultiClusterService};
 
-use super::keys;
+use super::gateway::Tls;
 use super::names::is_service_name;
+use super::{keys, service};
+use crate::event::Event;
 
 /// What to do with the endpoints of another member.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +27,16 @@ pub enum Plan {
         finalizer: bool,
     },
     /// Add the finalizer, then write the EndpointSlice; None: it is as it should be.
-    Import(Option<Box<EndpointSlice>>),
+    Import(Option<Box<Written>>),
+}
+
+/// An EndpointSlice that is to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// The EndpointSlice.
+    pub slice: EndpointSlice,
+    /// What people should know of the MultiClusterService.
+    pub events: Vec<Event>,
 }
 
 /// What an import waits for.
@@ -79,12 +90,34 @@ pub fn plan(observed: &Observed<'_>) -> Plan {
         return Plan::Wait(Missing::DerivedServiceName);
     };
     let derived = observed.derived.get(name);
-    if derived.is_none_or(|derived| keys::is_deleting(&derived.metadata)) {
+    let Some(derived) = derived.filter(|derived| !keys::is_deleting(&derived.metadata)) else {
         return Plan::Wait(Missing::DerivedService);
+    };
+    let mut slice = slice(import, name, observed.system_namespace);
+    let mut events = Vec::new();
+    if is_beyond_service_proxies(&slice, derived) {
+        slice.endpoints.clear();
+        events.push(beyond_service_proxies(import));
     }
-    let slice = slice(import, name, observed.system_namespace);
     let is_there = observed.slice.is_some_and(|stored| says_the_same(stored, &slice));
-    Plan::Import((!is_there).then(|| Box::new(slice)))
+    Plan::Import((!is_there).then(|| Box::new(Written { slice, events })))
+}
+
+/// Tells whether endpoints take none of the connections that the cluster's own service proxy would make.
+fn is_beyond_service_proxies(slice: &EndpointSlice, derived: &Service) -> bool {
+    let asks_for_tls =
+        Tls::of_mark(keys::annotation(&slice.metadata, gateway::TLS)) == Some(Tls::Require);
+    asks_for_tls && service::class_of(derived) != Some(class::PROXY)
+}
+
+fn beyond_service_proxies(import: &EndpointSliceImport) -> Event {
+    let cluster = &import.spec.endpoint_slice_reference.cluster_id;
+    let message = format!(
+        "endpoints of cluster `{cluster}` are left out: its gateway asks for TLS, which the mode `service` cannot do; the \
+         annotation {}: proxy, or --gateway-tls off in that cluster, would help",
+        balancing::MODE
+    );
+    Event::warning(event::ENDPOINTS_REFUSED, message)
 }
 
 fn slice(import: &EndpointSliceImport, derived: &str, namespace: &str) -> EndpointSlice {

@@ -10,7 +10,7 @@ use stolos_api::network::ServiceImportStatus;
 use stolos_api::network::names::balancing;
 
 use super::balance::affinity::DEFAULT_TIMEOUT_SECONDS;
-use super::balance::{Affinity, Check, LeasePolicy, Locality, Settings};
+use super::balance::{Access, Affinity, Check, LeasePolicy, Locality, Settings};
 pub use super::range::Network;
 
 /// What all annotations of this kind begin with.
@@ -54,10 +54,6 @@ pub struct Knobs {
     pub settings: Settings,
     /// Whether endpoints are told the address of the client, by version 2 of the PROXY protocol.
     pub proxy_protocol: bool,
-    /// Networks that may connect; empty: all.
-    pub source_ranges: Vec<Network>,
-    /// Connections that a client may have at the same time.
-    pub max_connections_per_client: Option<u32>,
 }
 
 /// How connections get to endpoints.
@@ -123,7 +119,6 @@ pub fn read(
 ) -> Result<Knobs, Vec<Problem>> {
     let mut reader = Reader { annotations, problems: Vec::new() };
     reader.find_unknown();
-    let source_ranges = reader.source_ranges();
     let knobs = Knobs {
         mode: reader.choice(balancing::MODE, &MODES),
         vip: reader.parsed(balancing::VIP, "an IP address"),
@@ -132,9 +127,6 @@ pub fn read(
             .unwrap_or_default(),
         settings: reader.settings(import, cluster),
         proxy_protocol: reader.choice(balancing::PROXY_PROTOCOL, &[("v2", ())]).is_some(),
-        source_ranges,
-        max_connections_per_client: reader
-            .number(balancing::MAX_CONNECTIONS_PER_CLIENT, 1..=1_000_000),
     };
     let proxied = matches!(knobs.mode, None | Some(Mode::Proxy));
     if knobs.proxy_protocol && !proxied {
@@ -241,6 +233,11 @@ impl<'a> Reader<'a> {
         let multiplier = self.number(balancing::OWN_CLUSTER_MULTIPLIER, 1..=1_000);
         let locality = |multiplier| Locality { cluster: cluster.to_owned(), multiplier };
         settings.locality = multiplier.map(locality);
+        settings.access = Access {
+            source_ranges: self.source_ranges(),
+            max_connections_per_client: self
+                .number(balancing::MAX_CONNECTIONS_PER_CLIENT, 1..=1_000_000),
+        };
         settings
     }
 
@@ -341,19 +338,18 @@ mod tests {
         assert_eq!((knobs.mode, knobs.announce), (Some(Mode::Proxy), Announce::L2));
         assert_eq!(knobs.vip, Some("10.96.0.9".parse().unwrap()));
         assert!(knobs.proxy_protocol);
-        assert_eq!(knobs.max_connections_per_client, Some(7));
         let settings = &knobs.settings;
+        assert_eq!(settings.access.max_connections_per_client, Some(7));
         assert_eq!(settings.affinity, Affinity::StrictClientIp { timeout_seconds: 60 });
         assert_eq!(settings.health.check, Some(Check::Http { path: "/ready".into() }));
         assert_eq!((settings.health.port, settings.health.interval_millis), (Some(9_000), 5_000));
         assert_eq!((settings.drain_seconds, settings.slow_start_seconds), (0, 30));
         assert_eq!((settings.fail_open, settings.lease_policy), (false, LeasePolicy::Drop));
         assert_eq!(settings.locality, Some(Locality { cluster: "east".into(), multiplier: 5 }));
-        let may = |address: &str| {
-            knobs.source_ranges.iter().any(|range| range.contains(address.parse().unwrap()))
-        };
+        let may = |address: &str| settings.access.admits(address.parse().unwrap(), 6);
         let allowed = ["10.9.9.9", "11.0.0.1", "fd12::1", "fe00::1", "::ffff:10.1.1.1"].map(may);
         assert_eq!(allowed, [true, false, true, false, true]);
+        assert!(!settings.access.admits("10.9.9.9".parse().unwrap(), 7));
     }
 
     #[test]
@@ -370,17 +366,28 @@ mod tests {
         .unwrap_err();
         insta::assert_snapshot!(problems.join("\n"), @r"
         metadata.annotations[network.fleet.stolos.dev/drain]: is not known; after `network.fleet.stolos.dev/` comes one of mode, vip, announce, affinity, affinity-timeout-seconds, affinity-strict, health-check, health-check-port, health-check-path, health-check-interval-seconds, drain-seconds, slow-start-seconds, fail-open, proxy-protocol, source-ranges, max-connections-per-client, lease-policy, own-cluster-multiplier
-        metadata.annotations[network.fleet.stolos.dev/source-ranges]: `10.0.0.0/33` must be a network such as 10.0.0.0/8 or fd00::/8
         metadata.annotations[network.fleet.stolos.dev/mode]: must be `service` or `kernel` or `proxy`, not `fast`
         metadata.annotations[network.fleet.stolos.dev/vip]: must be an IP address, not `here`
         metadata.annotations[network.fleet.stolos.dev/affinity-strict]: needs the annotation network.fleet.stolos.dev/affinity with ClientIP
         metadata.annotations[network.fleet.stolos.dev/health-check-path]: must begin with `/` and have no spaces
         metadata.annotations[network.fleet.stolos.dev/drain-seconds]: must be a whole number between 0 and 86400, not `-1`
+        metadata.annotations[network.fleet.stolos.dev/source-ranges]: `10.0.0.0/33` must be a network such as 10.0.0.0/8 or fd00::/8
         ");
         let kernel = decide(&[(balancing::MODE, "kernel"), (balancing::PROXY_PROTOCOL, "v2")]);
         let want =
             "metadata.annotations[network.fleet.stolos.dev/proxy-protocol]: needs the mode `proxy`";
         assert_eq!(kernel, Err(vec![want.to_owned()]));
+    }
+
+    #[test]
+    fn every_annotation_is_documented() {
+        let page = include_str!("../../../../docs/reference/service-annotations.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+        let mut documented: Vec<_> = rows.map(|(name, _)| format!("{PREFIX}{name}")).collect();
+        documented.sort();
+        let mut known = KNOWN.map(str::to_owned);
+        known.sort();
+        assert_eq!(documented, known);
     }
 
     #[test]

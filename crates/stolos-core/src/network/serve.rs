@@ -226,18 +226,13 @@ fn asked(observed: &Observed<'_>) -> Result<Knobs, Problem> {
         let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
         Problem { reason: reason::ANNOTATIONS_MALFORMED, message: all.join("; ") }
     })?;
-    let unsupported = [
-        (!knobs.source_ranges.is_empty(), balancing::SOURCE_RANGES),
-        (knobs.max_connections_per_client.is_some(), balancing::MAX_CONNECTIONS_PER_CLIENT),
-        (knobs.announce != Announce::None, balancing::ANNOUNCE),
-    ];
-    let asked = unsupported.into_iter().filter(|(is_asked, _)| *is_asked);
-    let asked: Vec<_> = asked.map(|(_, name)| format!("metadata.annotations[{name}]")).collect();
-    if asked.is_empty() {
+    if knobs.announce == Announce::None {
         return Ok(knobs);
     }
-    let message =
-        format!("{}: the mode `proxy` cannot do this; remove the annotation", asked.join(", "));
+    let name = balancing::ANNOUNCE;
+    let message = format!(
+        "metadata.annotations[{name}]: the mode `proxy` cannot do this; remove the annotation"
+    );
     Err(Problem { reason: reason::NOT_SUPPORTED, message })
 }
 

@@ -351,7 +351,7 @@ fn wanted_class<'a>(observed: &Observed<'_>, stored: Option<&'a Service>) -> Opt
     }
 }
 
-fn class_of(service: &Service) -> Option<&str> {
+pub(super) fn class_of(service: &Service) -> Option<&str> {
     service.spec.as_ref()?.load_balancer_class.as_deref()
 }
 

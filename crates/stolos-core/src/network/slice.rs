@@ -91,10 +91,8 @@ pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
     // Pods behind a gateway may have any addresses; its own are of version 4.
     let is_carried =
         slice.address_type == "IPv4" || observed.by_gateway && slice.address_type == "IPv6";
-    if !is_carried {
-        return Plan::Skip(Reason::NotIpv4);
-    }
-    match refusal(observed) {
+    let not_carried = (!is_carried).then_some(Reason::NotIpv4);
+    match not_carried.or_else(|| refusal(observed)) {
         Some(reason) => match named(slice) {
             None => Plan::Skip(reason),
             Some(name) => Plan::Withdraw {

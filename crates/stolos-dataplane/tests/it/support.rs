@@ -1,7 +1,7 @@
 //! Endpoints, clients and desired states.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use stolos_dataplane::{
     Config, DataPlane, Desired, DesiredVip, EndpointStats, Options, Proxy, Report, VipStats,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 /// Far longer than anything here takes; whoever waits so long has failed.
@@ -198,6 +198,13 @@ pub(crate) async fn echoes(connection: &mut TcpStream, bytes: &[u8]) {
 /// Connects to `address`; the connection has an endpoint once something came back.
 pub(crate) async fn connect(address: SocketAddr) -> TcpStream {
     soon(TcpStream::connect(address)).await.unwrap()
+}
+
+/// Connects as another client, by an address of loopback.
+pub(crate) async fn connect_from(client: IpAddr, address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((client, 0).into()).unwrap();
+    soon(socket.connect(address)).await.unwrap()
 }
 
 /// Waits for the end of a connection and tells whether it was a reset.

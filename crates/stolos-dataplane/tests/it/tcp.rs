@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stolos_dataplane::DataPlane as _;
+use stolos_dataplane::proxy_protocol::write;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::support::{
-    Answerer, apply, at, connect, desired, echoes, free_address, is_reset, is_turned_away, proxy,
-    proxy_with, soon, stats_until, tcp, vip,
+    Answerer, apply, at, connect, connect_from, desired, echoes, free_address, is_reset,
+    is_turned_away, proxy, proxy_with, soon, stats_until, tcp, vip,
 };
 
 /// More than the 256 KiB after which bytes go through a pipe, and no multiple of any buffer.
@@ -225,6 +226,47 @@ async fn one_more_connection_than_allowed_is_reset_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn a_client_has_no_more_connections_than_each_may_have() {
+    let (proxy, echo, address) = (proxy(), Answerer::echo().await, free_address());
+    let mut one = vip(address, &[echo.address]);
+    one.balance.settings.access.max_connections_per_client = Some(1);
+    apply(&proxy, &[one]).await;
+    let mut first = connect(address).await;
+    echoes(&mut first, b"1").await;
+    assert!(is_turned_away(address).await, "the second connection saw an orderly end");
+    let mut of_other = connect_from("127.0.0.2".parse().unwrap(), address).await;
+    echoes(&mut of_other, b"2").await;
+    drop(first);
+    let stats = stats_until(&proxy, address, |stats| stats.active == 1).await;
+    assert_eq!((stats.accepted, stats.refused), (2, 1));
+    let mut third = connect(address).await;
+    echoes(&mut third, b"3").await;
+}
+
+#[tokio::test]
+async fn only_clients_of_the_networks_that_may_connect_do() {
+    let (proxy, echo, address) = (proxy(), Answerer::echo().await, free_address());
+    let mut some = vip(address, &[echo.address]);
+    some.balance.settings.access.source_ranges = vec!["127.0.0.2/32".parse().unwrap()];
+    apply(&proxy, &[some]).await;
+    assert!(is_turned_away(address).await, "who may not connect saw an orderly end");
+    let mut allowed = connect_from("127.0.0.2".parse().unwrap(), address).await;
+    echoes(&mut allowed, b"1").await;
+    // Behind another proxy, the client is who that one says.
+    let mut behind = vip(address, &[echo.address]);
+    behind.options.accept_proxy_protocol = true;
+    behind.balance.settings.access.source_ranges = vec!["192.0.2.0/24".parse().unwrap()];
+    apply(&proxy, &[behind]).await;
+    let header = |client: &str| write(client.parse().unwrap(), address);
+    let mut named = connect(address).await;
+    named.write_all(&header("192.0.2.7:1")).await.unwrap();
+    echoes(&mut named, b"2").await;
+    let mut other = connect(address).await;
+    other.write_all(&header("198.51.100.7:1")).await.unwrap();
+    stats_until(&proxy, address, |stats| stats.refused == 2).await;
+}
+
+#[tokio::test]
 async fn the_bound_over_all_vip_ports_holds_too() {
     let limits = stolos_dataplane::Limits { connections: 1, flows: 1, vip_ports: 2, pipes: 1 };
     let proxy = proxy_with(|config| config.limits = Some(limits));
@@ -259,12 +301,15 @@ async fn an_idle_connection_ends_and_a_busy_one_does_not() {
             tokio::task::yield_now().await;
         }
     };
+    let one_ends = async {
+        assert!(is_reset(&mut quiet).await, "the idle connection saw an orderly end");
+        let stats = stats_until(&proxy, address, |stats| stats.active < 2).await;
+        assert_eq!(stats.active, 1, "the busy connection ended as well");
+    };
     tokio::select! {
-        reset = is_reset(&mut quiet) => assert!(reset, "the idle connection saw an orderly end"),
+        () = one_ends => {}
         () = keep_busy => {}
     }
-    let stats = stats_until(&proxy, address, |stats| stats.active < 2).await;
-    assert_eq!(stats.active, 1, "the busy connection ended as well");
 }
 
 #[tokio::test]

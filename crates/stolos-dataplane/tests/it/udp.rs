@@ -119,6 +119,21 @@ async fn one_more_flow_than_allowed_is_dropped() {
 }
 
 #[tokio::test]
+async fn flows_of_clients_that_may_not_connect_are_dropped() {
+    let (proxy, echo, address) = (proxy(), Echo::start("a ").await, free_address());
+    let mut some = udp_vip(address, &[echo.address]);
+    some.balance.settings.access.source_ranges = vec!["192.0.2.0/24".parse().unwrap()];
+    apply(&proxy, &[some.clone()]).await;
+    let client = client(address).await;
+    client.send(b"1").await.unwrap();
+    let stats = stats_of(&proxy, udp(address), |stats| stats.refused == 1).await;
+    assert_eq!((stats.active, stats.accepted), (0, 0));
+    some.balance.settings.access.source_ranges.push("127.0.0.0/8".parse().unwrap());
+    apply(&proxy, &[some]).await;
+    assert_eq!(ask(&client, "2").await, "a 2");
+}
+
+#[tokio::test]
 async fn flows_leave_a_removed_endpoint_at_once() {
     let (proxy, address) = (proxy(), free_address());
     let (old, new) = (Echo::start("old ").await, Echo::start("new ").await);

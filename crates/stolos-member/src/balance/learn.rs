@@ -141,7 +141,10 @@ impl<P> Balancer<P> {
         let services = &outcome.decision.services;
         // What is not served keeps no address.
         let is_served = |wanted: &Wanted| !wanted.ports.is_empty();
-        let served = services.iter().filter(|(_, wanted)| is_served(wanted));
+        // What went away while the data plane was asked stays away.
+        let is_known =
+            |key: &Key| self.served.contains_key(key) || self.services.get(key).is_some();
+        let served = services.iter().filter(|(key, wanted)| is_served(wanted) && is_known(key));
         self.served = served.map(|(key, wanted)| (key.clone(), wanted.clone())).collect();
         let mut items: Vec<Item> = services.keys().cloned().map(Item::Service).collect();
         if outcome.retry_at().is_some() {

@@ -233,6 +233,17 @@ async fn the_data_plane_is_told_of_members_that_the_hub_does_not_hear_of() {
 }
 
 #[tokio::test]
+async fn what_goes_away_while_the_data_plane_is_asked_stays_away() {
+    let mut balancer = filled(None);
+    let decision = Arc::new(balancer.decide());
+    balancer.learn(Change::Deleted(service().into()));
+    let (not_served, at) = (BTreeMap::new(), Timestamp::UNIX_EPOCH);
+    let outcome = Outcome { decision, not_served, n_failures: 0, at };
+    balancer.learn(Change::Applied(Seen::Applied(Arc::new(outcome))));
+    assert_eq!(shown(&balancer.decide()), [] as [&str; 0]);
+}
+
+#[tokio::test]
 async fn endpoints_of_the_last_state_stay_until_the_hub_has_answered() {
     let last = filled(None).decide().desired;
     let mut balancer = filled(Some(&last));

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use stolos_api::network::names::gateway as names;
 use stolos_controller::Key;
 use stolos_core::network::balance::{self, Protocol, VipPort};
-use stolos_core::network::gateway::{self, Entry, Source, Tls};
+use stolos_core::network::gateway::{self, Source, Tls};
 use stolos_dataplane::{Desired, DesiredVip, Options};
 
 use super::{Gateway, NotServed};
@@ -30,11 +29,12 @@ pub(super) struct Outcome {
 }
 
 impl<P> Gateway<P> {
-    /// Decides what is to be served. An entry that is served and that nobody has said to be gone goes on as it is.
+    /// Decides what is to be served. An entry that is served goes on as it is while its export is not known to be gone and
+    /// the agent has not said anything else.
     pub(super) fn decide(&self) -> Served {
         let mut decision = Served::new();
         for (key, before) in &self.served {
-            if self.exports.get(key).is_none_or(|export| is_unreadable(export)) {
+            if self.exports.get(key).is_none_or(|export| gateway::confirmed(export).is_none()) {
                 decision.insert(key.clone(), before.clone());
             }
         }
@@ -46,7 +46,7 @@ impl<P> Gateway<P> {
             (created.unwrap_or(Timestamp::MAX), Key::of(&export.metadata))
         });
         for export in exports {
-            let Some(entry) = Entry::of(export) else { continue };
+            let Some(entry) = gateway::confirmed(export) else { continue };
             let key = Key::of(&export.metadata);
             let slices: Vec<_> = self.slices.indexed(&text(&key)).map(AsRef::as_ref).collect();
             let source =
@@ -59,12 +59,6 @@ impl<P> Gateway<P> {
         }
         decision
     }
-}
-
-/// Tells whether somebody has spoilt what the agent wrote about an entry.
-fn is_unreadable(export: &stolos_api::network::ServiceExport) -> bool {
-    let annotations = export.metadata.annotations.as_ref();
-    annotations.is_some_and(|all| all.contains_key(names::ENTRY)) && Entry::of(export).is_none()
 }
 
 fn desired(port: balance::Desired, tls: Tls, key: &Key) -> DesiredVip {

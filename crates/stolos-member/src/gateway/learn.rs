@@ -77,7 +77,9 @@ impl<P> Gateway<P> {
 
     fn learn_outcome(&mut self, outcome: Arc<Outcome>) -> Vec<Item> {
         let mut items = concerned(&self.served, &outcome.decision);
-        self.served.clone_from(&outcome.decision);
+        let before = std::mem::replace(&mut self.served, outcome.decision.clone());
+        // What went away while the data plane was asked stays away.
+        self.served.retain(|key, _| before.contains_key(key) || self.exports.get(key).is_some());
         if outcome.n_failures > 0 {
             items.push(Item::Plane);
         }

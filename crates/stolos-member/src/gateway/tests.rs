@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use stolos_api::network::ServiceExport;
 use stolos_controller::{Change, Controller as _, Key, Readiness};
 use stolos_core::network::balance::VipPort;
+use stolos_core::network::gateway::{self, Allocation, Entry};
 use stolos_dataplane::{DataPlane, Desired, DesiredVip, Report, VipStats};
 
 use super::act::{Doubt, Seen};
@@ -53,6 +54,17 @@ fn gateway(begun_with: Option<&Desired>) -> Gateway<Recording> {
 }
 
 fn export(name: &str, version: u32, entry: &str) -> ServiceExport {
+    let mut export = noted(name, version, entry);
+    if let Some(entry) = Entry::of(&export) {
+        let allocation = Allocation { entry, problems: Vec::new() };
+        let told = gateway::tell(&export, None, Some(&allocation), Timestamp::UNIX_EPOCH);
+        export.status.get_or_insert_default().conditions = told.unwrap();
+    }
+    export
+}
+
+/// As [`export`], before the agent has said anything.
+fn noted(name: &str, version: u32, entry: &str) -> ServiceExport {
     object(json!({
         "metadata": {
             "name": name, "namespace": "app", "uid": name, "resourceVersion": version.to_string(),
@@ -212,4 +224,61 @@ async fn two_who_share_a_data_plane_change_nothing_of_each_other() {
     assert!(none.is_none());
     services.apply(of(&[service])).await;
     assert_eq!(ports(&plane), [80]);
+}
+
+#[tokio::test]
+async fn an_entry_that_only_its_annotation_says_is_not_served() {
+    let mut gateway = filled(None);
+    gateway.learn(Change::Applied(noted("c", 1, &entry(22)).into()));
+    assert_eq!(shown(&vips(&gateway)), BOTH);
+    // What is served goes on while somebody plays with the annotation.
+    settle(&mut gateway);
+    gateway.learn(Change::Applied(
+        export_with(&gateway, "a", |export| {
+            export.metadata.annotations = None;
+        })
+        .into(),
+    ));
+    gateway.learn(Change::Applied(
+        export_with(&gateway, "b", |export| {
+            let annotations = export.metadata.annotations.get_or_insert_default();
+            annotations.insert("network.fleet.stolos.dev/gateway-entry".to_owned(), entry(443));
+        })
+        .into(),
+    ));
+    assert_eq!(shown(&vips(&gateway)), BOTH);
+}
+
+#[tokio::test]
+async fn what_goes_away_while_the_data_plane_is_asked_stays_away() {
+    let mut gateway = filled(None);
+    let decision = gateway.decide();
+    let gone = export("a", 1, &entry(20_001));
+    gateway.learn(Change::Deleted(gone.into()));
+    answer(&mut gateway, decision);
+    assert_eq!(shown(&vips(&gateway)), BOTH[1..]);
+}
+
+/// Returns an export that is known, changed and later.
+fn export_with(
+    gateway: &Gateway<Recording>,
+    name: &str,
+    change: impl FnOnce(&mut ServiceExport),
+) -> ServiceExport {
+    let mut export = ServiceExport::clone(gateway.exports.get(&key(name)).unwrap());
+    export.metadata.resource_version = Some("2".to_owned());
+    change(&mut export);
+    export
+}
+
+/// Lets the data plane have what is decided.
+fn settle(gateway: &mut Gateway<Recording>) {
+    let decision = gateway.decide();
+    answer(gateway, decision);
+}
+
+fn answer(gateway: &mut Gateway<Recording>, decision: super::decide::Served) {
+    let outcome =
+        Outcome { decision, not_served: BTreeMap::new(), n_failures: 0, at: Timestamp::UNIX_EPOCH };
+    gateway.learn(Change::Applied(Seen::Applied(Arc::new(outcome))));
 }

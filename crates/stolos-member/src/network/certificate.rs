@@ -42,6 +42,8 @@ struct Known {
     internal: Option<InternalMemberCluster>,
     /// What was last said of a request that the hub refused.
     refused: Option<String>,
+    /// What was last said of a step that failed.
+    failed: Option<String>,
 }
 
 /// What is heard.
@@ -80,10 +82,19 @@ pub(super) async fn run(config: &Config, namespace: &str) {
             () = retry => {}
         }
         match take_step(&mut known, &config.name, &secrets, &internals).await {
-            Ok(()) => (wait, is_due) = (FIRST_RETRY, false),
+            Ok(()) => {
+                (wait, is_due) = (FIRST_RETRY, false);
+                known.failed = None;
+            }
             Err(error) => {
+                let told = error.to_string();
                 let error = &error as &dyn std::error::Error;
-                debug!(error, "the certificate of the member is not there yet");
+                if known.failed.as_ref() == Some(&told) {
+                    debug!(error, "the certificate of the member is still not there");
+                } else {
+                    warn!(error, "the certificate of the member is not there yet");
+                }
+                known.failed = Some(told);
                 (wait, is_due) = ((wait * 2).min(LAST_RETRY), true);
             }
         }
@@ -137,7 +148,12 @@ async fn take_step(
         Step::Keep(data) => {
             let secret = known.secret.clone().unwrap_or_default();
             let kept = Secret { data: Some(data), ..secret };
-            known.secret = Some(secrets.replace(names::MEMBER_SECRET, &params, &kept).await?);
+            let replaced = secrets.replace(names::MEMBER_SECRET, &params, &kept).await;
+            // It was deleted while nothing was heard of it.
+            if matches!(&replaced, Err(kube::Error::Api(status)) if status.is_not_found()) {
+                known.secret = None;
+            }
+            known.secret = Some(replaced?);
         }
         Step::Refused(problem) => {
             if known.refused.as_ref() != Some(&problem) {

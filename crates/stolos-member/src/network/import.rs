@@ -132,11 +132,14 @@ impl Agent {
                 measured.into_iter().fold(plan, |plan, act| plan.then(vec![act]))
             }
             import_slice::Plan::Import(Some(wanted)) => {
+                let import_slice::Written { slice: wanted, events } = *wanted;
                 let written = match slice {
-                    Some(stored) => Write::Replace(renewed(stored, *wanted).into()),
-                    None => Write::Create((*wanted).into()),
+                    Some(stored) => Write::Replace(renewed(stored, wanted).into()),
+                    None => Write::Create(wanted.into()),
                 };
-                Plan::default().then(bind(true)).then(vec![self.on_member(written)])
+                let told = services.iter().flat_map(|service| self.events(service, &events, now));
+                let told = told.collect();
+                Plan::default().then(bind(true)).then(vec![self.on_member(written)]).then(told)
             }
         }
     }

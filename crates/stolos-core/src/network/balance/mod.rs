@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 pub use stolos_api::network::Protocol;
 
+mod access;
 pub mod affinity;
 pub mod drain;
 pub mod health;
@@ -21,6 +22,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
+pub use access::Access;
 pub use affinity::Affinity;
 pub use drain::Cut;
 pub use health::{Check, Evidence, Health, HealthSettings};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Affinity, HealthSettings, LeasePolicy};
+use super::{Access, Affinity, HealthSettings, LeasePolicy};
 
 /// How connections to a VIP port are spread, and its endpoints watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub struct Settings {
     pub slow_start_seconds: u32,
     /// Which cluster is to get more than its share.
     pub locality: Option<Locality>,
+    /// Who may connect.
+    pub access: Access,
 }
 
 impl Default for Settings {
@@ -34,6 +36,7 @@ impl Default for Settings {
             fail_open: true,
             slow_start_seconds: 0,
             locality: None,
+            access: Access::default(),
         }
     }
 }

@@ -39,10 +39,11 @@ impl Holders {
     /// Takes in which entry an export has; returns the other exports that have one of its ports, too, as
     /// `<namespace>/<name>`.
     pub fn learn(&mut self, export: &ServiceExport) -> BTreeSet<String> {
+        // Without its annotation, which only a user takes away, an export keeps what it had.
+        let Some(entry) = Entry::of(export) else { return BTreeSet::new() };
         let holder = holder(export);
         let service = holder.1.clone();
         self.forget(&service);
-        let Some(entry) = Entry::of(export) else { return BTreeSet::new() };
         let ports: Vec<u16> = entry.ports.iter().map(|one| one.port).collect();
         let mut others = BTreeSet::new();
         for port in &ports {
@@ -72,8 +73,8 @@ impl Holders {
         oldest.is_none_or(|oldest| oldest >= holder)
     }
 
-    fn is_free(&self, port: u16) -> bool {
-        self.of_port.get(&port).is_none_or(BTreeSet::is_empty)
+    fn is_free(&self, port: u16, holder: &Holder) -> bool {
+        self.of_port.get(&port).is_none_or(|holders| holders.iter().all(|one| one == holder))
     }
 }
 
@@ -107,7 +108,7 @@ pub fn allocate(
         let port = held.or_else(|| {
             let key = format!("{} {} {}", holder.1, wanted.name, wanted.protocol.as_str());
             let mut all = settings.ports.beginning_at(XxHash64::oneshot(SEED, key.as_bytes()));
-            all.find(|port| holders.is_free(*port) && is_new(*port))
+            all.find(|port| holders.is_free(*port, &holder) && is_new(*port))
         });
         match port {
             Some(port) => {
@@ -189,19 +190,33 @@ fn condition(allocation: &Allocation, generation: i64, now: Timestamp) -> Condit
     let Allocation { entry, problems } = allocation;
     let type_ = type_::ENTERED;
     if let Some(first) = problems.first() {
-        let messages: Vec<_> = problems.iter().map(|problem| &*problem.message).collect();
+        let mut messages: Vec<_> = problems.iter().map(|problem| problem.message.clone()).collect();
+        if !entry.ports.is_empty() {
+            messages.push(entered(entry));
+        }
         let message = messages.join("; ");
         return crate::condition::new(type_, "False", first.reason, &message, generation, now);
     }
+    let message = entered(entry);
+    crate::condition::new(type_, "True", reason::ENTRY_ALLOCATED, &message, generation, now)
+}
+
+/// Returns the entry of an export that is the agent's own word: its condition says the same. The annotation alone is for
+/// everybody to write who may export a Service.
+#[must_use]
+pub fn confirmed(export: &ServiceExport) -> Option<Entry> {
+    let entry = Entry::of(export)?;
+    let conditions = export.status.as_ref().map(|status| &*status.conditions).unwrap_or_default();
+    let told = crate::condition::find(conditions, type_::ENTERED)?;
+    told.message.ends_with(&entered(&entry)).then_some(entry)
+}
+
+/// Says where other members connect.
+fn entered(entry: &Entry) -> String {
     let addresses: Vec<_> = entry.addresses.iter().map(ToString::to_string).collect();
     let ports = entry.ports.iter();
     let ports: Vec<_> =
         ports.map(|one| format!("{}/{}", one.port, one.protocol.as_str())).collect();
-    let message = format!(
-        "other members connect to {} at {}; TLS: {}",
-        addresses.join(", "),
-        ports.join(", "),
-        entry.tls.as_str()
-    );
-    crate::condition::new(type_, "True", reason::ENTRY_ALLOCATED, &message, generation, now)
+    let (addresses, ports) = (addresses.join(", "), ports.join(", "));
+    format!("other members connect to {addresses} at {ports}; TLS: {}", entry.tls.as_str())
 }

@@ -15,7 +15,7 @@ use stolos_api::network::names::gateway as names;
 
 use super::super::keys;
 
-/// How long a certificate is valid. One that got into wrong hands is useless after a day.
+/// How long a certificate is valid. A member that has left is let in no longer than this.
 pub const VALIDITY: SignedDuration = SignedDuration::from_hours(24);
 /// Bytes of a request that is looked at; one with the longest name and an RSA key takes a tenth.
 const MAX_REQUEST: usize = 16 * 1024;

@@ -18,7 +18,7 @@ mod allocate;
 pub mod certificate;
 mod serve;
 
-pub use allocate::{Allocation, Holders, allocate, is_starved, tell, untell};
+pub use allocate::{Allocation, Holders, allocate, confirmed, is_starved, tell, untell};
 pub use serve::{Source, report, vips};
 
 /// How a member is entered.

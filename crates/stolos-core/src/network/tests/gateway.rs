@@ -11,7 +11,8 @@ use stolos_api::network::{EndpointSliceExport, EndpointSliceImport, Protocol, Se
 
 use super::super::balance::{EndpointState, Settings as Balancing};
 use super::super::gateway::{
-    Allocation, Entry, Holders, Settings, Source, Tls, allocate, is_starved, tell, untell, vips,
+    Allocation, Entry, Holders, Settings, Source, Tls, allocate, confirmed, is_starved, tell,
+    untell, vips,
 };
 use super::super::slice::{self, Plan, Reason};
 use super::super::vip::{self, Guard};
@@ -96,6 +97,47 @@ fn of_two_that_have_the_same_port_the_older_one_keeps_it() {
 }
 
 #[test]
+fn an_entry_counts_once_the_agent_has_said_it_in_the_status() {
+    let mixed = service(
+        json!([{"name": "http", "port": 80}, {"name": "dns", "port": 53, "protocol": "UDP"}]),
+    );
+    for (settings, service) in [
+        (settings("20000-20009", Tls::Require), service(json!([{"port": 80}]))),
+        // Said beside what it lacks.
+        (settings("20000-20009", Tls::Require), mixed),
+    ] {
+        let bare = export("a", 0);
+        let allocation = allocate(&settings, &bare, &service, &Holders::default());
+        let mut noted = with_entry(bare.clone(), &allocation.entry);
+        assert_eq!(confirmed(&noted), None, "anybody may have written it");
+        noted.status.get_or_insert_default().conditions =
+            tell(&bare, None, Some(&allocation), at(0)).unwrap();
+        assert_eq!(confirmed(&noted), Some(allocation.entry.clone()));
+        let mut forged = allocation.entry.clone();
+        forged.tls = Tls::Off;
+        assert_eq!(confirmed(&with_entry(noted.clone(), &forged)), None);
+        forged = allocation.entry.clone();
+        forged.ports[0].port += 1;
+        assert_eq!(confirmed(&with_entry(noted.clone(), &forged)), None);
+        noted.metadata.annotations = None;
+        assert_eq!(confirmed(&noted), None);
+    }
+}
+
+#[test]
+fn an_export_whose_annotation_is_taken_away_keeps_its_ports() {
+    let (settings, single) =
+        (settings("20000-20001", Tls::Require), service(json!([{"port": 80}])));
+    let mut holders = Holders::default();
+    let entry = allocate(&settings, &export("a", 0), &single, &holders).entry;
+    holders.learn(&with_entry(export("a", 0), &entry));
+    holders.learn(&export("a", 0));
+    let other = allocate(&settings, &export("b", 1), &single, &holders).entry;
+    assert_ne!(other.ports[0].port, entry.ports[0].port);
+    assert_eq!(allocate(&settings, &export("a", 0), &single, &holders).entry, entry);
+}
+
+#[test]
 fn a_port_outside_of_the_range_moves_into_it() {
     let single = service(json!([{"port": 80}]));
     let before = settings("100-100", Tls::Require);
@@ -118,7 +160,7 @@ fn people_are_told_of_the_entry_and_of_what_it_lacks() {
         said(&tell(&export, None, Some(&allocation), at(0)).unwrap()).join("\n")
     };
     let require = told(&settings("20000-20000", Tls::Require));
-    insta::assert_snapshot!(require, @"network.fleet.stolos.dev/Entered=False ProtocolNotCarried: port 53/UDP is not exported: gateways encrypt TCP alone; the agent's option --gateway-tls=off would let it pass; port 82/TCP is not exported: all ports 20000-20000 of the gateway are taken; a larger range (--gateway-ports) or fewer exports would help");
+    insta::assert_snapshot!(require, @"network.fleet.stolos.dev/Entered=False ProtocolNotCarried: port 53/UDP is not exported: gateways encrypt TCP alone; the agent's option --gateway-tls=off would let it pass; port 82/TCP is not exported: all ports 20000-20000 of the gateway are taken; a larger range (--gateway-ports) or fewer exports would help; other members connect to 192.0.2.7, 192.0.2.8 at 20000/TCP; TLS: require");
     let off = told(&settings("20000-20002", Tls::Off));
     let want = "network.fleet.stolos.dev/Entered=True EntryAllocated: other members connect to 192.0.2.7, 192.0.2.8 at 2000";
     assert!(off.starts_with(want) && off.ends_with("; TLS: off"), "{off}");
@@ -338,7 +380,7 @@ fn the_mark_of_gateways_goes_with_the_endpoints_to_importers() {
         let observed =
             import_slice::Observed { import, services, derived: &derived, slice, system_namespace };
         match import_slice::plan(&observed) {
-            import_slice::Plan::Import(slice) => slice,
+            import_slice::Plan::Import(written) => written.map(|written| written.slice),
             plan => panic!("{plan:?}"),
         }
     };

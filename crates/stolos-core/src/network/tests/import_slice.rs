@@ -30,11 +30,16 @@ fn decide(
     plan(&Observed { import, services, derived: &derived, slice, system_namespace: "fleet-system" })
 }
 
+fn written(plan: Plan) -> EndpointSlice {
+    let Plan::Import(Some(written)) = plan else { panic!("{plan:?}") };
+    written.slice
+}
+
 #[test]
 fn endpoints_become_a_slice_of_the_derived_service_and_follow_it() {
     let import = copy(&exported_slice("a"), &super::told(1), "fleet-member-b");
     let plan = decide(&import, &[service(Some("app-mcs"))], &["app-mcs"], None);
-    let Plan::Import(Some(slice)) = plan else { panic!("{plan:?}") };
+    let slice = written(plan);
     insta::assert_json_snapshot!(slice, @r#"
     {
       "apiVersion": "discovery.k8s.io/v1",
@@ -69,18 +74,43 @@ fn endpoints_become_a_slice_of_the_derived_service_and_follow_it() {
     }
     "#);
 
-    let mut stored = (*slice).clone();
+    let mut stored = slice.clone();
     stored.endpoints[0].conditions = Some(EndpointConditions::default());
     let same = decide(&import, &[service(Some("app-mcs"))], &["app-mcs"], Some(&stored));
     assert_eq!(same, Plan::Import(None), "what others add to an endpoint is no difference");
     let heavier = copy(&exported_slice("a"), &super::told(7), "fleet-member-b");
     let changed = decide(&heavier, &[service(Some("app-mcs"))], &["app-mcs"], Some(&stored));
-    let Plan::Import(Some(changed)) = changed else { panic!("{changed:?}") };
-    let weight = &changed.metadata.annotations.unwrap()["networking.fleet.azure.com/weight"];
+    let weight =
+        &written(changed).metadata.annotations.unwrap()["networking.fleet.azure.com/weight"];
     assert_eq!(weight, "7");
     let renamed = decide(&import, &[service(Some("other"))], &["other"], Some(&stored));
-    let Plan::Import(Some(bound)) = renamed else { panic!("{renamed:?}") };
-    assert_eq!(bound.metadata.labels.unwrap()["kubernetes.io/service-name"], "other");
+    assert_eq!(written(renamed).metadata.labels.unwrap()["kubernetes.io/service-name"], "other");
+}
+
+#[test]
+fn endpoints_that_ask_for_tls_are_kept_from_service_proxies() {
+    let mut import = copy(&exported_slice("a"), &super::told(1), "fleet-member-b");
+    let annotations = import.metadata.annotations.get_or_insert_default();
+    annotations.insert("network.fleet.stolos.dev/gateway-tls".into(), "require".into());
+    let of_class = |class: Option<&str>, stored: Option<&EndpointSlice>| {
+        let derived: Service = object(json!({"spec": {"loadBalancerClass": class}}));
+        let observed = Observed {
+            import: &import,
+            services: &[service(Some("app-mcs"))],
+            derived: &[("app-mcs".to_owned(), derived)].into(),
+            slice: stored,
+            system_namespace: "fleet-system",
+        };
+        plan(&observed)
+    };
+    let Plan::Import(Some(kept)) = of_class(None, None) else { panic!("nothing is written") };
+    assert_eq!(kept.slice.endpoints, []);
+    insta::assert_snapshot!(kept.events[0].message, @"endpoints of cluster `a` are left out: its gateway asks for TLS, which the mode `service` cannot do; the annotation network.fleet.stolos.dev/mode: proxy, or --gateway-tls off in that cluster, would help");
+    assert_eq!(of_class(None, Some(&kept.slice)), Plan::Import(None), "it is said once");
+    // Ours can do it, and then has the endpoints.
+    let ours = of_class(Some("network.fleet.stolos.dev/proxy"), Some(&kept.slice));
+    let Plan::Import(Some(ours)) = ours else { panic!("{ours:?}") };
+    assert_eq!((ours.slice.endpoints.len(), ours.events), (1, vec![]));
 }
 
 #[test]

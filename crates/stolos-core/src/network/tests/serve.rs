@@ -174,10 +174,10 @@ fn what_cannot_be_read_or_done_keeps_what_is_served_and_serves_nothing_new() {
              86400, not `soon`",
         ),
         (
-            json!({"network.fleet.stolos.dev/source-ranges": "10.0.0.0/8"}),
+            json!({"network.fleet.stolos.dev/announce": "l2"}),
             "NotSupported",
-            "metadata.annotations[network.fleet.stolos.dev/source-ranges]: the mode `proxy` cannot do this; remove \
-             the annotation",
+            "metadata.annotations[network.fleet.stolos.dev/announce]: the mode `proxy` cannot do this; remove the \
+             annotation",
         ),
     ] {
         let mut world = world();
@@ -245,7 +245,7 @@ fn only_the_hub_itself_takes_endpoints_away() {
             system_namespace: "fleet-system",
         };
         match import_slice::plan(&observed) {
-            import_slice::Plan::Import(Some(slice)) => *slice,
+            import_slice::Plan::Import(Some(written)) => written.slice,
             plan => panic!("{plan:?}"),
         }
     });

@@ -177,6 +177,12 @@ fn a_slice_that_is_not_to_be_exported_is_skipped_or_withdrawn() {
     let mut six = slice();
     six.address_type = "IPv6".into();
     assert_eq!(decide(&six, Some(&accepted), None), Plan::Skip(Reason::NotIpv4));
+    // What stood for it while the member had a gateway goes.
+    let mut was_carried = six.clone();
+    let name = "networking.fleet.azure.com/fleet-unique-name".to_owned();
+    was_carried.metadata.annotations = Some([(name, "a-app-web-1-abcde".to_owned())].into());
+    let plan = decide(&was_carried, Some(&accepted), None);
+    assert!(matches!(plan, Plan::Withdraw { reason: Reason::NotIpv4, .. }), "{plan:?}");
 }
 
 #[test]
