@@ -229,6 +229,8 @@ pub mod reason {
 
     /// `Conflict` is Unknown: the hub has not compared the exports yet.
     pub const PENDING_CONFLICT_RESOLUTION: &str = "ServicePendingConflictResolution";
+    /// `Conflict` is Unknown: the hub has no such namespace, so it cannot bring the exports together.
+    pub const NAMESPACE_NOT_FOUND: &str = "NamespaceNotFound";
     /// `Conflict` is False.
     pub const NO_CONFLICT_FOUND: &str = "NoConflictFound";
     /// `Conflict` is True.

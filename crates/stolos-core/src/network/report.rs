@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use stolos_api::network::names::{condition as type_, event, finalizer};
+use stolos_api::network::names::{condition as type_, event, finalizer, reason};
 use stolos_api::network::{
     ExportedObjectReference, GROUP, InternalServiceExport, InternalServiceImport,
     InternalServiceImportSpec, ServiceExport, ServiceImport, ServiceImportStatus,
@@ -64,7 +64,8 @@ pub fn conflict(
     }
     let event = match conflict.status.as_str() {
         "True" => Event::warning(event::CONFLICT_FOUND, message),
-        _ => Event::normal(event::NO_CONFLICT_FOUND, message),
+        "False" => Event::normal(event::NO_CONFLICT_FOUND, message),
+        _ => Event::warning(reason::NAMESPACE_NOT_FOUND, message),
     };
     Report::Set(Told { conflict, event })
 }

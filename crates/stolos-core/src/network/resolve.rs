@@ -154,6 +154,26 @@ fn imported(
     }
 }
 
+/// Returns what an export is told of whose service the hub lacks the namespace, if it has not been told yet. A verdict that
+/// is there stays.
+#[must_use]
+pub fn homeless(key: &str, export: &InternalServiceExport, now: Timestamp) -> Option<Condition> {
+    let old = export.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let is_judged =
+        condition::find(old, type_::CONFLICT).is_some_and(|old| old.status != "Unknown");
+    if is_judged || standing(export).is_some() {
+        return None;
+    }
+    let (namespace, _) = key.split_once('/')?;
+    let message = format!(
+        "service {key} waits: the hub has no namespace `{namespace}`; to share the service, create it there"
+    );
+    let generation = export.metadata.generation.unwrap_or(0);
+    let reason = reason::NAMESPACE_NOT_FOUND;
+    let told = condition::new(type_::CONFLICT, "Unknown", reason, &message, generation, now);
+    keys::is_news(old, &told).then_some(told)
+}
+
 /// Returns what an export is told, if it has not been told yet.
 fn told(
     key: &str,

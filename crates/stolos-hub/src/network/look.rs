@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Api;
 use kube::{Client, Resource};
@@ -22,6 +23,8 @@ pub(super) enum Sought {
     Claimant(Service),
     /// A member.
     Member(String),
+    /// A namespace.
+    Namespace(String),
 }
 
 /// A service as a member tells it.
@@ -64,6 +67,10 @@ impl look::Sought<Object> for Sought {
             }
             Self::Member(name) => {
                 let api = Api::<MemberCluster>::all(client.clone());
+                Ok(api.get_opt(name).await?.map(Object::from))
+            }
+            Self::Namespace(name) => {
+                let api = Api::<Namespace>::all(client.clone());
                 Ok(api.get_opt(name).await?.map(Object::from))
             }
         }

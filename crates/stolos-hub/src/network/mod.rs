@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::api::core::v1::{Event, Namespace};
 use kube::Client;
 use kube::api::Api;
 use stolos_api::cluster::MemberCluster;
@@ -41,7 +41,7 @@ pub(crate) const NAME: &str = "network";
 stolos_controller::kinds! {
     MANAGER;
     EndpointSliceExport, EndpointSliceImport, Event, InternalServiceExport, InternalServiceImport, MemberCluster,
-    ServiceImport,
+    Namespace, ServiceImport,
 }
 
 /// How services across clusters are handled.
@@ -81,6 +81,7 @@ pub async fn run(client: Client, config: Config, options: Options) {
         .add("InternalServiceExport", Api::<InternalServiceExport>::all(client.clone()))
         .add("InternalServiceImport", Api::<InternalServiceImport>::all(client.clone()))
         .add("MemberCluster", Api::<MemberCluster>::all(client.clone()))
+        .add("Namespace", Api::<Namespace>::all(client.clone()))
         .add("ServiceImport", Api::<ServiceImport>::all(client.clone()));
     let begun = (options.clock)();
     let options = Options { name: NAME, ..options };
@@ -118,6 +119,7 @@ struct Services {
     /// By name, which is that of the slice they are copies of, and by the member that they say to be silent.
     copies: Table<EndpointSliceImport>,
     members: Table<MemberCluster>,
+    namespaces: Table<Namespace>,
     /// What was asked for by name since the last list, and is not there.
     absent: BTreeSet<Sought>,
 }
@@ -140,6 +142,7 @@ impl Services {
             copies: Table::indexed_by(|copy: &EndpointSliceImport| copy.metadata.name.clone())
                 .and_by(slice::marked),
             members: Table::default(),
+            namespaces: Table::default(),
             absent: BTreeSet::new(),
         }
     }
@@ -227,8 +230,22 @@ impl Services {
                 let left = leaves.then_some(Item::Member(name));
                 concerned.map(Item::Slice).chain(exports).chain(left).collect()
             }
+            Object::Namespace(namespace) => {
+                let name = namespace.metadata.name.clone().unwrap_or_default();
+                self.absent.remove(&Sought::Namespace(name.clone()));
+                let is_new = matches!(self.namespaces.insert(*namespace), Ok(None));
+                if is_new { self.exported_from(&name) } else { Vec::new() }
+            }
             Object::Event(_) => Vec::new(),
         }
+    }
+
+    /// Returns the services of a namespace that members export.
+    fn exported_from(&self, namespace: &str) -> Vec<Item> {
+        let services = self.exports.iter().map(|export| &export.spec.service_reference);
+        let here = services.filter(|service| service.namespace == namespace);
+        let here: BTreeSet<_> = here.map(|service| service.namespaced_name.clone()).collect();
+        here.into_iter().map(Item::Service).collect()
     }
 
     fn forget(&mut self, object: &Object) -> Vec<Item> {
@@ -259,6 +276,10 @@ impl Services {
                 self.members.remove(&member.metadata);
                 member.metadata.name.clone().map(Item::Member).into_iter().collect()
             }
+            Object::Namespace(namespace) => {
+                self.namespaces.remove(&namespace.metadata);
+                Vec::new()
+            }
             Object::Event(_) => Vec::new(),
         }
     }
@@ -285,6 +306,7 @@ impl Services {
             "InternalServiceExport" => drop(self.exports.retain(keys)),
             "InternalServiceImport" => drop(self.claimants.retain(keys)),
             "MemberCluster" => drop(self.members.retain(keys)),
+            "Namespace" => drop(self.namespaces.retain(keys)),
             _ => drop(self.imports.retain(keys)),
         }
     }
@@ -356,6 +378,7 @@ impl Controller for Services {
                     ],
                     Sought::Claimant(service) => vec![Item::Service(service.key.clone())],
                     Sought::Member(name) => vec![Item::Member(name.clone())],
+                    Sought::Namespace(name) => self.exported_from(name),
                 };
                 self.absent.insert(sought);
                 items

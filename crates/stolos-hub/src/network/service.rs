@@ -33,15 +33,26 @@ impl Services {
         let resolved = resolve::plan(service, &exports, import, now);
 
         let adopted = exports.iter().filter_map(|export| adopt(export, &resolved)).collect();
+        let plan = Plan::default().then(adopted);
         let resolution = resolution(service, import, &resolved, now);
         if !resolution.is_empty() {
-            return Plan::default().then(adopted).then(resolution);
+            return match import.is_none().then(|| self.namespace(service)) {
+                Some(Home::Unknown(look)) => plan.then(vec![look]),
+                Some(Home::Absent) => {
+                    // One that gets its finalizer in this round is told in the next.
+                    let adopted = exports.iter().filter(|one| adopt(one, &resolved).is_none());
+                    let told = adopted.filter_map(|one| tell_homeless(service, one, now));
+                    let released = exports.iter().filter_map(|one| release(one, &resolved));
+                    plan.then(told.chain(released).collect())
+                }
+                Some(Home::There) | None => plan.then(resolution),
+            };
         }
         let told = exports.iter().filter_map(|export| tell(export, &resolved)).collect();
         let claim = claim::plan(import, &claimants, self.config.importers);
         let held = claimants.iter().filter_map(|one| hold(one, &claim)).collect();
         let claimed = claim.claim.as_ref().and_then(|claim| import.map(|import| (import, claim)));
-        let plan = Plan::default().then(adopted).then(told).then(held);
+        let plan = plan.then(told).then(held);
         if let Some((import, holders)) = claimed {
             return plan.then(vec![claimed_by(import, holders)]);
         }
@@ -50,6 +61,19 @@ impl Services {
         let released = released.chain(claimants.iter().filter_map(|one| let_go(one, &claim)));
         let rest = import.filter(|_| matches!(resolved.import, Import::Absent));
         plan.then(told).then(released.collect()).then(rest.and_then(removed).into_iter().collect())
+    }
+
+    /// Tells whether the hub has the namespace of a service.
+    fn namespace(&self, service: &str) -> Home {
+        let (name, _) = service.split_once('/').unwrap_or_default();
+        let sought = Sought::Namespace(name.to_owned());
+        if self.namespaces.get(&Key::cluster(name)).is_some() {
+            Home::There
+        } else if self.absent.contains(&sought) {
+            Home::Absent
+        } else {
+            Home::Unknown(Act::Look(sought))
+        }
     }
 
     /// Returns what the ServiceImport counts on and nothing shows: whoever is in it is looked for by name before it is
@@ -75,6 +99,14 @@ impl Services {
         let holders = holders.filter(|one| !asking.contains(one)).map(Sought::Claimant);
         exporters.chain(holders).filter(|sought| !self.absent.contains(sought)).collect()
     }
+}
+
+/// Whether the hub has the namespace of a service.
+enum Home {
+    There,
+    Absent,
+    /// No list shows it, and it has not been asked for by name.
+    Unknown(Act),
 }
 
 fn place(
@@ -137,6 +169,14 @@ fn tell(export: &InternalServiceExport, plan: &resolve::Plan) -> Option<Act> {
     let mut status = export.status.take().unwrap_or_default();
     condition::set(&mut status.conditions, told);
     export.status = Some(InternalServiceExportStatus { ..status });
+    Some(Act::Write(Write::ReplaceStatus(export.into())))
+}
+
+/// Tells an export that the hub lacks the namespace of its service.
+fn tell_homeless(service: &str, export: &InternalServiceExport, now: Timestamp) -> Option<Act> {
+    let told = resolve::homeless(service, export, now)?;
+    let mut export = export.clone();
+    condition::set(&mut export.status.get_or_insert_default().conditions, told);
     Some(Act::Write(Write::ReplaceStatus(export.into())))
 }
 

@@ -386,6 +386,8 @@ async fn a_member_that_leaves_takes_its_exports_and_imports_along_and_no_service
     for member in ["a", "b"] {
         balances_over(fleet.member(member), &["10.1.0.1", "10.2.0.1"]).await;
     }
+    let skip = json!({"spec": {"deleteOptions": {"validationMode": "Skip"}}});
+    merge(&fleet.hub.all::<MemberCluster>(), "b", skip).await;
     delete(&fleet.hub.all::<MemberCluster>(), "b").await;
     gone(&fleet.hub.all::<MemberCluster>(), "b").await;
 
@@ -398,6 +400,18 @@ async fn a_member_that_leaves_takes_its_exports_and_imports_along_and_no_service
     balances_over(left, &[]).await;
     exists(&left.inside::<Service>("app"), "web").await;
     assert_eq!(addresses(left, "app").await, ["10.2.0.1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_export_whose_namespace_the_hub_lacks_says_so_and_goes_on_once_it_is_there() {
+    let fleet = Fleet::with_services(Importers::One, &["a", "b"]).await;
+    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
+    export(fleet.member("a"), "web").await;
+    told(fleet.member("a"), "web", "Conflict", "NamespaceNotFound").await;
+    import_as(fleet.member("b"), "web", "web").await;
+    create(&fleet.hub.all(), &object::<Namespace>(json!({"metadata": {"name": "app"}}))).await;
+    told(fleet.member("a"), "web", "Conflict", "NoConflictFound").await;
+    balances_over(fleet.member("b"), &["10.1.0.1"]).await;
 }
 
 /// Waits until a MemberCluster names this service as one that the member exports.
@@ -492,6 +506,7 @@ async fn a_list_of_the_hub_that_leaves_things_out_takes_nothing_away() {
         &["/serviceimports"],
         &["/endpointsliceimports"],
         &["/memberclusters"],
+        &["/namespaces"],
     ] {
         fleet.stop_hub().await;
         fleet.start_hub_by(|server| Client::new(Forgetful { server, forgets }, "default"));

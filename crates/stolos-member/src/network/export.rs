@@ -81,7 +81,8 @@ impl Agent {
     /// Notes that this version of a Service has been resolved, and measures how long that took.
     fn measure_export(&self, internal: &InternalServiceExport, now: Timestamp) -> Vec<Act> {
         let conditions = internal.status.as_ref().map(|status| status.conditions.as_slice());
-        if condition::find(conditions.unwrap_or_default(), type_::CONFLICT).is_none() {
+        let verdict = condition::find(conditions.unwrap_or_default(), type_::CONFLICT);
+        if verdict.is_none_or(|verdict| verdict.status == "Unknown") {
             return Vec::new();
         }
         let reference = &internal.spec.service_reference;

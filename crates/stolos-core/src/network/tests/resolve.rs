@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::resolve::{Import, Plan, Standing, plan};
+use super::super::resolve::{Import, Plan, Standing, homeless, plan};
 use super::{at, deleting, exported, imported, object, reasons, said};
 use stolos_api::network::{InternalServiceExport, ServiceImport};
 
@@ -74,6 +74,24 @@ fn a_sole_export_may_change_without_a_moment_in_which_nobody_exports() {
     let plan = decide(&[exported("a", &[81], 1)], Some(&imported(&["a"])));
     let Import::Present(status) = plan.import else { panic!("{plan:?}") };
     assert_eq!((status.ports[0].port, status.clusters.len()), (81, 1));
+}
+
+#[test]
+fn an_export_whose_namespace_the_hub_lacks_is_told_so_once() {
+    let mut export = exported("a", &[80], 1);
+    let told = homeless("app/web", &export, at(100)).expect("it has not been told");
+    insta::assert_snapshot!(said(std::slice::from_ref(&told)).join(""), @"Conflict=Unknown NamespaceNotFound: service app/web waits: the hub has no namespace `app`; to share the service, create it there");
+    export.status.get_or_insert_default().conditions = vec![told];
+    assert_eq!(homeless("app/web", &export, at(200)), None);
+    // Once the namespace is there, it is judged; and what was judged stays when the namespace goes.
+    let judged = decide(&[export.clone()], None);
+    let verdict = judged.exports.into_values().find_map(|export| export.condition).unwrap();
+    assert_eq!(verdict.status, "False");
+    export.status.get_or_insert_default().conditions = vec![verdict];
+    assert_eq!(homeless("app/web", &export, at(200)), None);
+    let mut leaving = exported("a", &[80], 1);
+    deleting(&mut leaving.metadata);
+    assert_eq!(homeless("app/web", &leaving, at(100)), None);
 }
 
 #[test]
