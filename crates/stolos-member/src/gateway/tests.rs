@@ -150,13 +150,15 @@ async fn an_entry_that_is_served_goes_on_until_it_is_known_to_be_gone() {
     assert!(items.contains(&Item::Doubt(Doubt::Export(key("a")))), "{items:?}");
     gateway.learn(Change::Applied(Seen::Gone(Doubt::Export(key("a")))));
     assert_eq!(shown(&vips(&gateway)), [BOTH[1]]);
-    // Neither does an annotation that somebody has spoilt end it.
+    // Neither does an annotation that somebody has spoilt or taken away end it.
     gateway.learn(Change::Applied(export("b", 2, "no entry").into()));
     assert_eq!(shown(&vips(&gateway)), [BOTH[1]]);
-    let gone: ServiceExport = object(json!({
+    let bare: ServiceExport = object(json!({
         "metadata": {"name": "b", "namespace": "app", "uid": "b", "resourceVersion": "3"},
     }));
-    gateway.learn(Change::Applied(gone.into()));
+    gateway.learn(Change::Applied(bare.clone().into()));
+    assert_eq!(shown(&vips(&gateway)), [BOTH[1]]);
+    gateway.learn(Change::Deleted(bare.into()));
     assert!(vips(&gateway).is_empty());
 }
 
