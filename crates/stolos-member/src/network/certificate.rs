@@ -87,9 +87,11 @@ pub(super) async fn run(config: &Config, namespace: &str) {
                 known.failed = None;
             }
             Err(error) => {
+                let is_conflict = matches!(&error, Error::Write(kube::Error::Api(status)) if status.is_conflict());
                 let told = error.to_string();
                 let error = &error as &dyn std::error::Error;
-                if known.failed.as_ref() == Some(&told) {
+                // Others write the same object; the next step sees what they wrote.
+                if is_conflict || known.failed.as_ref() == Some(&told) {
                     debug!(error, "the certificate of the member is still not there");
                 } else {
                     warn!(error, "the certificate of the member is not there yet");

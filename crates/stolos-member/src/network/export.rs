@@ -12,7 +12,7 @@ use stolos_core::network::report::{self, Report};
 use stolos_core::network::stamp;
 use stolos_core::network::traffic::PublicAddress;
 
-use super::act::{Act, Measure, Sought};
+use super::act::{Act, Sought};
 use super::metadata::Change;
 use super::{Agent, entry, first, text};
 
@@ -92,10 +92,10 @@ impl Agent {
         let took = stamp::duration(&internal.metadata, name, version, since, now);
         let noted = Change::annotations([(name.to_owned(), version.to_owned())].into());
         let (Some(took), Some(noted)) = (took, noted.of(internal)) else { return Vec::new() };
-        let measure = Measure::Export { cluster: self.config.name.clone(), took };
+        let (metrics, cluster) = (self.config.metrics.clone(), self.config.name.clone());
         vec![
             Act::Hub(Write::Replace(noted.into())),
-            Act::Measure(self.config.metrics.clone(), measure),
+            Act::Here(Box::new(move || metrics.exported(&cluster, took))),
         ]
     }
 

@@ -13,7 +13,7 @@ use stolos_core::network::names;
 use stolos_core::network::report::{self, Ask, Report};
 use stolos_core::network::stamp;
 
-use super::act::{Act, Measure, Sought};
+use super::act::{Act, Sought};
 use super::metadata::Change;
 use super::{Agent, first, label_of, text};
 
@@ -63,10 +63,10 @@ impl Agent {
         let noted = Change::annotations([(name.to_owned(), version)].into()).of(import);
         let (Some(took), Some(noted)) = (took, noted) else { return Vec::new() };
         let (from, to) = (reference.cluster_id.clone(), self.config.name.clone());
-        let measure = Measure::Import { from, to, took };
+        let metrics = self.config.metrics.clone();
         vec![
             Act::Hub(Write::Replace(noted.into())),
-            Act::Measure(self.config.metrics.clone(), measure),
+            Act::Here(Box::new(move || metrics.imported(&from, &to, took))),
         ]
     }
 

@@ -37,6 +37,7 @@ mod metadata;
 mod namespace;
 mod objects;
 mod service;
+mod sides;
 mod slice;
 
 use act::{Act, Sought};

@@ -1,6 +1,7 @@
 //! What the network agent watches and writes, on either side.
 
 use super::act::Sought;
+use super::sides;
 
 /// Objects of the hub, in the namespace of the member.
 pub(super) mod hub {
@@ -28,33 +29,16 @@ pub(super) mod member {
 }
 
 /// What the agent learns of.
-#[derive(Clone, Debug)]
-pub(super) enum Seen {
-    Hub(hub::Object),
-    Member(member::Object),
-    /// It was asked for by name, and the member does not have it.
-    Absent(Sought),
-}
+pub(super) type Seen = sides::Seen<hub::Object, member::Object, Sought>;
 
-macro_rules! seen {
-    ($side:ident as $variant:ident: $($kind:ty),* $(,)?) => {
-        $(impl From<$kind> for Seen {
-            fn from(object: $kind) -> Self {
-                Self::$variant($side::Object::from(object))
-            }
-        })*
-    };
-}
-
-seen! {
-    hub as Hub:
+sides::seen! {
+    Seen;
+    Hub:
     stolos_api::cluster::InternalMemberCluster, stolos_api::network::EndpointSliceExport,
     stolos_api::network::EndpointSliceImport, stolos_api::network::InternalServiceExport,
-    stolos_api::network::InternalServiceImport,
-}
-seen! {
-    member as Member:
+    stolos_api::network::InternalServiceImport;
+    Member:
     k8s_openapi::api::core::v1::Service, k8s_openapi::api::discovery::v1::EndpointSlice,
     stolos_api::network::MultiClusterService, stolos_api::network::ServiceExport,
-    stolos_api::network::ServiceImport,
+    stolos_api::network::ServiceImport;
 }

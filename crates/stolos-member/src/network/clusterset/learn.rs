@@ -11,12 +11,23 @@ use stolos_core::network::names::derived;
 use super::act::Sought;
 use super::objects::{hub, member};
 use super::{Agent, Item, service_of};
-use crate::network::{label_of, parse};
+use crate::network::{label_of, parse, text};
 
 /// Returns the service that an object of the hub stands for.
 fn service<K: Tracked>(object: &K) -> Option<Key> {
     let (namespace, name) = stands_for(object.meta().name.as_deref()?)?;
     Some(Key::namespaced(namespace, name))
+}
+
+/// Names the namespace of a service in the index.
+pub(super) fn namespace(imported: &ImportedService) -> Option<String> {
+    Some(service(imported)?.namespace)
+}
+
+/// Returns `<namespace>/<name>` of the Service that has the address of a service.
+pub(super) fn derived_service(imported: &ImportedService) -> Option<String> {
+    let Key { namespace, name } = service(imported)?;
+    Some(format!("{namespace}/{}", derived(&namespace, &name)))
 }
 
 fn export_of(exported: &ExportedService) -> Vec<Item> {
@@ -179,23 +190,21 @@ impl Agent {
         });
     }
 
-    /// Returns the services of the clusterset in a namespace.
-    fn imported_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = Key> + 'a {
-        let services = self.imported.iter().filter_map(|imported| service(imported.as_ref()));
-        services.filter(move |service| service.namespace == namespace)
+    /// Returns the services of the clusterset that an index names.
+    fn imported_by(&self, index: &str) -> Vec<Item> {
+        let imported = self.imported.indexed(index);
+        imported.filter_map(|one| service(one.as_ref())).map(Item::Import).collect()
     }
 
     fn of_namespace(&self, name: &str) -> Vec<Item> {
-        self.imported_in(name).map(Item::Import).collect()
+        self.imported_by(name)
     }
 
     /// Returns what a Service concerns: its export, and the service of the clusterset that it has the address of.
     fn of_service(&self, key: &Key) -> Vec<Item> {
-        let of = |service: &Key| derived(&service.namespace, &service.name) == key.name;
-        let is_derived = key.name.starts_with(DERIVED);
-        let imported = is_derived.then(|| self.imported_in(&key.namespace).filter(of));
-        let imported = imported.into_iter().flatten().map(Item::Import);
-        imported.chain(self.exports.get(key).map(|_| Item::Export(key.clone()))).collect()
+        let mut items = self.imported_by(&text(key));
+        items.extend(self.exports.get(key).map(|_| Item::Export(key.clone())));
+        items
     }
 
     /// Returns what an EndpointSlice concerns: the export of its Service, and the service of the clusterset.
@@ -217,11 +226,10 @@ impl Agent {
             .filter(|exported| exported.spec.slices.iter().any(|slice| slice.name == key.name));
         let had = had.filter_map(|exported| service(exported.as_ref()));
         let had = had.filter(|service| service.namespace == key.namespace).map(Item::Export);
-        let needs =
-            |service: &Key| key.name.starts_with(&derived(&service.namespace, &service.name));
-        let is_derived = key.name.starts_with(DERIVED);
-        let needed = is_derived.then(|| self.imported_in(&key.namespace).filter(needs));
-        had.chain(needed.into_iter().flatten().map(Item::Import)).collect()
+        // Its name is that of the derived Service, and the cluster.
+        let parts: Vec<_> = key.name.splitn(3, '-').take(2).collect();
+        let derived = Key::namespaced(&key.namespace, &parts.join("-"));
+        had.chain(self.imported_by(&text(&derived))).collect()
     }
 
     pub(super) fn relist(&mut self, kind: &str, keys: &BTreeSet<Key>) {

@@ -76,6 +76,7 @@ struct Agent {
     namespace: String,
     internal: Table<InternalMemberCluster>,
     exported: Table<ExportedService>,
+    /// By namespace, and by `<namespace>/<name>` of their derived Service.
     imported: Table<ImportedService>,
     exports: Table<ServiceExport>,
     imports: Table<ServiceImport>,
@@ -94,7 +95,7 @@ impl Agent {
             namespace,
             internal: Table::default(),
             exported: Table::default(),
-            imported: Table::default(),
+            imported: Table::indexed_by(learn::namespace).and_by(learn::derived_service),
             exports: Table::default(),
             imports: Table::default(),
             namespaces: Table::default(),

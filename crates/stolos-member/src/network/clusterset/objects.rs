@@ -1,6 +1,7 @@
 //! What the agent of the clusterset watches and writes, on either side.
 
 use super::act::Sought;
+use crate::network::sides;
 
 /// Objects of the hub, in the namespace of the member.
 pub(super) mod hub {
@@ -26,32 +27,15 @@ pub(super) mod member {
 }
 
 /// What the agent learns of.
-#[derive(Clone, Debug)]
-pub(super) enum Seen {
-    Hub(hub::Object),
-    Member(member::Object),
-    /// It was asked for by name, and is not there.
-    Absent(Sought),
-}
+pub(super) type Seen = sides::Seen<hub::Object, member::Object, Sought>;
 
-macro_rules! seen {
-    ($side:ident as $variant:ident: $($kind:ty),* $(,)?) => {
-        $(impl From<$kind> for Seen {
-            fn from(object: $kind) -> Self {
-                Self::$variant($side::Object::from(object))
-            }
-        })*
-    };
-}
-
-seen! {
-    hub as Hub:
+sides::seen! {
+    Seen;
+    Hub:
     stolos_api::cluster::InternalMemberCluster, stolos_api::network::clusterset::ExportedService,
-    stolos_api::network::clusterset::ImportedService,
-}
-seen! {
-    member as Member:
+    stolos_api::network::clusterset::ImportedService;
+    Member:
     k8s_openapi::api::core::v1::Namespace, k8s_openapi::api::core::v1::Service,
     k8s_openapi::api::discovery::v1::EndpointSlice, stolos_api::network::mcs::ServiceExport,
-    stolos_api::network::mcs::ServiceImport,
+    stolos_api::network::mcs::ServiceImport;
 }
