@@ -32,7 +32,7 @@ use paths::Running;
 
 Figures, each for each path: requests_per_s, p50_ms, p99_ms (32 connections kept alive), connections_per_s (a
 connection for each request), bulk_gbit_per_s (1 stream) and bulk8_gbit_per_s (8 streams); CPU time of the proxy
-alone: us_per_request, us_per_connection, bulk_s_per_gb; peak_rss_mib after all of that, and idle_rss_mib with as
+alone: us_per_request, us_per_connection, bulk_s_per_gb, bulk8_s_per_gb; peak_rss_mib after all of that, and idle_rss_mib with as
 many idle connections as --idle says.
 
 Examples:
@@ -129,6 +129,7 @@ async fn measure(
     let after_bulk = running.cpu_s()?;
     let bulk8 = Bulk::measure(network, at, duration, 8).await?;
     figures.add(name("bulk8_gbit_per_s"), bulk8.gbit_per_s);
+    let after_bulk8 = running.cpu_s()?;
     if path == Path::Routed {
         return Ok(());
     }
@@ -136,6 +137,7 @@ async fn measure(
     let of_connections = after_connections - after_requests;
     figures.add(name("us_per_connection"), of_connections * 1e6 / closed.count);
     figures.add(name("bulk_s_per_gb"), (after_bulk - after_connections) / bulk.gigabytes);
+    figures.add(name("bulk8_s_per_gb"), (after_bulk8 - after_bulk) / bulk8.gigabytes);
     figures.add(name("peak_rss_mib"), running.peak_rss_mib()?);
     drop(running);
 

@@ -193,7 +193,7 @@ impl Way {
         asked: &Asked,
         request: Request<Body>,
     ) -> Result<(Request<Body>, Option<String>), BoxError> {
-        if !self.weather.is_traced || !(asked.is_write || asked.is_list) {
+        if !self.weather.is_traced {
             return Ok((request, None));
         }
         let (parts, body) = request.into_parts();

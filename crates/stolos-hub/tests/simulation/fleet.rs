@@ -1,4 +1,4 @@
-//! A hub and two members without workloads: API servers that stay, and processes that can be killed.
+//! A hub and members without workloads: API servers that stay, and processes that can be killed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,12 +16,22 @@ use stolos_apiserver::auth::UserInfo;
 use stolos_apiserver::clock::Clock;
 use stolos_apiserver::server::Options;
 use stolos_apiserver::store::{Limits, Store};
+use stolos_core::cluster::membership::Expected;
+use stolos_core::network::claim::Importers;
 use stolos_core::placement::eligibility::{Eligibility, KindPattern, Kinds};
 use tokio::task::JoinSet;
 
 use crate::faults::{Way, Weather};
 
+/// Members of a fleet that places objects.
 pub(crate) const MEMBERS: [&str; 2] = ["a", "b"];
+
+/// What a fleet does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wing {
+    Placement,
+    Services,
+}
 
 /// An API server, and a way to it that no weather touches.
 pub(crate) struct Cluster {
@@ -54,6 +64,7 @@ impl Cluster {
 
 /// The fleet.
 pub(crate) struct Fleet {
+    wing: Wing,
     pub(crate) weather: Arc<Weather>,
     pub(crate) hub: Cluster,
     pub(crate) members: BTreeMap<&'static str, Cluster>,
@@ -63,19 +74,21 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    pub(crate) async fn start() -> Self {
+    pub(crate) async fn start(wing: Wing, names: &[&'static str]) -> Self {
         let clock = Clock::tokio("2026-01-01T00:00:00Z".parse().unwrap());
-        let placed = |crd: &CustomResourceDefinition| {
-            let group = crd.spec.group.as_str();
-            group == "cluster.kubernetes-fleet.io" || group == "placement.kubernetes-fleet.io"
+        let placed = |crd: &CustomResourceDefinition| match crd.spec.group.as_str() {
+            "cluster.kubernetes-fleet.io" | "placement.kubernetes-fleet.io" => true,
+            "networking.fleet.azure.com" => wing == Wing::Services,
+            _ => false,
         };
         let crds = stolos_api::hub_crds().into_iter().filter(placed).collect();
         let hub = Cluster::start("hub", &clock, crds).await;
         let mut members = BTreeMap::new();
-        for name in MEMBERS {
-            members.insert(name, Cluster::start(name, &clock, stolos_api::member_crds()).await);
+        for name in names {
+            members.insert(*name, Cluster::start(name, &clock, stolos_api::member_crds()).await);
         }
         let mut fleet = Self {
+            wing,
             weather: Weather::new(),
             hub,
             members,
@@ -84,7 +97,7 @@ impl Fleet {
             agents: BTreeMap::new(),
         };
         fleet.start_hub();
-        for name in MEMBERS {
+        for name in names {
             fleet.join(name).await;
             fleet.start_agent(name);
         }
@@ -117,12 +130,21 @@ impl Fleet {
             clock: self.clock(),
             readiness: stolos_controller::Readiness::default(),
         };
-        let members = stolos_hub::cluster::run(
-            client.clone(),
-            stolos_hub::cluster::Config::default(),
-            options.clone(),
-        );
+        let mut config = stolos_hub::cluster::Config::default();
+        if self.wing == Wing::Services {
+            config.expected_agents = Expected::MemberAndNetworking;
+        }
+        let members = stolos_hub::cluster::run(client.clone(), config, options.clone());
         self.controllers.spawn(members);
+        if self.wing == Wing::Services {
+            let config = stolos_hub::network::Config {
+                enabled: true,
+                importers: Importers::Many,
+                ..stolos_hub::network::Config::default()
+            };
+            self.controllers.spawn(stolos_hub::network::run(client, config, options));
+            return;
+        }
         // Reading every kind there is at each start would cost more than all the rest.
         let kinds = KindPattern::parse_list("v1/Namespace,ConfigMap").unwrap();
         let eligibility = Eligibility { kinds: Kinds::Only(kinds), ..Eligibility::default() };
@@ -150,7 +172,10 @@ impl Fleet {
             metrics: Arc::default(),
             readiness: stolos_controller::Readiness::default(),
             provider: stolos_core::cluster::provider::Provider::default(),
-            network: stolos_member::network::Options::default(),
+            network: stolos_member::network::Options {
+                enabled: self.wing == Wing::Services,
+                ..stolos_member::network::Options::default()
+            },
         });
         self.agents.entry(name).or_default().spawn(agent);
     }

@@ -12,12 +12,13 @@
 mod faults;
 mod fleet;
 mod oracle;
+mod services;
 mod story;
 mod updates;
 
 use std::panic::AssertUnwindSafe;
 
-use fleet::Fleet;
+use fleet::{Fleet, MEMBERS, Wing};
 use futures::FutureExt;
 
 /// Stories that are played when nobody says how many.
@@ -37,6 +38,11 @@ fn nothing_is_withdrawn_that_nobody_withdrew() {
 #[test]
 fn no_cluster_is_upgraded_twice_and_none_is_forgotten() {
     play_all(|seeds| runtime().block_on(updates::play(seeds)));
+}
+
+#[test]
+fn no_endpoint_is_taken_away_that_nobody_took_away() {
+    play_all(|seeds| runtime().block_on(services::play(seeds)));
 }
 
 /// Plays every story, or the one that somebody asks for.
@@ -64,7 +70,7 @@ fn play_all(play: impl Fn(&[u64]) -> Result<(), String> + Sync) {
 fn a_member_is_kept_right_while_the_hub_is_away_and_comes_back_without_a_storm() {
     let runtime = runtime();
     runtime.block_on(async {
-        let mut fleet = Fleet::start().await;
+        let mut fleet = Fleet::start(Wing::Placement, &MEMBERS).await;
         story::without_hub(&mut fleet).await.unwrap();
     });
 }
@@ -81,7 +87,7 @@ fn number(name: &str) -> Option<u64> {
 fn play(seeds: &[u64]) -> Result<(), String> {
     let runtime = runtime();
     runtime.block_on(async {
-        let mut fleet = Fleet::start().await;
+        let mut fleet = Fleet::start(Wing::Placement, &MEMBERS).await;
         for &seed in seeds {
             let played = AssertUnwindSafe(story::play(&mut fleet, seed)).catch_unwind().await;
             let problem = match played {
