@@ -166,7 +166,7 @@ impl Way {
             *self.weather.to_hub.lock().unwrap().entry(self.actor.clone()).or_default() += 1;
         }
         let mut ends = self.weather.watches.subscribe();
-        let (request, traced) = self.traced(&asked, request).await?;
+        let (request, traced) = self.traced(request).await?;
         let Ok(response) = self.server.call(request).await;
         if let Some(traced) = traced {
             eprintln!("{:?} {} {traced}", self.weather.elapsed(), response.status().as_u16());
@@ -190,7 +190,6 @@ impl Way {
     /// Returns what is to be told of a request, if somebody wants to know what happened (`STOLOS_TRACE`).
     async fn traced(
         &self,
-        asked: &Asked,
         request: Request<Body>,
     ) -> Result<(Request<Body>, Option<String>), BoxError> {
         if !self.weather.is_traced {

@@ -3,7 +3,7 @@
 //!
 //! Each seed is a story: what users do, where processes are killed, which requests fail, are lost after they were carried
 //! out, or are answered with something old or empty. `STOLOS_SEEDS` says how many are played, `STOLOS_SEED` plays one; a
-//! failure prints the command. `STOLOS_TRACE` has every write and list printed. Which request a fault hits depends on the seed and the request alone, not on what else goes
+//! failure prints the command. `STOLOS_TRACE` has every request printed. Which request a fault hits depends on the seed and the request alone, not on what else goes
 //! on, so that a story can be played again.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
