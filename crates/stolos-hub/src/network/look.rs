@@ -8,7 +8,8 @@ use kube::api::Api;
 use kube::{Client, Resource};
 use stolos_api::cluster::MemberCluster;
 use stolos_api::cluster::names::{MEMBER_NAMESPACE_PREFIX, member_namespace};
-use stolos_api::network::{InternalServiceExport, InternalServiceImport};
+use stolos_api::network::{EndpointSliceExport, InternalServiceExport, InternalServiceImport};
+use stolos_controller::{Key, find};
 use stolos_core::network::names;
 
 use super::Object;
@@ -25,6 +26,8 @@ pub(super) enum Sought {
     Member(String),
     /// A namespace.
     Namespace(String),
+    /// The endpoints of a member.
+    Slice(Key),
 }
 
 /// A service as a member tells it.
@@ -68,6 +71,9 @@ impl look::Sought<Object> for Sought {
             Self::Member(name) => {
                 let api = Api::<MemberCluster>::all(client.clone());
                 Ok(api.get_opt(name).await?.map(Object::from))
+            }
+            Self::Slice(key) => {
+                Ok(find::<EndpointSliceExport>(client, key).await?.map(Object::from))
             }
             Self::Namespace(name) => {
                 let api = Api::<Namespace>::all(client.clone());

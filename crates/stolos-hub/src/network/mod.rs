@@ -209,6 +209,7 @@ impl Services {
             }
             Object::EndpointSliceExport(slice) => {
                 let key = Key::of(&slice.metadata);
+                self.absent.remove(&Sought::Slice(key.clone()));
                 self.slices.insert(*slice).map_or_else(|()| Vec::new(), |_| vec![Item::Slice(key)])
             }
             Object::EndpointSliceImport(copy) => {
@@ -266,7 +267,7 @@ impl Services {
             }
             Object::EndpointSliceExport(slice) => {
                 self.slices.remove(&slice.metadata);
-                Vec::new()
+                vec![Item::Slice(Key::of(&slice.metadata))]
             }
             Object::EndpointSliceImport(copy) => {
                 self.copies.remove(&copy.metadata);
@@ -379,6 +380,7 @@ impl Controller for Services {
                     Sought::Claimant(service) => vec![Item::Service(service.key.clone())],
                     Sought::Member(name) => vec![Item::Member(name.clone())],
                     Sought::Namespace(name) => self.exported_from(name),
+                    Sought::Slice(key) => vec![Item::Slice(key.clone())],
                 };
                 self.absent.insert(sought);
                 items

@@ -1,7 +1,9 @@
 //! The endpoints of a member: a copy for each member that imports their service.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use stolos_api::cluster::names::MEMBER_NAMESPACE_PREFIX;
+use stolos_api::cluster::names::{MEMBER_NAMESPACE_PREFIX, member_namespace};
 use stolos_api::network::names::finalizer as names;
 use stolos_api::network::names::{DEFAULT_WEIGHT, SILENT_SINCE_ANNOTATION};
 use stolos_api::network::{EndpointSliceExport, EndpointSliceImport};
@@ -9,12 +11,12 @@ use stolos_controller::{Key, Plan, Write};
 use stolos_core::network::distribute::{self, Reason, Told};
 use stolos_core::network::silence::{self, Silence};
 
-use super::look::Act;
+use super::look::{Act, Sought};
 use super::{Services, finalizer};
 
 impl Services {
     pub(super) fn plan_slice(&self, key: &Key, now: Timestamp) -> Plan<Act> {
-        let Some(slice) = self.slices.get(key) else { return Plan::default() };
+        let Some(slice) = self.slices.get(key) else { return self.withdraw_copies(key).into() };
         let service = &slice.spec.owner_service_reference.namespaced_name;
         let copies: Vec<_> =
             self.copies.indexed(&key.name).map(|copy| EndpointSliceImport::clone(copy)).collect();
@@ -40,6 +42,21 @@ impl Services {
         // Only who gets a copy can be told.
         let wake_at = silence.wake_at.filter(|_| plan.reason == Reason::Imported);
         Plan::default().then(adopt).then(written).then(drop).waking_at(wake_at)
+    }
+
+    /// Withdraws the copies of endpoints that are gone.
+    fn withdraw_copies(&self, key: &Key) -> Vec<Act> {
+        let is_left = |copy: &&Arc<EndpointSliceImport>| {
+            let cluster = &copy.spec.endpoint_slice_reference.cluster_id;
+            member_namespace(cluster) == key.namespace && copy.metadata.deletion_timestamp.is_none()
+        };
+        let left: Vec<_> = self.copies.indexed(&key.name).filter(is_left).collect();
+        let sought = Sought::Slice(key.clone());
+        if !left.is_empty() && !self.absent.contains(&sought) {
+            return vec![Act::Look(sought)];
+        }
+        let left = left.into_iter().map(|copy| EndpointSliceImport::clone(copy));
+        left.map(|copy| Act::Write(Write::Delete(copy.into()))).collect()
     }
 
     /// Returns whether the member of a slice is silent.

@@ -414,6 +414,28 @@ async fn an_export_whose_namespace_the_hub_lacks_says_so_and_goes_on_once_it_is_
     balances_over(fleet.member("b"), &["10.1.0.1"]).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn copies_of_endpoints_that_went_while_the_hub_was_away_go_too() {
+    let mut fleet = fleet(Importers::One, &["a", "b"]).await;
+    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
+    export(fleet.member("a"), "web").await;
+    import_as(fleet.member("b"), "web", "web").await;
+    balances_over(fleet.member("b"), &["10.1.0.1"]).await;
+    fleet.stop_hub().await;
+    let exports = fleet.hub.inside::<EndpointSliceExport>("fleet-member-a");
+    let name = exports.list(&ListParams::default()).await.unwrap().items.remove(0).name_any();
+    delete(&fleet.member("a").inside::<ServiceExport>("app"), "web").await;
+    eventually(&exports, &name, "is being deleted", |export| {
+        export.is_some_and(|export| export.metadata.deletion_timestamp.is_some())
+    })
+    .await;
+    merge(&exports, &name, json!({"metadata": {"finalizers": null}})).await;
+    gone(&exports, &name).await;
+    assert_eq!(addresses(fleet.member("b"), "fleet-system").await, ["10.1.0.1"]);
+    fleet.start_hub();
+    balances_over(fleet.member("b"), &[]).await;
+}
+
 /// Waits until a MemberCluster names this service as one that the member exports.
 async fn exports(fleet: &Fleet, member: &str, service: Option<&str>) {
     let what = format!("exports {service:?}");
