@@ -9,9 +9,6 @@ use serde_json::Value;
 /// How long a story waits for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Time between two looks: kubectl costs the machine more than most of what is waited for.
-const PAUSE: Duration = Duration::from_millis(50);
-
 /// kubectl with a kubeconfig and a context.
 #[derive(Clone, Debug)]
 pub(crate) struct Kubectl {
@@ -179,7 +176,7 @@ pub(crate) fn wait_until<T>(what: &str, mut look: impl FnMut() -> Result<T, Valu
                     Instant::now() < deadline,
                     "waited in vain until {what}; last seen: {seen}"
                 );
-                std::thread::sleep(PAUSE);
+                std::thread::yield_now();
             }
         }
     }
