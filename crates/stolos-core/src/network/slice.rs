@@ -254,6 +254,17 @@ fn spec(observed: &Observed<'_>, generation: i64, since: Timestamp) -> EndpointS
     }
 }
 
+/// Tells whether the hub has been told of a later state of a slice. A list may be behind, and what it shows would take
+/// endpoints away that are there; the slice itself is to be asked for.
+#[must_use]
+pub fn is_outdated(slice: &EndpointSlice, stored: Option<&EndpointSliceExport>) -> bool {
+    let told = stored.map(|stored| &stored.spec.endpoint_slice_reference);
+    told.is_some_and(|told| {
+        Some(&told.uid) == slice.metadata.uid.as_ref()
+            && told.generation > slice.metadata.generation.unwrap_or(0)
+    })
+}
+
 /// Tells whether what stands for a slice on the hub has outlived it. `slice` is the slice that it refers to.
 #[must_use]
 pub fn is_orphan(stored: &EndpointSliceExport, slice: Option<&EndpointSlice>) -> bool {

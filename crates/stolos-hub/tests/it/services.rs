@@ -215,6 +215,22 @@ async fn endpoints_follow_their_slices() {
     assert_eq!(left.items.len(), 0);
 }
 
+/// As after its etcd was restored from a backup: generations begin anew, and what the hub was told seems to be later.
+#[tokio::test(start_paused = true)]
+async fn endpoints_of_a_cluster_that_was_set_back_are_followed() {
+    let fleet = fleet(Importers::One, &["a", "b"]).await;
+    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
+    export(fleet.member("a"), "web").await;
+    import_as(fleet.member("b"), "web", "web").await;
+    balances_over(fleet.member("b"), &["10.1.0.1"]).await;
+    let exports = fleet.hub.inside::<EndpointSliceExport>("fleet-member-a");
+    let name = exports.list(&ListParams::default()).await.unwrap().items.remove(0).name_any();
+    merge(&exports, &name, json!({"spec": {"endpointSliceReference": {"generation": 99}}})).await;
+    let slices = fleet.member("a").inside::<EndpointSlice>("app");
+    merge(&slices, "web-1", json!({"endpoints": [{"addresses": ["10.1.0.2"]}]})).await;
+    balances_over(fleet.member("b"), &["10.1.0.2"]).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_export_that_disagrees_is_told_so_and_takes_over_once_it_is_alone() {
     let fleet = fleet(Importers::One, &["a", "b", "c"]).await;

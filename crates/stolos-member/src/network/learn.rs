@@ -39,6 +39,14 @@ impl Agent {
         items
     }
 
+    /// Takes in that something is there as it was told just before, and returns what waited for that.
+    pub(super) fn learn_of_presence(&mut self, sought: Sought) -> Vec<Item> {
+        let Sought::Slice(key) = sought else { return Vec::new() };
+        let Some(slice) = self.slices.get(&key) else { return Vec::new() };
+        self.confirmed.insert(key.clone(), slice.metadata.resource_version.clone());
+        vec![Item::Slice(key)]
+    }
+
     /// Returns the slices of a Service.
     fn slices_of(&self, service: &str) -> impl Iterator<Item = Item> + use<'_> {
         self.slices.indexed(service).map(|slice| Item::Slice(Key::of(&slice.metadata)))
@@ -166,6 +174,7 @@ impl Agent {
             member::Object::EndpointSlice(slice) => {
                 self.slices.remove(&slice.metadata);
                 let key = Key::of(&slice.metadata);
+                self.confirmed.remove(&key);
                 if self.is_imported(&key) {
                     return vec![Item::ImportedSlice(key.name)];
                 }

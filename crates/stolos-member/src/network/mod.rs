@@ -4,7 +4,7 @@
 //! It reads and writes its own namespace on the hub, as the rest of the agent does. While the hub is away, derived
 //! Services and imported endpoints stay as they are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -172,6 +172,8 @@ struct Agent {
     slices: Table<EndpointSlice>,
     /// What was asked for by name since the last list, and is not there.
     absent: BTreeSet<Sought>,
+    /// Resource versions of slices that were asked for by name since the last list, because they looked outdated.
+    confirmed: BTreeMap<Key, Option<String>>,
 }
 
 fn label_of<'a>(
@@ -233,6 +235,7 @@ impl Agent {
             clusters_services: Table::indexed_by(origin_of),
             slices: Table::indexed_by(service_of),
             absent: BTreeSet::new(),
+            confirmed: BTreeMap::new(),
         }
     }
 
@@ -259,10 +262,14 @@ impl Controller for Agent {
             Change::Applied(Seen::Absent(sought)) | Change::Deleted(Seen::Absent(sought)) => {
                 self.learn_of_absence(sought)
             }
+            Change::Applied(Seen::Found(sought)) | Change::Deleted(Seen::Found(sought)) => {
+                self.learn_of_presence(sought)
+            }
             Change::Deleted(Seen::Hub(object)) => self.forget_of_hub(&object),
             Change::Deleted(Seen::Member(object)) => self.forget_of_member(&object),
             Change::Listed { kind, keys } => {
                 self.absent.clear();
+                self.confirmed.clear();
                 self.relist(kind, &keys);
                 self.everything()
             }

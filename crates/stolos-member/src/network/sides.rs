@@ -14,6 +14,8 @@ pub(super) enum Seen<H, M, S> {
     Member(M),
     /// It was asked for by name, and is not there.
     Absent(S),
+    /// It was asked for by name, and is as it was told just before.
+    Found(S),
 }
 
 /// An object that may be gone. That a list leaves it out proves nothing, so it is asked for by name before anything is
@@ -52,9 +54,11 @@ impl<H: Stored, M: Stored, S: Sought<H, M>> Effect for Act<H, M, S> {
                 Ok(changes.into_iter().map(|change| change.map(Seen::Member)).collect())
             }
             Self::Look(member, sought) => {
-                let found = sought.find(hub, member).await?;
-                let seen = found.unwrap_or_else(|| Seen::Absent(sought.clone()));
-                Ok(vec![Change::Applied(seen)])
+                let seen = match sought.find(hub, member).await? {
+                    Some(found) => vec![found, Seen::Found(sought.clone())],
+                    None => vec![Seen::Absent(sought.clone())],
+                };
+                Ok(seen.into_iter().map(Change::Applied).collect())
             }
             Self::Here(act) => {
                 act();

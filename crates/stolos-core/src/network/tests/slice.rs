@@ -4,7 +4,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::json;
 use stolos_api::network::{EndpointSliceExport, EndpointSliceExportSpec, ServiceExport};
 
-use super::super::slice::{Observed, Plan, Reason, is_orphan, plan};
+use super::super::slice::{Observed, Plan, Reason, is_orphan, is_outdated, plan};
 use super::{at, deleting, object};
 
 const NAME: &str = "networking.fleet.azure.com/fleet-unique-name";
@@ -225,4 +225,17 @@ fn what_has_outlived_its_slice_is_known() {
     assert!(is_orphan(&stored, Some(&slice())));
     assert!(is_orphan(&stored, Some(&named("another"))));
     assert!(!is_orphan(&stored, Some(&named(&name))));
+}
+
+#[test]
+fn a_slice_of_which_the_hub_knows_a_later_state_is_outdated() {
+    let accepted = export("True", "False");
+    let (name, spec) = exported(decide(&slice(), Some(&accepted), None));
+    let mut stored = EndpointSliceExport::new(&name, *spec.unwrap());
+    assert!(!is_outdated(&slice(), None));
+    assert!(!is_outdated(&slice(), Some(&stored)), "the same state");
+    stored.spec.endpoint_slice_reference.generation = 5;
+    assert!(is_outdated(&slice(), Some(&stored)));
+    stored.spec.endpoint_slice_reference.uid = "another".to_owned();
+    assert!(!is_outdated(&slice(), Some(&stored)), "generations of another one say nothing");
 }

@@ -143,6 +143,7 @@ impl Controller for Agent {
             Change::Applied(Seen::Absent(sought)) | Change::Deleted(Seen::Absent(sought)) => {
                 self.learn_of_absence(sought)
             }
+            Change::Applied(Seen::Found(_)) | Change::Deleted(Seen::Found(_)) => Vec::new(),
             Change::Deleted(Seen::Hub(object)) => self.forget_of_hub(&object),
             Change::Deleted(Seen::Member(object)) => self.forget_of_member(&object),
             Change::Listed { kind, keys } => {
