@@ -33,7 +33,7 @@ pub(crate) enum ServiceCommand {
     Show(ServiceArgs),
     /// Tells why connections to a service do not go where they should
     #[command(
-        after_help = "Examples:\n  stolos service explain web -n shop\n  stolos explain service web -n shop\n\nMembers are asked for what they know themselves where the kubeconfig has a context with their name."
+        after_help = "Examples:\n  stolos service explain web -n shop\n  stolos service explain shop/web\n  stolos explain service web -n shop\n\nMembers are asked for what they know themselves where the kubeconfig has a context with their name."
     )]
     Explain(ServiceArgs),
     /// Shows live rates of every cluster and endpoint, as the data planes of the importing members count them
@@ -46,7 +46,7 @@ pub(crate) enum ServiceCommand {
 /// Names a service.
 #[derive(Args, Clone)]
 pub(crate) struct ServiceArgs {
-    /// Name of the service
+    /// Name of the service, or <namespace>/<name>
     pub(crate) name: String,
     /// Namespace of the service
     #[arg(short, long, default_value = "default")]
@@ -57,6 +57,9 @@ pub(crate) struct ServiceArgs {
 
 impl ServiceArgs {
     fn key(&self) -> String {
+        if self.name.contains('/') {
+            return self.name.clone();
+        }
         format!("{}/{}", self.namespace, self.name)
     }
 }

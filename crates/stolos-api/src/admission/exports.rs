@@ -18,7 +18,7 @@ pub(super) fn rule() -> Rule {
         ),
         message: "Please delete serviceExports in the member cluster before leaving, request is denied",
         details: Some(format!(
-            "'Please delete serviceExport ' + {annotations}['{EXPORTS_ANNOTATION}'] + ' in the member cluster before leaving, request is denied; spec.deleteOptions.validationMode: Skip would allow it'"
+            "'Please delete serviceExport ' + {annotations}['{EXPORTS_ANNOTATION}'] + ' in the member cluster before leaving, request is denied; spec.deleteOptions.validationMode: Skip of cluster.kubernetes-fleet.io/v1beta1 would allow it'"
         )),
     }
 }

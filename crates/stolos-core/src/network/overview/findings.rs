@@ -75,6 +75,8 @@ fn of_exporter(
     let told = observed.told.get(cluster).and_then(|told| told.export.as_ref());
     Some(match exporter.state {
         ExporterState::Serving => return None,
+        // Endpoints wait for the namespace, which is told of the whole service.
+        ExporterState::NoEndpoints if !observed.namespace_exists => return None,
         ExporterState::NoEndpoints => (
             "exports it, but has no endpoint that takes connections".to_owned(),
             format!(

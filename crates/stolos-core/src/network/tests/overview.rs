@@ -13,6 +13,7 @@ use super::{at, claimant, claimed, exported, exported_slice, object};
 
 #[derive(Default)]
 struct World {
+    lacks_namespace: bool,
     import: Option<ServiceImport>,
     exports: Vec<InternalServiceExport>,
     slices: Vec<EndpointSliceExport>,
@@ -25,7 +26,7 @@ impl World {
     fn overview(&self) -> Overview {
         overview(&Observed {
             key: "app/web",
-            namespace_exists: true,
+            namespace_exists: !self.lacks_namespace,
             import: self.import.as_ref(),
             exports: &self.exports,
             slices: &self.slices,
@@ -176,4 +177,13 @@ fn a_silent_exporter_is_told_but_still_serves() {
     let overview = world.overview();
     assert_eq!(found(&overview), ["b: has not been heard of for 300 s"]);
     assert_eq!(overview.exporters[1].state.as_str(), "Serving");
+}
+
+#[test]
+fn a_missing_namespace_is_told_once_and_not_as_a_lack_of_endpoints() {
+    let exports = vec![exported("a", &[80], 1)];
+    let world = World { lacks_namespace: true, exports, ..World::default() };
+    let told = found(&world.overview());
+    let about = |text: &str| told.iter().filter(|line| line.contains(text)).count();
+    assert_eq!((about("has no namespace `app`"), about("no endpoint")), (1, 0), "{told:?}");
 }
