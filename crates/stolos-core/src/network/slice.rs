@@ -13,7 +13,7 @@ use stolos_api::network::{
     OwnerServiceReference, Protocol, ServiceExport,
 };
 
-use super::gateway::Entry;
+use super::gateway::{Entry, confirmed};
 use super::keys;
 use super::names::{exported_slice, is_subdomain};
 use super::stamp::stamp;
@@ -101,7 +101,7 @@ pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
                 annotations: ANNOTATIONS,
             },
         },
-        None if observed.by_gateway => match observed.export.and_then(Entry::of) {
+        None if observed.by_gateway => match observed.export.and_then(confirmed) {
             Some(entry) => export(observed, Some(&entry), now),
             None => Plan::Skip(Reason::NoEntry),
         },

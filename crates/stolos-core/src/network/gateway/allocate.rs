@@ -29,7 +29,7 @@ pub struct Allocation {
 #[derive(Clone, Debug, Default)]
 pub struct Holders {
     of_port: BTreeMap<u16, BTreeSet<Holder>>,
-    of_service: BTreeMap<String, (Holder, Vec<u16>)>,
+    of_service: BTreeMap<String, (Holder, Entry)>,
 }
 
 /// When an export was made, and its Service.
@@ -44,37 +44,46 @@ impl Holders {
         let holder = holder(export);
         let service = holder.1.clone();
         self.forget(&service);
-        let ports: Vec<u16> = entry.ports.iter().map(|one| one.port).collect();
         let mut others = BTreeSet::new();
-        for port in &ports {
+        for EntryPort { port, .. } in &entry.ports {
             let holders = self.of_port.entry(*port).or_default();
             holders.insert(holder.clone());
             others.extend(holders.iter().map(|(_, other)| other.clone()));
         }
         others.remove(&service);
-        self.of_service.insert(service, (holder, ports));
+        self.of_service.insert(service, (holder, entry));
         others
     }
 
     /// Lets the ports of an export go, which is `<namespace>/<name>`; tells whether it had some.
     pub fn forget(&mut self, service: &str) -> bool {
-        let Some((holder, ports)) = self.of_service.remove(service) else { return false };
-        for port in &ports {
+        let Some((holder, entry)) = self.of_service.remove(service) else { return false };
+        for EntryPort { port, .. } in &entry.ports {
             if let Some(holders) = self.of_port.get_mut(port) {
                 holders.remove(&holder);
             }
         }
-        !ports.is_empty()
+        !entry.ports.is_empty()
+    }
+
+    /// Returns the entry that an export had last.
+    fn entry(&self, holder: &Holder) -> Option<Entry> {
+        self.of_service.get(&holder.1).map(|(_, entry)| entry.clone())
     }
 
     /// Tells whether an export may keep a port, which it may if no older one has it.
     fn may_keep(&self, port: u16, holder: &Holder) -> bool {
-        let oldest = self.of_port.get(&port).and_then(BTreeSet::first);
-        oldest.is_none_or(|oldest| oldest >= holder)
+        self.others(port, holder).next().is_none_or(|oldest| oldest >= holder)
     }
 
     fn is_free(&self, port: u16, holder: &Holder) -> bool {
-        self.of_port.get(&port).is_none_or(|holders| holders.iter().all(|one| one == holder))
+        self.others(port, holder).next().is_none()
+    }
+
+    /// Returns who else has a port, the oldest first.
+    fn others<'a>(&'a self, port: u16, holder: &'a Holder) -> impl Iterator<Item = &'a Holder> {
+        let holders = self.of_port.get(&port).into_iter().flatten();
+        holders.filter(|other| other.1 != holder.1)
     }
 }
 
@@ -91,7 +100,8 @@ pub fn allocate(
     service: &Service,
     holders: &Holders,
 ) -> Allocation {
-    let (holder, before) = (holder(export), Entry::of(export));
+    let holder = holder(export);
+    let before = Entry::of(export).or_else(|| holders.entry(&holder));
     let wanted = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
     let mut ports: Vec<EntryPort> = Vec::new();
     let mut problems = Vec::new();
@@ -191,9 +201,7 @@ fn condition(allocation: &Allocation, generation: i64, now: Timestamp) -> Condit
     let type_ = type_::ENTERED;
     if let Some(first) = problems.first() {
         let mut messages: Vec<_> = problems.iter().map(|problem| problem.message.clone()).collect();
-        if !entry.ports.is_empty() {
-            messages.push(entered(entry));
-        }
+        messages.push(entered(entry));
         let message = messages.join("; ");
         return crate::condition::new(type_, "False", first.reason, &message, generation, now);
     }
@@ -217,6 +225,10 @@ fn entered(entry: &Entry) -> String {
     let ports = entry.ports.iter();
     let ports: Vec<_> =
         ports.map(|one| format!("{}/{}", one.port, one.protocol.as_str())).collect();
+    let tls = entry.tls.as_str();
+    if ports.is_empty() {
+        return format!("other members connect to no port; TLS: {tls}");
+    }
     let (addresses, ports) = (addresses.join(", "), ports.join(", "));
-    format!("other members connect to {addresses} at {ports}; TLS: {}", entry.tls.as_str())
+    format!("other members connect to {addresses} at {ports}; TLS: {tls}")
 }

@@ -11,8 +11,8 @@ use stolos_api::network::{EndpointSliceExport, EndpointSliceImport, Protocol, Se
 
 use super::super::balance::{EndpointState, Settings as Balancing};
 use super::super::gateway::{
-    Allocation, Entry, Holders, Settings, Source, Tls, allocate, confirmed, is_starved, tell,
-    untell, vips,
+    Allocation, Entry, EntryPort, Holders, Settings, Source, Tls, allocate, confirmed, is_starved,
+    tell, untell, vips,
 };
 use super::super::slice::{self, Plan, Reason};
 use super::super::vip::{self, Guard};
@@ -39,6 +39,15 @@ fn export(name: &str, second: i64) -> ServiceExport {
 
 fn with_entry(mut export: ServiceExport, entry: &Entry) -> ServiceExport {
     export.metadata.annotations = Some([(ENTRY.to_owned(), entry.text())].into());
+    export
+}
+
+/// As [`with_entry`], once the agent has said it.
+fn entered(export: ServiceExport, entry: &Entry) -> ServiceExport {
+    let allocation = Allocation { entry: entry.clone(), problems: Vec::new() };
+    let mut export = with_entry(export, entry);
+    let told = tell(&export, None, Some(&allocation), at(0)).unwrap();
+    export.status.get_or_insert_default().conditions = told;
     export
 }
 
@@ -125,16 +134,40 @@ fn an_entry_counts_once_the_agent_has_said_it_in_the_status() {
 }
 
 #[test]
+fn an_entry_without_ports_counts_too() {
+    let dns = service(json!([{"name": "dns", "port": 53, "protocol": "UDP"}]));
+    let settings = settings("20000-20009", Tls::Require);
+    let none = allocate(&settings, &export("a", 0), &dns, &Holders::default());
+    assert_eq!(ports(&none), [0; 0]);
+    let mut noted = with_entry(export("a", 0), &none.entry);
+    noted.status.get_or_insert_default().conditions =
+        tell(&noted, None, Some(&none), at(0)).unwrap();
+    assert_eq!(confirmed(&noted), Some(none.entry), "what was served before ends");
+}
+
+#[test]
 fn an_export_whose_annotation_is_taken_away_keeps_its_ports() {
     let (settings, single) =
         (settings("20000-20001", Tls::Require), service(json!([{"port": 80}])));
     let mut holders = Holders::default();
-    let entry = allocate(&settings, &export("a", 0), &single, &holders).entry;
+    let first = allocate(&settings, &export("a", 0), &single, &holders).entry.ports[0].port;
+    // Not the one that it would get anew, which is free by now.
+    let mut entry = entry(Tls::Require);
+    entry.ports.truncate(1);
+    entry.addresses.clone_from(&settings.addresses);
+    entry.ports[0] = EntryPort {
+        name: String::new(),
+        protocol: Protocol::Tcp,
+        port: if first == 20_000 { 20_001 } else { 20_000 },
+    };
     holders.learn(&with_entry(export("a", 0), &entry));
     holders.learn(&export("a", 0));
     let other = allocate(&settings, &export("b", 1), &single, &holders).entry;
-    assert_ne!(other.ports[0].port, entry.ports[0].port);
-    assert_eq!(allocate(&settings, &export("a", 0), &single, &holders).entry, entry);
+    assert_eq!(other.ports[0].port, first);
+    // Also if it was made anew meanwhile.
+    for made in [0, 7] {
+        assert_eq!(allocate(&settings, &export("a", made), &single, &holders).entry, entry);
+    }
 }
 
 #[test]
@@ -238,7 +271,7 @@ fn exported(
 
 #[test]
 fn the_gateway_is_exported_in_place_of_the_pods() {
-    let export = with_entry(accepted(), &entry(Tls::Require));
+    let export = entered(accepted(), &entry(Tls::Require));
     let plan = exported(&pods(true), &export, None, true);
     let Plan::Export { name, spec: Some(spec), gateway_tls, .. } = plan else { panic!("{plan:?}") };
     let addresses: Vec<_> = spec.endpoints.iter().map(|one| one.addresses.join(" ")).collect();
@@ -260,7 +293,7 @@ fn the_gateway_is_exported_in_place_of_the_pods() {
     assert!(is_written(&stored, &export, true));
     stored.metadata.annotations = Some([(TLS.to_owned(), "require".to_owned())].into());
     assert!(!is_written(&stored, &export, true));
-    assert!(is_written(&stored, &with_entry(accepted(), &entry(Tls::Off)), true));
+    assert!(is_written(&stored, &entered(accepted(), &entry(Tls::Off)), true));
     assert!(is_written(&stored, &export, false), "the pods are exported again");
 
     // Which addresses pods have behind it is nobody else's concern.
@@ -272,7 +305,7 @@ fn the_gateway_is_exported_in_place_of_the_pods() {
 
 #[test]
 fn a_gateway_without_ready_pods_is_no_endpoint_and_one_without_an_entry_changes_nothing() {
-    let export = with_entry(accepted(), &entry(Tls::Require));
+    let export = entered(accepted(), &entry(Tls::Require));
     let plan = exported(&pods(false), &export, None, true);
     let Plan::Export { spec: Some(spec), .. } = plan else { panic!("{plan:?}") };
     assert!(spec.endpoints.is_empty());
@@ -354,7 +387,7 @@ fn importers_know_gateways_by_their_mark() {
 
 #[test]
 fn the_mark_of_gateways_goes_with_the_endpoints_to_importers() {
-    let export = with_entry(accepted(), &entry(Tls::Require));
+    let export = entered(accepted(), &entry(Tls::Require));
     let plan = exported(&pods(true), &export, None, true);
     let Plan::Export { name, spec: Some(spec), .. } = plan else { panic!("{plan:?}") };
     let mark = |metadata: &ObjectMeta| metadata.annotations.clone().unwrap_or_default().remove(TLS);
