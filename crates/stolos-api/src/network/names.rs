@@ -119,7 +119,8 @@ pub const CLUSTER_ANNOTATION: &str = "network.fleet.stolos.dev/cluster";
 /// are of. It is absent as long as that is less than three times the period of heartbeats.
 pub const SILENT_SINCE_ANNOTATION: &str = "network.fleet.stolos.dev/silent-since";
 
-/// On a MemberCluster, where the hub writes it: `<namespace>/<name>` of the first service that the member exports.
+/// On a MemberCluster, where the hub writes it: `<namespace>/<name>` of a service that the member exports. Absent
+/// where the deletion of the member is not to be checked.
 pub const EXPORTS_ANNOTATION: &str = "network.fleet.stolos.dev/exports";
 
 /// Members that are reached by a gateway.

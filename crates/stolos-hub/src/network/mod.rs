@@ -109,7 +109,7 @@ struct Services {
     config: Config,
     /// Since when it listens.
     begun: Timestamp,
-    /// By service, and by namespace of their member.
+    /// By service, by namespace of their member, and by that of the service.
     exports: Table<InternalServiceExport>,
     /// By service.
     claimants: Table<InternalServiceImport>,
@@ -129,9 +129,10 @@ impl Services {
         Self {
             config,
             begun,
-            exports: Table::indexed_by(|export| {
+            exports: Table::indexed_by(|export: &InternalServiceExport| {
                 Some(export.spec.service_reference.namespaced_name.clone())
-            }),
+            })
+            .and_by(service::namespace),
             claimants: Table::indexed_by(|claimant| {
                 Some(claimant.spec.service_import_reference.namespaced_name.clone())
             }),
@@ -181,7 +182,8 @@ impl Services {
         match object {
             Object::InternalServiceExport(export) => {
                 let service = export.spec.service_reference.namespaced_name.clone();
-                let weight = export.spec.weight;
+                let (weight, leaves) =
+                    (export.spec.weight, export.metadata.deletion_timestamp.is_some());
                 let sought = look::Service::of(&service, &export.metadata);
                 let exports = Item::Exports(sought.cluster.clone());
                 self.absent.remove(&Sought::Export(sought));
@@ -189,6 +191,9 @@ impl Services {
                     // The copies of the endpoints carry the weight.
                     Ok(Some(before)) if before.spec.weight != weight => {
                         self.service_and_slices(&service)
+                    }
+                    Ok(Some(before)) if leaves == before.metadata.deletion_timestamp.is_some() => {
+                        vec![Item::Service(service)]
                     }
                     Ok(_) => vec![Item::Service(service), exports],
                     Err(()) => Vec::new(),
@@ -220,12 +225,14 @@ impl Services {
                 let name = member.metadata.name.clone().unwrap_or_default();
                 self.absent.remove(&Sought::Member(name.clone()));
                 let leaves = member.metadata.deletion_timestamp.is_some();
-                let Ok(before) = self.members.insert(MemberCluster::clone(&member)) else {
+                let Ok(before) = self.members.insert(*member) else { return Vec::new() };
+                let Some(member) = self.members.get(&Key::cluster(&name)) else {
                     return Vec::new();
                 };
-                let concerned = self.concerned(before.as_deref(), &member).into_iter();
+                let concerned = self.concerned(before.as_deref(), member).into_iter();
                 let is_told = before.is_some_and(|before| {
                     exports::told(&before.metadata) == exports::told(&member.metadata)
+                        && exports::is_checked(&before) == exports::is_checked(member)
                 });
                 let exports = (!is_told).then(|| Item::Exports(name.clone()));
                 let left = leaves.then_some(Item::Member(name));
@@ -243,9 +250,9 @@ impl Services {
 
     /// Returns the services of a namespace that members export.
     fn exported_from(&self, namespace: &str) -> Vec<Item> {
-        let services = self.exports.iter().map(|export| &export.spec.service_reference);
-        let here = services.filter(|service| service.namespace == namespace);
-        let here: BTreeSet<_> = here.map(|service| service.namespaced_name.clone()).collect();
+        let here = self.exports.indexed(namespace);
+        let here = here.map(|export| export.spec.service_reference.namespaced_name.clone());
+        let here: BTreeSet<_> = here.collect();
         here.into_iter().map(Item::Service).collect()
     }
 

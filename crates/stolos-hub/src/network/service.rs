@@ -34,6 +34,7 @@ impl Services {
 
         let adopted = exports.iter().filter_map(|export| adopt(export, &resolved)).collect();
         let plan = Plan::default().then(adopted);
+        let claim = claim::plan(import, &claimants, self.config.importers);
         let resolution = resolution(service, import, &resolved, now);
         if !resolution.is_empty() {
             return match import.is_none().then(|| self.namespace(service)) {
@@ -42,14 +43,14 @@ impl Services {
                     // One that gets its finalizer in this round is told in the next.
                     let adopted = exports.iter().filter(|one| adopt(one, &resolved).is_none());
                     let told = adopted.filter_map(|one| tell_homeless(service, one, now));
-                    let released = exports.iter().filter_map(|one| release(one, &resolved));
-                    plan.then(told.chain(released).collect())
+                    let shown = claimants.iter().filter_map(|one| tell_claimant(one, &claim));
+                    let told = told.chain(shown).collect();
+                    plan.then(told).then(released(&exports, &resolved, &claimants, &claim))
                 }
                 Some(Home::There) | None => plan.then(resolution),
             };
         }
         let told = exports.iter().filter_map(|export| tell(export, &resolved)).collect();
-        let claim = claim::plan(import, &claimants, self.config.importers);
         let held = claimants.iter().filter_map(|one| hold(one, &claim)).collect();
         let claimed = claim.claim.as_ref().and_then(|claim| import.map(|import| (import, claim)));
         let plan = plan.then(told).then(held);
@@ -57,22 +58,21 @@ impl Services {
             return plan.then(vec![claimed_by(import, holders)]);
         }
         let told = claimants.iter().filter_map(|one| tell_claimant(one, &claim)).collect();
-        let released = exports.iter().filter_map(|export| release(export, &resolved));
-        let released = released.chain(claimants.iter().filter_map(|one| let_go(one, &claim)));
+        let released = released(&exports, &resolved, &claimants, &claim);
         let rest = import.filter(|_| matches!(resolved.import, Import::Absent));
-        plan.then(told).then(released.collect()).then(rest.and_then(removed).into_iter().collect())
+        plan.then(told).then(released).then(rest.and_then(removed).into_iter().collect())
     }
 
     /// Tells whether the hub has the namespace of a service.
     fn namespace(&self, service: &str) -> Home {
         let (name, _) = service.split_once('/').unwrap_or_default();
         let sought = Sought::Namespace(name.to_owned());
-        if self.namespaces.get(&Key::cluster(name)).is_some() {
-            Home::There
-        } else if self.absent.contains(&sought) {
-            Home::Absent
-        } else {
-            Home::Unknown(Act::Look(sought))
+        match self.namespaces.get(&Key::cluster(name)) {
+            // Nothing can be created in one that is on its way out.
+            Some(namespace) if namespace.metadata.deletion_timestamp.is_some() => Home::Absent,
+            Some(_) => Home::There,
+            None if self.absent.contains(&sought) => Home::Absent,
+            None => Home::Unknown(Act::Look(sought)),
         }
     }
 
@@ -99,6 +99,12 @@ impl Services {
         let holders = holders.filter(|one| !asking.contains(one)).map(Sought::Claimant);
         exporters.chain(holders).filter(|sought| !self.absent.contains(sought)).collect()
     }
+}
+
+/// Returns the namespace of an exported service, which no `<namespace>/<name>` equals.
+pub(super) fn namespace(export: &InternalServiceExport) -> Option<String> {
+    let service = &export.spec.service_reference.namespaced_name;
+    service.split_once('/').map(|(namespace, _)| namespace.to_owned())
 }
 
 /// Whether the hub has the namespace of a service.
@@ -170,6 +176,17 @@ fn tell(export: &InternalServiceExport, plan: &resolve::Plan) -> Option<Act> {
     condition::set(&mut status.conditions, told);
     export.status = Some(InternalServiceExportStatus { ..status });
     Some(Act::Write(Write::ReplaceStatus(export.into())))
+}
+
+/// Lets go of exports and claimants that the service has forgotten.
+fn released(
+    exports: &[InternalServiceExport],
+    resolved: &resolve::Plan,
+    claimants: &[InternalServiceImport],
+    claim: &claim::Plan,
+) -> Vec<Act> {
+    let exports = exports.iter().filter_map(|export| release(export, resolved));
+    exports.chain(claimants.iter().filter_map(|one| let_go(one, claim))).collect()
 }
 
 /// Tells an export that the hub lacks the namespace of its service.

@@ -103,6 +103,7 @@ fn of_exporter(
         ExporterState::Leaving => ("is withdrawing its export".to_owned(), String::new()),
         ExporterState::Refused => {
             let valid = told.and_then(|export| told_of(export, type_::VALID));
+            let valid = valid.filter(|valid| valid.status != "True");
             let own = observed.exports.iter().find(|one| member_of(&one.metadata) == cluster);
             let conflict = own.and_then(|own| own.status.as_ref());
             let conflict =
