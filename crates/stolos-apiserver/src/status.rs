@@ -42,6 +42,8 @@ pub struct ApiError {
     pub details: bool,
     /// The Status as a webhook worded it; it is sent in place of what the other fields say.
     pub verbatim: Option<Box<Value>>,
+    /// What the client is warned of besides.
+    pub warnings: Box<[String]>,
 }
 
 impl ApiError {
@@ -61,6 +63,7 @@ impl ApiError {
             continue_token: None,
             details: has_details(reason),
             verbatim: None,
+            warnings: Box::default(),
         }
     }
 

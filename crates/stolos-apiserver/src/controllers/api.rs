@@ -46,9 +46,30 @@ impl Api {
         version: &Version,
         propagation: Propagation,
     ) -> Result<(), ApiError> {
+        let uid = &version.attributes.uid;
+        let state = json!({ "uid": uid, "resourceVersion": version.revision.to_string() });
+        self.delete_if(path, &state, propagation).await
+    }
+
+    /// Deletes an object, whatever became of it meanwhile; an object that is gone already is fine.
+    pub(crate) async fn delete_in_any_state(
+        &self,
+        path: &str,
+        version: &Version,
+    ) -> Result<(), ApiError> {
+        let this_one = json!({ "uid": version.attributes.uid });
+        self.delete_if(path, &this_one, Propagation::Background).await
+    }
+
+    async fn delete_if(
+        &self,
+        path: &str,
+        preconditions: &Value,
+        propagation: Propagation,
+    ) -> Result<(), ApiError> {
         let options = json!({
             "kind": "DeleteOptions", "apiVersion": "v1",
-            "preconditions": {"uid": version.attributes.uid, "resourceVersion": version.revision.to_string()},
+            "preconditions": preconditions,
             "propagationPolicy": match propagation {
                 Propagation::Background => "Background",
                 Propagation::Foreground => "Foreground",
@@ -72,6 +93,15 @@ impl Api {
             StatusCode::NOT_FOUND,
             self.0.patch(path, "application/merge-patch+json", patch).await,
         )
+    }
+
+    /// Tells whether there is an object at this path.
+    pub(crate) async fn exists(&self, path: &str) -> Result<bool, ApiError> {
+        match self.0.call(Method::GET, path, None).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code == StatusCode::NOT_FOUND => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Creates an object; one that exists already is fine.

@@ -53,12 +53,14 @@ const BUILTIN: &[(&str, &str, i64, i64)] = &[
 /// Creates the services of built-in groups that are missing, all at once: a store on disk then syncs once or twice.
 pub(super) async fn create_builtin(context: &Context) -> Result<(), ApiError> {
     let services = ResourceId::from(STORAGE);
+    // Whoever configures admission must not keep the server from starting.
+    let api = context.api.without_admission();
     let creations = BUILTIN.iter().filter_map(|&(group, version, of_group, of_version)| {
         let group_version = GroupVersion::new(group, version);
         let key = Key::cluster_scoped(&name(&group_version));
         let is_missing = context.store.get(&services, &key).is_none();
         let service = service(&group_version, (of_group, of_version), ON_START);
-        is_missing.then(|| context.api.ensure(COLLECTION, service))
+        is_missing.then(|| api.ensure(COLLECTION, service))
     });
     try_join_all(creations).await.map(drop)
 }

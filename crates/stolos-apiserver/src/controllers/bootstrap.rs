@@ -32,13 +32,13 @@ const SECURE_PORT: u16 = 6443;
 
 /// Creates what is missing.
 pub(super) async fn create(api: &Api, services: ServiceRange) -> Result<(), ApiError> {
+    // Whoever configures admission must not keep the server from starting.
+    let api = api.without_admission();
     for name in NAMESPACES {
         let namespace =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         api.ensure("/api/v1/namespaces", namespace).await?;
     }
-    // Whoever configures admission must not keep the server from starting.
-    let api = api.without_admission();
     for (name, value, description) in PRIORITIES {
         let class = priority(name, value, description);
         api.ensure("/apis/scheduling.k8s.io/v1/priorityclasses", class).await?;
@@ -50,7 +50,19 @@ pub(super) async fn create(api: &Api, services: ServiceRange) -> Result<(), ApiE
         // They are many, and each would wait for the disk.
         try_join_all(objects.into_iter().map(|object| api.ensure(&path, object))).await?;
     }
-    api.ensure("/api/v1/namespaces/default/services", service(services)).await
+    create_service(&api, services).await
+}
+
+/// Creates the service of the API. Its namespace may be on its way out or its address be taken, and all else works.
+async fn create_service(api: &Api, services: ServiceRange) -> Result<(), ApiError> {
+    const SERVICES: &str = "/api/v1/namespaces/default/services";
+    if api.exists(&format!("{SERVICES}/kubernetes")).await? {
+        return Ok(());
+    }
+    if let Err(error) = api.ensure(SERVICES, service(services)).await {
+        tracing::warn!(%error, "service `kubernetes` cannot be created");
+    }
+    Ok(())
 }
 
 fn priority(name: &str, value: i64, description: &str) -> Value {

@@ -1,6 +1,6 @@
 //! Flow schemas say in their status whether the priority level that they name is there.
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -16,16 +16,12 @@ const LEVELS: &str = "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io";
 /// Name under which upstream writes.
 const MANAGER: &str = "api-priority-and-fairness-config-consumer-v1";
 
-/// Brings the schemas that are there up to date, so that a cluster that begins is at rest.
-///
-/// # Errors
-///
-/// When a status cannot be written.
-pub(super) async fn catch_up(context: &Context) -> Result<(), ApiError> {
+/// Brings the schemas that are there up to date, so that a cluster that begins is at rest. What fails is tried again by
+/// [`run`].
+pub(super) async fn catch_up(context: &Context) {
     let (schemas, levels) = (ResourceId::from(SCHEMAS), ResourceId::from(LEVELS));
     let keys = keys(context, &schemas);
-    try_join_all(keys.into_iter().map(|key| check(context, &schemas, &levels, key))).await?;
-    Ok(())
+    join_all(keys.into_iter().map(|key| check(context, &schemas, &levels, key))).await;
 }
 
 /// Runs until the store closes.

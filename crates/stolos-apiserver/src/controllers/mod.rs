@@ -210,7 +210,7 @@ pub(crate) async fn start(
         tasks.spawn(policy_status::run(context.clone()));
     }
     if controllers.flow_status {
-        flow_status::catch_up(context).await?;
+        flow_status::catch_up(context).await;
         tasks.spawn(flow_status::run(context.clone()));
     }
     Ok(Running { tasks: Mutex::new(tasks) })

@@ -12,7 +12,7 @@ use super::names::{self, Names};
 use super::{CLEANUP_FINALIZER, STORAGE, resources, status};
 use crate::conditions;
 use crate::controllers::Context;
-use crate::controllers::api::{self, Propagation};
+use crate::controllers::api;
 use crate::controllers::follow::{Seen, follow};
 use crate::controllers::queue::{Next, Queue};
 use crate::rest::meta;
@@ -221,7 +221,7 @@ impl Controller {
                 Some(path) => {
                     // A webhook must not keep a definition from going away, as upstream.
                     let api = self.context.api.without_admission();
-                    api.delete(&path, &object, Propagation::Background).await
+                    api.delete_in_any_state(&path, &object).await
                 }
                 None => Ok(()),
             }

@@ -85,8 +85,13 @@ impl LocalClient {
             request.extensions_mut().insert(service::Unjudged);
         }
         let response = service::handle(&self.core, Some(Arc::clone(&self.user)), request).await?;
+        let status = response.status();
         let body = response.into_body().collect().await;
         let body = body.map_err(|abandoned| ApiError::internal(abandoned.to_string()))?;
+        if !status.is_success() {
+            let text = String::from_utf8_lossy(&body.to_bytes()).trim().to_owned();
+            return Err(ApiError::new(status, "", text));
+        }
         serde_json::from_slice(&body.to_bytes()).map_err(|error| {
             ApiError::internal(format!("`{path_and_query}` answered no JSON: {error}"))
         })

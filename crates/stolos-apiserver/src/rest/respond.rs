@@ -51,6 +51,7 @@ pub(crate) fn error_in(format: Format, error: &ApiError) -> Response {
     if let Some(seconds) = error.retry_after_seconds {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
+    add_warnings(&mut response, &error.warnings);
     response
 }
 

@@ -87,6 +87,28 @@ fn blocking(owner: &Value) -> Value {
     reference
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_while_it_is_collected_goes_all_the_same() {
+    let garden = Garden::start().await;
+    let gone = reference(&json!({"metadata": {"name": "no", "uid": "no-such-uid"}}));
+    let names: Vec<String> = (0..64).map(|n| format!("busy-{n}")).collect();
+    let lives = names.iter().map(async |name| {
+        garden.create(name, std::slice::from_ref(&gone)).await;
+        for n in 0..20 {
+            let patch = json!({"data": {"n": n.to_string()}});
+            let content_type = "application/merge-patch+json";
+            let cluster = &garden.cluster;
+            let (status, body) =
+                cluster.send_as(Method::PATCH, &path(name), content_type, Some(patch)).await;
+            assert!(status.is_success() || status == http::StatusCode::NOT_FOUND, "{body}");
+        }
+    });
+    futures::future::join_all(lives).await;
+    for name in &names {
+        garden.until_gone(name).await;
+    }
+}
+
 #[tokio::test]
 async fn dependents_go_after_their_owner_all_the_way_down() {
     let garden = Garden::start().await;

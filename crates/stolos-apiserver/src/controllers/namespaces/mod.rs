@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::{StreamExt, stream};
 
 use super::Context;
-use super::api::{self, Propagation};
+use super::api;
 use super::follow::{Observer, Seen, follow};
 use super::queue::{Next, Queue};
 use crate::status::ApiError;
@@ -132,7 +132,7 @@ impl Controller {
             else {
                 return Ok(());
             };
-            self.context.api.delete(&path, &version, Propagation::Background).await
+            self.context.api.delete_in_any_state(&path, &version).await
         });
         let results = stream::iter(deletions).buffer_unordered(PARALLEL_DELETIONS);
         results.filter_map(|result| std::future::ready(result.err())).collect().await

@@ -61,11 +61,13 @@ pub(crate) async fn resource(
     core.requested.note(&resource, path.subresource.as_deref());
     let warnings = Warnings::default();
     warnings.add(resource.deprecation.clone());
-    let format = negotiate::error_format(&incoming.headers);
-    let answered = served(core, resource, incoming, body, &warnings).await;
-    let mut response = answered.unwrap_or_else(|error| respond::error_in(format, &error));
-    respond::add_warnings(&mut response, &warnings.take());
-    Ok(response)
+    match served(core, resource, incoming, body, &warnings).await {
+        Ok(mut response) => {
+            respond::add_warnings(&mut response, &warnings.take());
+            Ok(response)
+        }
+        Err(error) => Err(ApiError { warnings: warnings.take().into(), ..error }),
+    }
 }
 
 async fn served(

@@ -26,12 +26,12 @@ use crate::store::{CommitError, Expect, Version};
 enum Failure {
     /// Another write was faster: worth another look.
     Raced,
-    Final(ApiError),
+    Final(Box<ApiError>),
 }
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
-        Self::Final(error)
+        Self::Final(Box::new(error))
     }
 }
 
@@ -50,7 +50,7 @@ impl Writer<'_> {
             match self.update_once(part, edit, &current).await {
                 Ok(written) => return Ok((written, false)),
                 Err(Failure::Raced) => {}
-                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Final(error)) => return Err(*error),
             }
         }
         Err(self.call.conflict(MODIFIED))
@@ -108,7 +108,7 @@ impl Writer<'_> {
         if let Edit::Apply { config, .. } = edit {
             let wanted = meta::text(config, "resourceVersion");
             if !wanted.is_empty() && wanted != meta::text(&live, "resourceVersion") {
-                return Err(Failure::Final(self.call.conflict(MODIFIED)));
+                return Err(self.call.conflict(MODIFIED).into());
             }
         }
         let versions = self.versions_of_owners(&live, &manager);
@@ -181,7 +181,7 @@ impl Writer<'_> {
             Err(PutError::Commit(CommitError::Conflict { .. } | CommitError::NotFound)) => {
                 Err(Failure::Raced)
             }
-            Err(error) => Err(Failure::Final(self.put_failed(name, error))),
+            Err(error) => Err(self.put_failed(name, error).into()),
         }
     }
 
