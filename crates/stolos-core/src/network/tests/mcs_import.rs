@@ -338,6 +338,21 @@ fn what_somebody_else_keeps_is_not_taken_over() {
 }
 
 #[test]
+fn a_slice_that_lost_its_label_is_put_right_and_one_of_somebody_else_is_told() {
+    let a = exported(1, "1", 1, &json!({}));
+    let told = told(&[("a", &a)]);
+    let mut here = Here::default();
+    here.settle(&told);
+    here.slices[0].metadata.labels = None;
+    assert_eq!(here.decide(&told).slices.len(), 1, "it belongs to our ServiceImport");
+    here.slices[0].metadata.owner_references = None;
+    assert_eq!(here.decide(&told).slices, []);
+    here.settle(&told);
+    let ready = here.ready();
+    assert!(ready.contains("somebody else has an EndpointSlice `derived-"), "{ready}");
+}
+
+#[test]
 fn without_its_namespace_a_service_is_not_imported() {
     let a = exported(1, "1", 1, &json!({}));
     let told = told(&[("a", &a)]);

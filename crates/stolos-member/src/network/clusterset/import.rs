@@ -103,7 +103,9 @@ impl Agent {
     fn write_slice(&self, mut slice: EndpointSlice) -> Option<Act> {
         let key = Key::of(&slice.metadata);
         if let Some(stored) = self.slices.get(&key) {
-            if !import::is_slice_ours(&stored.metadata) {
+            let owner = slice.metadata.owner_references.iter().flatten().next();
+            let uid = owner.map(|owner| owner.uid.as_str()).unwrap_or_default();
+            if !import::is_slice_ours(&stored.metadata, uid) {
                 return None;
             }
             slice.metadata.resource_version.clone_from(&stored.metadata.resource_version);

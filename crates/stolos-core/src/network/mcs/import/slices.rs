@@ -33,7 +33,7 @@ pub(super) fn plan(observed: &Observed<'_>, owner: &OwnerReference) -> Slices {
     let wanted = wanted(observed, owner, &mut refused);
     let names: BTreeSet<_> = wanted.iter().map(|slice| keys::name(&slice.metadata)).collect();
     let surplus = observed.slices.iter().map(|slice| &slice.metadata).filter(|metadata| {
-        is_slice_ours(metadata)
+        is_slice_ours(metadata, &owner.uid)
             && !keys::is_deleting(metadata)
             && !names.contains(keys::name(metadata))
     });
@@ -42,19 +42,32 @@ pub(super) fn plan(observed: &Observed<'_>, owner: &OwnerReference) -> Slices {
         let name = slice.metadata.name.as_deref();
         observed.slices.iter().find(|one| one.metadata.name.as_deref() == name).copied()
     };
-    let write = wanted.into_iter().filter_map(|slice| match stored(&slice) {
-        None => Some(slice),
-        // One that is being deleted must be gone before there can be another.
-        Some(stored) if keys::is_deleting(&stored.metadata) => None,
-        Some(stored) => renewed(stored, slice),
-    });
-    Slices { write: write.collect(), surplus, refused }
+    let write: Vec<_> = wanted
+        .into_iter()
+        .filter_map(|slice| match stored(&slice) {
+            None => Some(slice),
+            Some(stored) if !is_slice_ours(&stored.metadata, &owner.uid) => {
+                let cluster =
+                    keys::label(&slice.metadata, names::SOURCE_CLUSTER).unwrap_or_default();
+                let name = keys::name(&slice.metadata);
+                let why = format!("somebody else has an EndpointSlice `{name}`");
+                refused.insert(cluster.to_owned(), why);
+                None
+            }
+            // One that is being deleted must be gone before there can be another.
+            Some(stored) if keys::is_deleting(&stored.metadata) => None,
+            Some(stored) => renewed(stored, slice),
+        })
+        .collect();
+    Slices { write, surplus, refused }
 }
 
-/// Tells whether an EndpointSlice is one that we keep.
+/// Tells whether an EndpointSlice is one that we keep: it says so, or belongs to the ServiceImport with this uid.
 #[must_use]
-pub fn is_slice_ours(metadata: &ObjectMeta) -> bool {
+pub fn is_slice_ours(metadata: &ObjectMeta, import_uid: &str) -> bool {
+    let mut owners = metadata.owner_references.iter().flatten();
     keys::label(metadata, label::MANAGED_BY) == Some(names::MANAGER)
+        || owners.any(|owner| owner.uid == import_uid)
 }
 
 /// Returns a slice that exists with what it is to say; nothing if it says so.
