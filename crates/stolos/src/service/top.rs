@@ -56,9 +56,14 @@ pub(super) async fn run(args: TopArgs, output: Output) -> anyhow::Result<Exit> {
         tokio::time::sleep(args.interval).await;
         let after = ask(&sources).await?;
         let seconds = begun.elapsed().as_secs_f64();
-        let all = sources.iter().zip(before.iter().zip(&after));
+        // Rates are between two answers of the same data plane.
+        let both = |(before, after): (&Option<Figures>, &Option<Figures>)| {
+            Some((before.clone()?, after.clone()?))
+        };
+        let all = sources.iter().zip(before.iter().zip(&after).map(both));
+        let all = all.filter_map(|(source, both)| Some((source, both?)));
         let all = all.flat_map(|(source, (before, after))| {
-            let mut rates = rates::between(&source.importer, before, after, seconds);
+            let mut rates = rates::between(&source.importer, &before, &after, seconds);
             rates.retain(|one| source.shows(&one.service));
             rates
         });
@@ -75,15 +80,15 @@ pub(super) async fn run(args: TopArgs, output: Output) -> anyhow::Result<Exit> {
 }
 
 /// Asks all data planes. One that does not answer is told, and has nothing to show.
-async fn ask(sources: &[Source]) -> anyhow::Result<Vec<Figures>> {
+async fn ask(sources: &[Source]) -> anyhow::Result<Vec<Option<Figures>>> {
     let answers = future::join_all(sources.iter().map(Source::ask)).await;
     let nobody_answers = answers.iter().all(Result::is_err);
     let figures = answers.into_iter().map(|answer| match answer {
         Err(error) if !nobody_answers => {
             output::note(&format!("{error:#}"));
-            Ok(Figures::default())
+            Ok(None)
         }
-        answer => answer,
+        answer => answer.map(Some),
     });
     figures.collect()
 }
