@@ -119,6 +119,22 @@ async fn one_more_flow_than_allowed_is_dropped() {
 }
 
 #[tokio::test]
+async fn a_client_has_no_more_flows_than_each_may_have() {
+    let proxy = proxy_with(|config| config.timeouts.flow_idle = Duration::from_millis(200));
+    let (echo, address) = (Echo::start("a ").await, free_address());
+    let mut one = udp_vip(address, &[echo.address]);
+    one.balance.settings.access.max_connections_per_client = Some(1);
+    apply(&proxy, &[one]).await;
+    let (first, second) = (client(address).await, client(address).await);
+    assert_eq!(ask(&first, "1").await, "a 1");
+    second.send(b"2").await.unwrap();
+    stats_of(&proxy, udp(address), |stats| stats.refused > 0).await;
+    // Once the first flow has ended, there is room again.
+    stats_of(&proxy, udp(address), |stats| stats.active == 0).await;
+    assert_eq!(ask(&second, "3").await, "a 3");
+}
+
+#[tokio::test]
 async fn flows_of_clients_that_may_not_connect_are_dropped() {
     let (proxy, echo, address) = (proxy(), Echo::start("a ").await, free_address());
     let mut some = udp_vip(address, &[echo.address]);
