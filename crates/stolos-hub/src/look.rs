@@ -18,6 +18,8 @@ pub(crate) enum Seen<O, S> {
     Object(O),
     /// It was asked for by name, and is not there.
     Absent(S),
+    /// It was asked for by name, and is as it was told just before.
+    Found(S),
 }
 
 /// What a controller does.
@@ -37,9 +39,11 @@ impl<O: Stored, S: Sought<O>> Effect for Act<O, S> {
                 Ok(changes.into_iter().map(|change| change.map(Seen::Object)).collect())
             }
             Self::Look(sought) => {
-                let found = sought.find(client).await?;
-                let seen = found.map_or_else(|| Seen::Absent(sought.clone()), Seen::Object);
-                Ok(vec![Change::Applied(seen)])
+                let seen = match sought.find(client).await? {
+                    Some(found) => vec![Seen::Object(found), Seen::Found(sought.clone())],
+                    None => vec![Seen::Absent(sought.clone())],
+                };
+                Ok(seen.into_iter().map(Change::Applied).collect())
             }
         }
     }

@@ -178,6 +178,17 @@ fn annotations(export: &EndpointSliceExport, told: &Told) -> [(&'static str, Opt
     ]
 }
 
+/// Tells whether members have been told of a later state of a slice. A list may be behind, and what it shows would take
+/// endpoints away that are there; the slice itself is to be asked for.
+#[must_use]
+pub fn is_outdated(export: &EndpointSliceExport, copies: &[EndpointSliceImport]) -> bool {
+    let shown = &export.spec.endpoint_slice_reference;
+    copies.iter().filter(|copy| is_of(copy, export)).any(|copy| {
+        let told = &copy.spec.endpoint_slice_reference;
+        told.uid == shown.uid && told.generation > shown.generation
+    })
+}
+
 /// Tells whether a copy has come from the member in whose namespace an export is, whatever that says of itself.
 fn is_of(copy: &EndpointSliceImport, export: &EndpointSliceExport) -> bool {
     keys::member_of(keys::namespace(&export.metadata))

@@ -4,7 +4,7 @@
 //! A silent member keeps what it exports: importing members are told that it is silent, and whether its endpoints still
 //! answer is for those to find out who balance over them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -122,6 +122,8 @@ struct Services {
     namespaces: Table<Namespace>,
     /// What was asked for by name since the last list, and is not there.
     absent: BTreeSet<Sought>,
+    /// Resource versions of slices that were asked for by name since the last list, because they looked outdated.
+    confirmed: BTreeMap<Key, Option<String>>,
 }
 
 impl Services {
@@ -145,6 +147,7 @@ impl Services {
             members: Table::default(),
             namespaces: Table::default(),
             absent: BTreeSet::new(),
+            confirmed: BTreeMap::new(),
         }
     }
 
@@ -274,7 +277,9 @@ impl Services {
             }
             Object::EndpointSliceExport(slice) => {
                 self.slices.remove(&slice.metadata);
-                vec![Item::Slice(Key::of(&slice.metadata))]
+                let key = Key::of(&slice.metadata);
+                self.confirmed.remove(&key);
+                vec![Item::Slice(key)]
             }
             Object::EndpointSliceImport(copy) => {
                 self.copies.remove(&copy.metadata);
@@ -392,8 +397,15 @@ impl Controller for Services {
                 self.absent.insert(sought);
                 items
             }
+            Change::Applied(Seen::Found(sought)) | Change::Deleted(Seen::Found(sought)) => {
+                let Sought::Slice(key) = sought else { return Vec::new() };
+                let Some(slice) = self.slices.get(&key) else { return Vec::new() };
+                self.confirmed.insert(key.clone(), slice.metadata.resource_version.clone());
+                vec![Item::Slice(key)]
+            }
             Change::Listed { kind, keys } => {
                 self.absent.clear();
+                self.confirmed.clear();
                 self.relist(kind, &keys);
                 self.everything()
             }

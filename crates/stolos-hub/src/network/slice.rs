@@ -20,6 +20,11 @@ impl Services {
         let service = &slice.spec.owner_service_reference.namespaced_name;
         let copies: Vec<_> =
             self.copies.indexed(&key.name).map(|copy| EndpointSliceImport::clone(copy)).collect();
+        if distribute::is_outdated(slice, &copies)
+            && self.confirmed.get(key) != Some(&slice.metadata.resource_version)
+        {
+            return vec![Act::Look(Sought::Slice(key.clone()))].into();
+        }
         let silence = self.silence(slice, &copies, now);
         let told = Told { weight: self.weight(slice), silent_since: silence.since };
         let plan = distribute::plan(slice, self.import(service).map(AsRef::as_ref), &told, &copies);

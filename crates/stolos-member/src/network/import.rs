@@ -132,6 +132,15 @@ impl Agent {
                 measured.into_iter().fold(plan, |plan, act| plan.then(vec![act]))
             }
             import_slice::Plan::Import(Some(wanted)) => {
+                let bound: Vec<Act> = bind(true);
+                let sought = Sought::Imported(key);
+                // A list may show what the hub has no more. What was made of that would never be withdrawn.
+                let is_proven = slice.is_some()
+                    || !bound.is_empty()
+                    || self.is_confirmed(&sought, &import.metadata);
+                if !is_proven {
+                    return Vec::from_iter(self.look_for(sought)).into();
+                }
                 let import_slice::Written { slice: wanted, events } = *wanted;
                 let written = match slice {
                     Some(stored) => Write::Replace(renewed(stored, wanted).into()),
@@ -139,7 +148,7 @@ impl Agent {
                 };
                 let told = services.iter().flat_map(|service| self.events(service, &events, now));
                 let told = told.collect();
-                Plan::default().then(bind(true)).then(vec![self.on_member(written)]).then(told)
+                Plan::default().then(bound).then(vec![self.on_member(written)]).then(told)
             }
         }
     }

@@ -34,6 +34,7 @@ impl Agent {
                 let imported = Item::ImportedSlice(key.name.clone());
                 exported.map(Item::ExportedSlice).chain([imported]).collect()
             }
+            Sought::Imported(key) => vec![Item::ImportedSlice(key.name.clone())],
         };
         self.absent.insert(sought);
         items
@@ -41,10 +42,19 @@ impl Agent {
 
     /// Takes in that something is there as it was told just before, and returns what waited for that.
     pub(super) fn learn_of_presence(&mut self, sought: Sought) -> Vec<Item> {
-        let Sought::Slice(key) = sought else { return Vec::new() };
-        let Some(slice) = self.slices.get(&key) else { return Vec::new() };
-        self.confirmed.insert(key.clone(), slice.metadata.resource_version.clone());
-        vec![Item::Slice(key)]
+        let (metadata, item) = match &sought {
+            Sought::Slice(key) => {
+                (self.slices.get(key).map(|slice| &slice.metadata), Item::Slice(key.clone()))
+            }
+            Sought::Imported(key) => (
+                self.imported_slices.get(key).map(|slice| &slice.metadata),
+                Item::ImportedSlice(key.name.clone()),
+            ),
+            Sought::Export(_) | Sought::Import(_) | Sought::Service(_) => return Vec::new(),
+        };
+        let Some(metadata) = metadata else { return Vec::new() };
+        self.confirmed.insert(sought, metadata.resource_version.clone());
+        vec![item]
     }
 
     /// Returns the slices of a Service.
@@ -174,7 +184,7 @@ impl Agent {
             member::Object::EndpointSlice(slice) => {
                 self.slices.remove(&slice.metadata);
                 let key = Key::of(&slice.metadata);
-                self.confirmed.remove(&key);
+                self.confirmed.remove(&Sought::Slice(key.clone()));
                 if self.is_imported(&key) {
                     return vec![Item::ImportedSlice(key.name)];
                 }

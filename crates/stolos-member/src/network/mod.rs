@@ -10,6 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::Api;
 use stolos_api::cluster::InternalMemberCluster;
@@ -172,14 +173,11 @@ struct Agent {
     slices: Table<EndpointSlice>,
     /// What was asked for by name since the last list, and is not there.
     absent: BTreeSet<Sought>,
-    /// Resource versions of slices that were asked for by name since the last list, because they looked outdated.
-    confirmed: BTreeMap<Key, Option<String>>,
+    /// Resource versions of what was asked for by name since the last list, because it looked outdated.
+    confirmed: BTreeMap<Sought, Option<String>>,
 }
 
-fn label_of<'a>(
-    meta: &'a k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-    name: &str,
-) -> Option<&'a str> {
+fn label_of<'a>(meta: &'a ObjectMeta, name: &str) -> Option<&'a str> {
     meta.labels.as_ref()?.get(name).map(String::as_str)
 }
 
@@ -247,6 +245,11 @@ impl Agent {
     fn look_for(&self, sought: Sought) -> Option<Act> {
         let is_known = self.absent.contains(&sought);
         (!is_known).then(|| Act::Look(self.config.member.clone(), sought))
+    }
+
+    /// Tells whether something was asked for by name, and is as it is known.
+    fn is_confirmed(&self, sought: &Sought, known: &ObjectMeta) -> bool {
+        self.confirmed.get(sought) == Some(&known.resource_version)
     }
 }
 

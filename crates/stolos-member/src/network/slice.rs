@@ -27,14 +27,9 @@ impl Agent {
             return vec![look].into();
         }
         let stored = name.and_then(|name| self.exported(name));
-        if slice::is_outdated(slice, stored)
-            && self.confirmed.get(key) != Some(&slice.metadata.resource_version)
-        {
-            return self
-                .look_for(Sought::Slice(key.clone()))
-                .into_iter()
-                .collect::<Vec<_>>()
-                .into();
+        let sought = Sought::Slice(key.clone());
+        if slice::is_outdated(slice, stored) && !self.is_confirmed(&sought, &slice.metadata) {
+            return Vec::from_iter(self.look_for(sought)).into();
         }
         let cluster = &self.config.name;
         let by_gateway = self.config.network.gateway.is_some();

@@ -2,7 +2,9 @@
 
 use jiff::SignedDuration;
 
-use super::super::distribute::{Plan, Reason, Release, Told, copy, plan, release, renewed};
+use super::super::distribute::{
+    Plan, Reason, Release, Told, copy, is_outdated, plan, release, renewed,
+};
 use super::{at, claimed, deleting, exported_slice, imported, told, with_finalizer};
 use stolos_api::network::names::SILENT_SINCE_ANNOTATION;
 use stolos_api::network::{EndpointSliceExport, EndpointSliceImport};
@@ -159,6 +161,18 @@ fn a_member_cannot_replace_or_delete_endpoints_of_another_by_taking_their_name()
     deleting(&mut thief.metadata);
     let deletes = plan(&thief, Some(&import), &told(1), &copies);
     assert_eq!(shown(&deletes), "Leaving, finalizer false, copy to [], delete from []");
+}
+
+#[test]
+fn a_slice_of_which_members_know_a_later_state_is_outdated() {
+    let export = exported_slice("a");
+    let mut copies = copied(&export, &["b", "c"]);
+    assert!(!is_outdated(&export, &[]) && !is_outdated(&export, &copies), "the same state");
+    copies[1].spec.endpoint_slice_reference.generation += 1;
+    assert!(is_outdated(&export, &copies));
+    assert!(!is_outdated(&exported_slice("b"), &copies), "copies of another member say nothing");
+    copies[1].spec.endpoint_slice_reference.uid = "another".to_owned();
+    assert!(!is_outdated(&export, &copies), "generations of another slice say nothing");
 }
 
 #[test]

@@ -174,6 +174,7 @@ impl Controller for Clusterset {
         match change {
             Change::Applied(Seen::Object(object)) => self.learn_of(object),
             Change::Deleted(Seen::Object(object)) => self.forget(&object),
+            Change::Applied(Seen::Found(_)) | Change::Deleted(Seen::Found(_)) => Vec::new(),
             Change::Applied(Seen::Absent(sought)) | Change::Deleted(Seen::Absent(sought)) => {
                 let items = match &sought {
                     Sought::Export { service, .. } | Sought::Import { service, .. } => {
