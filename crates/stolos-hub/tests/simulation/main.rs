@@ -2,9 +2,9 @@
 //! once the faults end, everything is as it should be.
 //!
 //! Each seed is a story: what users do, where processes are killed, which requests fail, are lost after they were carried
-//! out, or are answered with something old or empty. `STOLOS_SEEDS` says how many are played, `STOLOS_SEED` plays one; a
-//! failure prints the command. `STOLOS_TRACE` has every request printed. Which request a fault hits depends on the seed and the request alone, not on what else goes
-//! on, so that a story can be played again.
+//! out, or are answered with something old or empty. `STOLOS_SEEDS` says how many are played; `STOLOS_SEED` plays one, or
+//! `40-43` in one fleet. A failure prints the command. `STOLOS_TRACE` has every request printed. Which request a fault hits
+//! depends on the seed and the request alone, not on what else goes on, so that a story can be played again.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 #![expect(clippy::print_stderr, reason = "a trace is printed for who asked for it")]
@@ -32,23 +32,32 @@ const THREADS: u64 = 2;
 
 #[test]
 fn nothing_is_withdrawn_that_nobody_withdrew() {
-    play_all(play);
+    play_all("withdrawn", || Fleet::start(Wing::Placement, &MEMBERS), story::play);
 }
 
 #[test]
 fn no_cluster_is_upgraded_twice_and_none_is_forgotten() {
-    play_all(|seeds| runtime().block_on(updates::play(seeds)));
+    play_all("upgraded", updates::Fleet::start, updates::play);
 }
 
 #[test]
 fn no_endpoint_is_taken_away_that_nobody_took_away() {
-    play_all(|seeds| runtime().block_on(services::play(seeds)));
+    let start = || Fleet::start(Wing::Services, &services::MEMBERS);
+    play_all("taken_away", start, services::play);
 }
 
-/// Plays every story, or the one that somebody asks for.
-fn play_all(play: impl Fn(&[u64]) -> Result<(), String> + Sync) {
-    if let Some(seed) = number("STOLOS_SEED") {
-        play(&[seed]).unwrap();
+/// Plays every story, or those that somebody asks for. `test` is what the test is called with.
+fn play_all<F>(
+    test: &str,
+    start: impl AsyncFn() -> F + Sync,
+    story: impl AsyncFn(&mut F, u64) -> Result<(), String> + Sync,
+) {
+    let play = |seeds: &[u64]| {
+        let (start, story) = (&start, &story);
+        runtime().block_on(async move { play(test, seeds, start().await, story).await })
+    };
+    if let Some(seeds) = asked_for() {
+        play(&seeds).unwrap();
         return;
     }
     let seeds: Vec<u64> = (0..number("STOLOS_SEEDS").unwrap_or(SEEDS)).collect();
@@ -66,6 +75,28 @@ fn play_all(play: impl Fn(&[u64]) -> Result<(), String> + Sync) {
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 }
 
+/// Plays stories one after the other in one fleet, up to the first that goes wrong.
+async fn play<F>(
+    test: &str,
+    seeds: &[u64],
+    mut fleet: F,
+    story: &impl AsyncFn(&mut F, u64) -> Result<(), String>,
+) -> Result<(), String> {
+    for &seed in seeds {
+        let problem = match AssertUnwindSafe(story(&mut fleet, seed)).catch_unwind().await {
+            Ok(Ok(())) => continue,
+            Ok(Err(problem)) => problem,
+            Err(_) => "panicked".to_owned(),
+        };
+        return Err(format!(
+            "seed {seed}: {problem}\nplay it again: STOLOS_SEED={seed} cargo test -p stolos-hub --test simulation {test}\n\
+             or after those before it: STOLOS_SEED={}-{seed}",
+            seeds[0]
+        ));
+    }
+    Ok(())
+}
+
 #[test]
 fn a_member_is_kept_right_while_the_hub_is_away_and_comes_back_without_a_storm() {
     let runtime = runtime();
@@ -79,26 +110,14 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+/// Returns the stories that somebody asks for: one, or the first and the last.
+fn asked_for() -> Option<Vec<u64>> {
+    let asked = std::env::var("STOLOS_SEED").ok()?;
+    let (first, last) = asked.split_once('-').unwrap_or((&asked, &asked));
+    let [first, last]: [u64; 2] = [first, last].map(|text| text.parse().expect("a number"));
+    Some((first..=last).collect())
 }
 
-/// Plays stories one after the other, up to the first that goes wrong.
-fn play(seeds: &[u64]) -> Result<(), String> {
-    let runtime = runtime();
-    runtime.block_on(async {
-        let mut fleet = Fleet::start(Wing::Placement, &MEMBERS).await;
-        for &seed in seeds {
-            let played = AssertUnwindSafe(story::play(&mut fleet, seed)).catch_unwind().await;
-            let problem = match played {
-                Ok(Ok(())) => continue,
-                Ok(Err(problem)) => problem,
-                Err(_) => "panicked".to_owned(),
-            };
-            return Err(format!(
-                "seed {seed}: {problem}\nplay it again: STOLOS_SEED={seed} cargo test -p stolos-hub --test simulation withdrawn"
-            ));
-        }
-        Ok(())
-    })
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }

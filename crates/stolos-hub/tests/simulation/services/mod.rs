@@ -4,27 +4,6 @@
 mod oracle;
 mod story;
 
-use std::panic::AssertUnwindSafe;
+pub(crate) use story::play;
 
-use futures::FutureExt;
-
-use crate::fleet::{Fleet, Wing};
-
-const MEMBERS: [&str; 3] = ["a", "b", "c"];
-
-/// Plays stories one after the other, up to the first that goes wrong.
-pub(crate) async fn play(seeds: &[u64]) -> Result<(), String> {
-    let mut fleet = Fleet::start(Wing::Services, &MEMBERS).await;
-    for &seed in seeds {
-        let played = AssertUnwindSafe(story::play(&mut fleet, seed)).catch_unwind().await;
-        let problem = match played {
-            Ok(Ok(())) => continue,
-            Ok(Err(problem)) => problem,
-            Err(_) => "panicked".to_owned(),
-        };
-        return Err(format!(
-            "seed {seed}: {problem}\nplay it again: STOLOS_SEED={seed} cargo test -p stolos-hub --test simulation endpoint"
-        ));
-    }
-    Ok(())
-}
+pub(crate) const MEMBERS: [&str; 3] = ["a", "b", "c"];

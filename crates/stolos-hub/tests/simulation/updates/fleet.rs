@@ -27,7 +27,7 @@ pub(super) const MEMBERS: [(&str, &str); 4] =
 /// How long a simulated node takes.
 const NODE_TIME: Duration = Duration::from_secs(2);
 
-pub(super) struct Fleet {
+pub(crate) struct Fleet {
     pub(super) weather: Arc<Weather>,
     pub(super) hub: Cluster,
     pub(super) members: BTreeMap<&'static str, Cluster>,
@@ -37,7 +37,7 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let clock = Clock::tokio("2026-01-01T00:00:00Z".parse().unwrap());
         let ours = |group: &str| group == "fleet.stolos.dev";
         let crds = stolos_api::hub_crds().into_iter().filter(|crd| ours(&crd.spec.group)).collect();

@@ -6,23 +6,5 @@ mod fleet;
 mod story;
 mod watchers;
 
-use std::panic::AssertUnwindSafe;
-
-use futures::FutureExt;
-
-/// Plays stories one after the other, up to the first that goes wrong.
-pub(crate) async fn play(seeds: &[u64]) -> Result<(), String> {
-    let mut fleet = fleet::Fleet::start().await;
-    for &seed in seeds {
-        let played = AssertUnwindSafe(story::play(&mut fleet, seed)).catch_unwind().await;
-        let problem = match played {
-            Ok(Ok(())) => continue,
-            Ok(Err(problem)) => problem,
-            Err(_) => "panicked".to_owned(),
-        };
-        return Err(format!(
-            "seed {seed}: {problem}\nplay it again: STOLOS_SEED={seed} cargo test -p stolos-hub --test simulation upgraded"
-        ));
-    }
-    Ok(())
-}
+pub(crate) use fleet::Fleet;
+pub(crate) use story::play;

@@ -41,7 +41,7 @@ struct Story<'a> {
 }
 
 /// Plays a story and says what went wrong.
-pub(super) async fn play(fleet: &mut Fleet, seed: u64) -> Result<(), String> {
+pub(crate) async fn play(fleet: &mut Fleet, seed: u64) -> Result<(), String> {
     fleet.weather.begin(seed);
     let members: Vec<_> =
         fleet.members.iter().map(|(name, member)| (*name, member.client.clone())).collect();
