@@ -11,7 +11,8 @@ use stolos_api::network::{
 use super::claim::InUseBy;
 use super::keys;
 
-/// What to do with an exported slice, in this order: finalizer to add, copies, finalizer to drop once no copy is left.
+/// What to do with an exported slice, in this order: finalizer to add, copies, finalizer to drop once every copy is gone or on
+/// its way. Who imports takes as long as that takes, and holds up nobody.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Why.
@@ -85,7 +86,8 @@ pub fn plan(
     };
     Plan {
         reason,
-        finalizer: !importers.is_empty() || (has_finalizer && !copies.is_empty()),
+        finalizer: !importers.is_empty()
+            || (has_finalizer && copies.values().any(|copy| !keys::is_deleting(&copy.metadata))),
         copy_to: importers.iter().filter(differs).cloned().collect(),
         delete_from: copies.iter().filter(unwanted).map(|(name, _)| name.clone()).collect(),
     }

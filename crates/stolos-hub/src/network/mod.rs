@@ -190,17 +190,20 @@ impl Services {
                 let sought = look::Service::of(&service, &export.metadata);
                 let exports = Item::Exports(sought.cluster.clone());
                 self.absent.remove(&Sought::Export(sought));
-                match self.exports.insert(*export) {
-                    // The copies of the endpoints carry the weight.
-                    Ok(Some(before)) if before.spec.weight != weight => {
-                        self.service_and_slices(&service)
-                    }
-                    Ok(Some(before)) if leaves == before.metadata.deletion_timestamp.is_some() => {
-                        vec![Item::Service(service)]
-                    }
-                    Ok(_) => vec![Item::Service(service), exports],
-                    Err(()) => Vec::new(),
+                let Ok(before) = self.exports.insert(*export) else { return Vec::new() };
+                let was = |holds: &dyn Fn(&InternalServiceExport) -> bool| {
+                    before.as_ref().is_some_and(|before| holds(before))
+                };
+                // The copies of the endpoints carry the weight.
+                let mut items = if was(&|before| before.spec.weight == weight) {
+                    vec![Item::Service(service)]
+                } else {
+                    self.service_and_slices(&service)
+                };
+                if !was(&|before| before.metadata.deletion_timestamp.is_some() == leaves) {
+                    items.push(exports);
                 }
+                items
             }
             Object::InternalServiceImport(claimant) => {
                 let service = claimant.spec.service_import_reference.namespaced_name.clone();

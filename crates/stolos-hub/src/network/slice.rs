@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use stolos_api::cluster::names::{MEMBER_NAMESPACE_PREFIX, member_namespace};
 use stolos_api::network::names::finalizer as names;
-use stolos_api::network::names::{DEFAULT_WEIGHT, SILENT_SINCE_ANNOTATION};
+use stolos_api::network::names::{DEFAULT_WEIGHT, SILENT_SINCE_ANNOTATION, annotation};
 use stolos_api::network::{EndpointSliceExport, EndpointSliceImport};
 use stolos_controller::{Key, Plan, Write};
 use stolos_core::network::distribute::{self, Reason, Told};
@@ -26,7 +26,7 @@ impl Services {
             return vec![Act::Look(Sought::Slice(key.clone()))].into();
         }
         let silence = self.silence(slice, &copies, now);
-        let told = Told { weight: self.weight(slice), silent_since: silence.since };
+        let told = Told { weight: self.weight(slice, &copies), silent_since: silence.since };
         let plan = distribute::plan(slice, self.import(service).map(AsRef::as_ref), &told, &copies);
         let bind = |wanted| finalizer::write(slice.as_ref(), names::ENDPOINT_SLICE_EXPORT, wanted);
         let adopt = plan.finalizer.then(|| bind(true)).flatten().into_iter().collect();
@@ -77,12 +77,16 @@ impl Services {
         silence::silence(member, copies.iter().find_map(told_silence), self.begun, now)
     }
 
-    /// Returns the weight of the export that a slice belongs to.
-    fn weight(&self, slice: &EndpointSliceExport) -> i64 {
+    /// Returns the weight of the export that a slice belongs to. One that a list lacks has the weight that it had.
+    fn weight(&self, slice: &EndpointSliceExport, copies: &[EndpointSliceImport]) -> i64 {
         let service = &slice.spec.owner_service_reference.namespaced_name;
         let mut exports = self.exports.indexed(service);
         let own = exports.find(|export| export.metadata.namespace == slice.metadata.namespace);
-        own.and_then(|export| export.spec.weight).unwrap_or(DEFAULT_WEIGHT)
+        let weight = match own {
+            Some(export) => export.spec.weight,
+            None => copies.iter().find_map(told_weight),
+        };
+        weight.unwrap_or(DEFAULT_WEIGHT)
     }
 }
 
@@ -95,6 +99,11 @@ pub(super) fn silent(member: &str) -> String {
 pub(super) fn marked(copy: &EndpointSliceImport) -> Option<String> {
     told_silence(copy)?;
     Some(silent(&copy.spec.endpoint_slice_reference.cluster_id))
+}
+
+/// Returns the weight that a copy says.
+fn told_weight(copy: &EndpointSliceImport) -> Option<i64> {
+    copy.metadata.annotations.as_ref()?.get(annotation::WEIGHT)?.parse().ok()
 }
 
 /// Returns since when the member of a copy is silent by what the copy says.

@@ -85,7 +85,7 @@ pub(crate) struct Fleet {
     /// Whether they do so by the Multi-Cluster Services API.
     mcs_api: bool,
     hub_controllers: JoinSet<()>,
-    agents: JoinSet<()>,
+    agents: BTreeMap<String, JoinSet<()>>,
     simulations: JoinSet<()>,
 }
 
@@ -115,7 +115,7 @@ impl Fleet {
             importers,
             mcs_api,
             hub_controllers: JoinSet::new(),
-            agents: JoinSet::new(),
+            agents: BTreeMap::new(),
             simulations: JoinSet::new(),
         };
         fleet.start_hub();
@@ -197,7 +197,7 @@ impl Fleet {
 
     fn spawn_agent(&mut self, name: &str, member: Client) {
         let identity = UserInfo::authenticated(&format!("agent-of-{name}"), &[]);
-        self.agents.spawn(stolos_member::run(stolos_member::Config {
+        let agent = stolos_member::run(stolos_member::Config {
             name: name.to_owned(),
             hub: Client::new(self.hub.server.as_user(identity), "default"),
             member,
@@ -209,18 +209,23 @@ impl Fleet {
             provider: stolos_core::cluster::provider::Provider::default(),
             network: stolos_member::network::Options {
                 enabled: self.importers.is_some(),
-                clusterset: stolos_member::network::clusterset::Options {
-                    enabled: self.mcs_api,
-                    ..Default::default()
-                },
+                clusterset: stolos_member::network::clusterset::Options { enabled: self.mcs_api },
                 ..stolos_member::network::Options::default()
             },
-        }));
+        });
+        self.agents.entry(name.to_owned()).or_default().spawn(agent);
     }
 
     /// Stops the agents of all members, wherever they are.
     pub(crate) async fn stop_agents(&mut self) {
-        self.agents.shutdown().await;
+        for agent in self.agents.values_mut() {
+            agent.shutdown().await;
+        }
+    }
+
+    /// Stops the agent of a member.
+    pub(crate) async fn stop_agent(&mut self, name: &str) {
+        self.agents.get_mut(name).unwrap().shutdown().await;
     }
 
     /// Starts the agents of all members.

@@ -392,6 +392,45 @@ async fn several_members_import_a_service_where_many_may() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_waits_for_an_import_keeps_no_endpoints_from_the_one_that_holds_it() {
+    let fleet = fleet(Importers::One, &["a", "b"]).await;
+    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
+    export(fleet.member("a"), "web").await;
+    import_as(fleet.member("b"), "web", "web").await;
+    balances_over(fleet.member("b"), &["10.1.0.1"]).await;
+    // Its name is before the other's.
+    import_as(fleet.member("b"), "also", "web").await;
+    imported(fleet.member("b"), "also", "UnknownServiceImport").await;
+    let change = json!({"endpoints": [{"addresses": ["10.1.0.1"]}, {"addresses": ["10.1.0.2"]}]});
+    merge(&fleet.member("a").inside::<EndpointSlice>("app"), "web-1", change).await;
+    balances_over(fleet.member("b"), &["10.1.0.1", "10.1.0.2"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_importer_holds_nobody_up() {
+    let mut fleet = fleet(Importers::Many, &["a", "b", "c"]).await;
+    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
+    export(fleet.member("a"), "web").await;
+    for member in ["b", "c"] {
+        import_as(fleet.member(member), "web", "web").await;
+        balances_over(fleet.member(member), &["10.1.0.1"]).await;
+    }
+    fleet.stop_agent("c").await;
+
+    let exports = fleet.member("a").inside::<ServiceExport>("app");
+    merge(&exports, "web", json!({"metadata": {"annotations": {WEIGHT: "0"}}})).await;
+    balances_over(fleet.member("b"), &[]).await;
+    merge(&exports, "web", json!({"metadata": {"annotations": {WEIGHT: "1"}}})).await;
+    balances_over(fleet.member("b"), &["10.1.0.1"]).await;
+    delete(&exports, "web").await;
+    gone(&exports, "web").await;
+    balances_over(fleet.member("b"), &[]).await;
+    delete(&fleet.hub.all::<MemberCluster>(), "a").await;
+    gone(&fleet.hub.all::<MemberCluster>(), "a").await;
+    assert_eq!(addresses(fleet.member("c"), "fleet-system").await, ["10.1.0.1"], "nobody told it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_member_that_leaves_takes_its_exports_and_imports_along_and_no_service() {
     let fleet = fleet(Importers::Many, &["a", "b"]).await;
     for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
@@ -402,10 +441,23 @@ async fn a_member_that_leaves_takes_its_exports_and_imports_along_and_no_service
     for member in ["a", "b"] {
         balances_over(fleet.member(member), &["10.1.0.1", "10.2.0.1"]).await;
     }
+    let by_hand: ServiceImport = object(json!({
+        "apiVersion": "networking.fleet.azure.com/v1alpha1", "kind": "ServiceImport",
+        "metadata": {"name": "by-hand", "namespace": "app"},
+    }));
+    let imports = fleet.member("b").inside::<ServiceImport>("app");
+    create(&imports, &by_hand).await;
+    eventually(&imports, "by-hand", "is asked for", |import| {
+        import.is_some_and(|import| !import.finalizers().is_empty())
+    })
+    .await;
     let skip = json!({"spec": {"deleteOptions": {"validationMode": "Skip"}}});
     merge(&fleet.hub.all::<MemberCluster>(), "b", skip).await;
+    let began = tokio::time::Instant::now();
     delete(&fleet.hub.all::<MemberCluster>(), "b").await;
     gone(&fleet.hub.all::<MemberCluster>(), "b").await;
+    assert!(began.elapsed().as_secs() < 300, "it left by itself, and was not given up");
+    gone(&imports, "by-hand").await;
 
     balances_over(fleet.member("a"), &["10.1.0.1"]).await;
     exported_by(&fleet, "web", &["a"]).await;
@@ -534,10 +586,18 @@ async fn a_list_of_the_hub_that_leaves_things_out_takes_nothing_away() {
     let mut fleet = fleet(Importers::Many, &["a", "b"]).await;
     serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
     export(fleet.member("a"), "web").await;
+    let exports = fleet.member("a").inside::<ServiceExport>("app");
+    merge(&exports, "web", json!({"metadata": {"annotations": {WEIGHT: "7"}}})).await;
     for member in ["a", "b"] {
         import_as(fleet.member(member), "web", "web").await;
         balances_over(fleet.member(member), &["10.1.0.1"]).await;
     }
+    let copies = fleet.hub.inside::<EndpointSliceImport>("fleet-member-b");
+    let copy = copies.list(&ListParams::default()).await.unwrap().items.remove(0).name_any();
+    let has_weight = |copy: Option<&EndpointSliceImport>| {
+        copy.is_some_and(|copy| copy.annotations().get(WEIGHT).is_some_and(|weight| weight == "7"))
+    };
+    eventually(&copies, &copy, "has the weight", has_weight).await;
     let uids = uids(&fleet).await;
 
     for forgets in [
@@ -561,6 +621,8 @@ async fn a_list_of_the_hub_that_leaves_things_out_takes_nothing_away() {
         assert!(
             addresses(fleet.member("b"), "fleet-system").await.contains(&"10.1.0.1".to_owned())
         );
+        let told = copies.get(&copy).await.unwrap();
+        assert!(has_weight(Some(&told)), "{forgets:?}: {:?}", told.annotations());
     }
 }
 

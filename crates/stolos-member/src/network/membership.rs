@@ -19,7 +19,7 @@ impl Agent {
         let Some(internal) = self.internal.iter().next() else { return Plan::default() };
         let exports = agent == SERVICE_EXPORT_IMPORT_AGENT;
         // Endpoints of others are taken out before the hub may remove what lets them in.
-        let n_imports = self.services.len() + self.imported_slices.len();
+        let n_imports = self.services.len() + self.imports.len() + self.imported_slices.len();
         let n_objects = if exports { self.exports.len() } else { n_imports };
         match membership(internal, agent, n_objects, self.jitter(), now) {
             Membership::Join { report, wake_at } => {
@@ -38,7 +38,13 @@ impl Agent {
                     self.services.iter().filter(|one| one.metadata.deletion_timestamp.is_none());
                 let deleted =
                     left.map(|one| self.on_member(Write::Delete(one.as_ref().clone().into())));
-                Plan::default().then(deleted.collect())
+                // Those of MultiClusterServices go with them.
+                let by_hand = self.imports.iter().filter(|one| {
+                    self.services.len() == 0 && one.metadata.deletion_timestamp.is_none()
+                });
+                let withdrawn =
+                    by_hand.map(|one| self.on_member(Write::Delete(one.as_ref().clone().into())));
+                Plan::default().then(deleted.collect()).then(withdrawn.collect())
             }
         }
     }

@@ -51,6 +51,11 @@ impl Agent {
                 let change = Change::annotations(annotations.unwrap_or_default());
                 let marked = change.of(slice.as_ref());
                 let marked = marked.map(|slice| self.on_member(Write::Replace(slice.into())));
+                // One that is being deleted must be gone before there can be another.
+                let is_leaving = self
+                    .exported(&name)
+                    .is_some_and(|stored| stored.metadata.deletion_timestamp.is_some());
+                let spec = spec.filter(|_| !is_leaving);
                 let written =
                     spec.map(|spec| Act::Hub(self.slice_on_hub(&name, *spec, gateway_tls)));
                 Plan::default()

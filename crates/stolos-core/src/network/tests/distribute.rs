@@ -94,7 +94,7 @@ fn the_members_that_import_a_service_get_its_endpoints() {
             "copy leaving",
             Some(imported(&["a"])),
             &leaving,
-            "NotImported, finalizer true, copy to [], delete from []",
+            "NotImported, finalizer false, copy to [], delete from []",
         ),
         ("unknown", None, &both, "NotResolved, finalizer true, copy to [], delete from []"),
         (
@@ -131,6 +131,10 @@ fn an_export_that_leaves_takes_its_copies_with_it() {
     let copies = copied(&export, &["b"]);
     let leaving = plan(&export, Some(&import), &told(5), &copies);
     assert_eq!(shown(&leaving), "Leaving, finalizer true, copy to [], delete from [b]");
+    let mut going = copies;
+    deleting(&mut going[0].metadata);
+    let held_up = plan(&export, Some(&import), &told(5), &going);
+    assert_eq!(shown(&held_up), "Leaving, finalizer false, copy to [], delete from []");
     let gone = plan(&export, Some(&import), &told(5), &[]);
     assert_eq!(shown(&gone), "Leaving, finalizer false, copy to [], delete from []");
 }
