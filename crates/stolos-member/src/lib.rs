@@ -19,6 +19,7 @@ mod failure;
 pub mod gateway;
 mod metrics;
 pub mod network;
+mod nodes;
 pub mod placement;
 
 pub use metrics::Metrics;

@@ -98,8 +98,8 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
             tells_addresses: args.enable_traffic_manager_feature,
             clusterset: stolos_member::network::clusterset::Options {
                 enabled: args.enable_mcs_api,
-                allows_loopback: false,
             },
+            allows_loopback: false,
             gateway: args.entries.settings()?,
         },
     };

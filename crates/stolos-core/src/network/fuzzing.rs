@@ -19,6 +19,7 @@ use stolos_api::network::{
 use super::claim::{self, Importers};
 use super::names::is_subdomain;
 use super::overview::{Observed, overview};
+use super::pool::Pool;
 use super::vip::{Guard, MAX_ENDPOINTS_PER_CLUSTER, Service, vips};
 use super::{balance, distribute, import_slice, keys, knobs, mcs, resolve};
 
@@ -94,8 +95,13 @@ fn on_the_member(world: &World) {
     let mut ports = vec![port(80), ServicePort { protocol: Protocol::Udp, ..port(53) }];
     ports.extend(world.import.iter().flat_map(|one| &one.status).flat_map(|one| one.ports.clone()));
     let node: IpAddr = [10, 0, 0, 9].into();
-    let guard =
-        Guard { allows_loopback: false, nodes: BTreeSet::from([node]), cluster: "here".to_owned() };
+    let pool: Pool = "192.0.2.0/24".parse().expect("a network");
+    let guard = Guard {
+        allows_loopback: false,
+        nodes: BTreeSet::from([node]),
+        pool: Some(pool),
+        cluster: "here".to_owned(),
+    };
     let settings = balance::Settings::default();
     let address: IpAddr = [192, 0, 2, 1].into();
     let service = Service {
@@ -108,6 +114,7 @@ fn on_the_member(world: &World) {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for balance::Endpoint { id, .. } in &vip.endpoints {
             assert!(!leads_back(id.address) && id.address != node && id.port > 0, "{id}");
+            assert!(!pool.contains(id.address), "{id}");
             *counts.entry(&id.cluster).or_default() += 1;
         }
         assert!(counts.values().all(|count| *count <= MAX_ENDPOINTS_PER_CLUSTER));
@@ -116,13 +123,24 @@ fn on_the_member(world: &World) {
     }
     let services: Vec<_> = world.service.iter().cloned().collect();
     for import in &world.copies {
-        let _ = import_slice::plan(&import_slice::Observed {
+        let derived = services.iter().filter_map(|service| {
+            let name =
+                keys::label(&service.metadata, stolos_api::network::names::label::DERIVED_SERVICE)?;
+            Some((name.to_owned(), k8s_openapi::api::core::v1::Service::default()))
+        });
+        let plan = import_slice::plan(&import_slice::Observed {
             import,
             services: &services,
-            derived: &BTreeMap::new(),
+            derived: &derived.collect(),
             slice: None,
             system_namespace: "fleet-system",
+            guard: &guard,
         });
+        let import_slice::Plan::Import(Some(written)) = plan else { continue };
+        for address in written.slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses) {
+            let address: IpAddr = address.parse().expect("an endpoint has an address");
+            assert!(!leads_back(address) && address != node && address.is_ipv4(), "{address}");
+        }
     }
     let annotations = world.service.iter().filter_map(|one| one.metadata.annotations.clone());
     let status = world.import.as_ref().and_then(|import| import.status.clone());
@@ -149,7 +167,7 @@ fn in_the_clusterset(world: &World) {
             import: Some(&import),
             service: None,
             slices: &[],
-            allows_loopback: false,
+            guard: &Guard::default(),
         },
         Timestamp::UNIX_EPOCH,
     );

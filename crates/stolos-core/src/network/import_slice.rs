@@ -1,6 +1,6 @@
 //! The endpoints of other members in an importing member (networking 6.5).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
@@ -12,7 +12,8 @@ use stolos_api::network::names::{
 use stolos_api::network::{EndpointSliceImport, MultiClusterService};
 
 use super::gateway::Tls;
-use super::names::is_service_name;
+use super::names::{is_service_name, is_slice_port};
+use super::vip::{Guard, MAX_ENDPOINTS_PER_CLUSTER, Refusal, routable};
 use super::{keys, service};
 use crate::event::Event;
 
@@ -39,8 +40,8 @@ pub struct Written {
     pub events: Vec<Event>,
 }
 
-/// What an import waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an import waits for, from the first to the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Missing {
     /// No MultiClusterService uses the service.
     MultiClusterService,
@@ -63,6 +64,8 @@ pub struct Observed<'a> {
     pub slice: Option<&'a EndpointSlice>,
     /// The system namespace.
     pub system_namespace: &'a str,
+    /// Which endpoints are refused.
+    pub guard: &'a Guard,
 }
 
 /// Decides what to do with the endpoints of another member. The EndpointSlice follows when the derived Service gets
@@ -82,19 +85,21 @@ pub fn plan(observed: &Observed<'_>) -> Plan {
             && name == Some(&owner.name)
             && !keys::is_deleting(&service.metadata)
     };
-    let Some(service) = observed.services.iter().find(uses) else {
-        return Plan::Wait(Missing::MultiClusterService);
-    };
-    let name = keys::label(&service.metadata, label::DERIVED_SERVICE);
-    let Some(name) = name.filter(|name| is_service_name(name)) else {
-        return Plan::Wait(Missing::DerivedServiceName);
-    };
-    let derived = observed.derived.get(name);
-    let Some(derived) = derived.filter(|derived| !keys::is_deleting(&derived.metadata)) else {
-        return Plan::Wait(Missing::DerivedService);
-    };
+    // One that waits for the import that another holds has no derived Service.
+    let mut missing = Missing::MultiClusterService;
+    let derived = observed.services.iter().filter(uses).find_map(|service| {
+        missing = missing.max(Missing::DerivedServiceName);
+        let name = keys::label(&service.metadata, label::DERIVED_SERVICE);
+        let name = name.filter(|name| is_service_name(name))?;
+        missing = Missing::DerivedService;
+        let derived = observed.derived.get(name);
+        Some((name, derived.filter(|derived| !keys::is_deleting(&derived.metadata))?))
+    });
+    let Some((name, derived)) = derived else { return Plan::Wait(missing) };
     let mut slice = slice(import, name, observed.system_namespace);
-    let mut events = Vec::new();
+    let refusal = sift(&mut slice, import, observed.guard);
+    let mut events: Vec<_> =
+        refusal.map(|refusal| left_out(import, &refusal)).into_iter().collect();
     if is_beyond_service_proxies(&slice, derived) {
         slice.endpoints.clear();
         events.push(beyond_service_proxies(import));
@@ -108,6 +113,55 @@ fn is_beyond_service_proxies(slice: &EndpointSlice, derived: &Service) -> bool {
     let asks_for_tls =
         Tls::of_mark(keys::annotation(&slice.metadata, gateway::TLS)) == Some(Tls::Require);
     asks_for_tls && service::class_of(derived) != Some(class::PROXY)
+}
+
+/// Takes out what an EndpointSlice cannot have, or what another cluster must not send to; returns the first such thing.
+fn sift(slice: &mut EndpointSlice, import: &EndpointSliceImport, guard: &Guard) -> Option<String> {
+    let cluster = &import.spec.endpoint_slice_reference.cluster_id;
+    let mut refused = Vec::new();
+    slice.endpoints.retain(|endpoint| {
+        let refusal = refusal_of(endpoint, cluster, guard);
+        let is_fine = refusal.is_none();
+        refused.extend(refusal);
+        is_fine
+    });
+    if slice.endpoints.len() > MAX_ENDPOINTS_PER_CLUSTER {
+        slice.endpoints.truncate(MAX_ENDPOINTS_PER_CLUSTER);
+        refused.push(Refusal::TooMany.to_string());
+    }
+    let mut names = BTreeSet::new();
+    let ports = slice.ports.get_or_insert_default();
+    ports.retain(|port| {
+        let name = port.name.clone().unwrap_or_default();
+        let is_fine =
+            is_slice_port(port) && names.len() < MAX_PORTS_PER_SLICE && names.insert(name.clone());
+        if !is_fine {
+            refused.push(format!("port `{name}` is none that a slice can have"));
+        }
+        is_fine
+    });
+    refused.into_iter().next()
+}
+
+/// Returns why an endpoint of another cluster cannot be one.
+fn refusal_of(endpoint: &Endpoint, cluster: &str, guard: &Guard) -> Option<String> {
+    if endpoint.addresses.is_empty() {
+        return Some("an endpoint has no address".to_owned());
+    }
+    endpoint.addresses.iter().find_map(|text| match routable(text, cluster, guard) {
+        Ok(_) if text.contains(':') => Some(format!("endpoint address {text} is not of type IPv4")),
+        Ok(_) => None,
+        Err(refusal) => Some(refusal.to_string()),
+    })
+}
+
+/// Ports of one EndpointSlice that are taken over.
+const MAX_PORTS_PER_SLICE: usize = 100;
+
+fn left_out(import: &EndpointSliceImport, refusal: &str) -> Event {
+    let cluster = &import.spec.endpoint_slice_reference.cluster_id;
+    let message = format!("endpoints of cluster `{cluster}` are left out: {refusal}");
+    Event::warning(event::ENDPOINTS_REFUSED, message)
 }
 
 fn beyond_service_proxies(import: &EndpointSliceImport) -> Event {

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::discovery::v1::EndpointPort;
+use stolos_api::network::Protocol;
+use stolos_api::validation::is_qualified_name;
+
 use crate::placement::hash::sha256;
 
 /// Longest DNS label.
@@ -116,6 +120,16 @@ pub fn is_label(name: &str) -> bool {
 fn is_dns_word(word: &str) -> bool {
     let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     !word.is_empty() && word.chars().all(is_inner) && !word.starts_with('-') && !word.ends_with('-')
+}
+
+/// Tells whether an EndpointSlice can have a port.
+pub(super) fn is_slice_port(port: &EndpointPort) -> bool {
+    let name = port.name.as_deref().unwrap_or_default();
+    let protocol = port.protocol.as_deref().unwrap_or_default();
+    (name.is_empty() || is_label(name))
+        && Protocol::parse(protocol).is_some()
+        && port.port.is_none_or(|number| (1..=65_535).contains(&number))
+        && port.app_protocol.as_deref().is_none_or(is_qualified_name)
 }
 
 #[cfg(test)]

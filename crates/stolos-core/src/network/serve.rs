@@ -114,11 +114,12 @@ fn address(service: &Service) -> Option<IpAddr> {
 }
 
 /// Returns the endpoints of a service: what the hub says, and where it says nothing of a slice that this member has got
-/// from it before, that slice. Only the hub's own word takes endpoints away.
+/// from it before, that slice, whose member is as `silent` as it was. Only the hub's own word takes endpoints away.
 #[must_use]
 pub fn slices(
     imports: &[&EndpointSliceImport],
     known: &[&EndpointSlice],
+    silent: &BTreeMap<String, Timestamp>,
 ) -> Vec<EndpointSliceImport> {
     let told: BTreeSet<&str> = imports.iter().map(|import| keys::name(&import.metadata)).collect();
     let is_of_fleet = |slice: &&&EndpointSlice| {
@@ -126,12 +127,12 @@ pub fn slices(
             && !keys::is_deleting(&slice.metadata)
             && !told.contains(keys::name(&slice.metadata))
     };
-    let remembered = known.iter().filter(is_of_fleet).map(|slice| remembered(slice));
+    let remembered = known.iter().filter(is_of_fleet).map(|slice| remembered(slice, silent));
     imports.iter().map(|import| (*import).clone()).chain(remembered).collect()
 }
 
 /// Returns what the hub has said of a slice.
-fn remembered(slice: &EndpointSlice) -> EndpointSliceImport {
+fn remembered(slice: &EndpointSlice, silent: &BTreeMap<String, Timestamp>) -> EndpointSliceImport {
     let name = keys::name(&slice.metadata);
     let endpoints = slice.endpoints.iter();
     let endpoints = endpoints.map(|one| Endpoint { addresses: one.addresses.clone() }).collect();
@@ -149,7 +150,9 @@ fn remembered(slice: &EndpointSlice) -> EndpointSliceImport {
     let weight = weight.map(|weight| (annotation::WEIGHT.to_owned(), weight.to_owned()));
     let mark = keys::annotation(&slice.metadata, gateway::TLS);
     let mark = mark.map(|mark| (gateway::TLS.to_owned(), mark.to_owned()));
-    import.metadata.annotations = Some(weight.into_iter().chain(mark).collect());
+    let since = silent.get(cluster);
+    let since = since.map(|since| (SILENT_SINCE_ANNOTATION.to_owned(), since.to_string()));
+    import.metadata.annotations = Some(weight.into_iter().chain(mark).chain(since).collect());
     import
 }
 

@@ -12,6 +12,7 @@ use stolos_api::network::{EndpointSliceImport, Protocol, ServicePort};
 use super::balance::{Desired, Endpoint, EndpointId, EndpointState, Settings, VipPort};
 use super::gateway::Tls;
 use super::keys;
+use super::pool::Pool;
 
 /// Endpoints of one member behind one VIP port; a slot table has place for about four times as many.
 pub const MAX_ENDPOINTS_PER_CLUSTER: usize = 1_000;
@@ -36,6 +37,8 @@ pub struct Guard {
     pub allows_loopback: bool,
     /// Addresses of this cluster's nodes.
     pub nodes: BTreeSet<IpAddr>,
+    /// Addresses that this cluster gives to services: an endpoint there would lead back into its own data plane.
+    pub pool: Option<Pool>,
     /// This cluster, whose own gateway may be at one of its nodes.
     pub cluster: String,
 }
@@ -184,8 +187,9 @@ pub(super) fn routable(text: &str, cluster: &str, guard: &Guard) -> Result<IpAdd
         }
         IpAddr::V4(v4) if v4.is_broadcast() => Some("a broadcast address"),
         IpAddr::V6(v6) if v6.is_unicast_link_local() => Some("link-local"),
-        IpAddr::V6(v6) if v6.segments()[..6] == CLOUD_METADATA => {
-            Some("where clouds keep their metadata")
+        _ if is_cloud_metadata(address) => Some("where clouds keep their metadata"),
+        _ if guard.pool.is_some_and(|pool| pool.contains(address)) => {
+            Some("one that this cluster gives to services")
         }
         _ if guard.nodes.contains(&address) && guard.cluster != cluster => {
             Some("that of a node of this cluster")
@@ -198,5 +202,15 @@ pub(super) fn routable(text: &str, cluster: &str, guard: &Guard) -> Result<IpAdd
     }
 }
 
-/// Beginning of `fd00:ec2::254`, where instances of one cloud find their metadata over version 6.
-const CLOUD_METADATA: [u16; 6] = [0xfd00, 0xec2, 0, 0, 0, 0];
+/// Tells whether instances of a cloud find their metadata there, or its own agents, beside the link-local
+/// `169.254.169.254` of most: Amazon (`fd00:ec2::254` and what is beside it), Google, Azure and Alibaba.
+fn is_cloud_metadata(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => [[168, 63, 129, 16], [100, 100, 100, 200]].contains(&v4.octets()),
+        IpAddr::V6(v6) => {
+            let segments = v6.segments();
+            segments[..6] == [0xfd00, 0xec2, 0, 0, 0, 0]
+                || segments == [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]
+        }
+    }
+}

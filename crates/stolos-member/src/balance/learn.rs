@@ -11,7 +11,7 @@ use stolos_core::network::serve::Wanted;
 
 use super::decide::Outcome;
 use super::objects::{Doubt, Seen, member};
-use super::{Balancer, Item, addresses_of};
+use super::{Balancer, Item};
 
 /// Returns `<namespace>/<name>` of the Service of a slice.
 pub(crate) fn service_of(slice: &EndpointSlice) -> Option<String> {
@@ -53,7 +53,7 @@ impl<P> Balancer<P> {
             member::Object::EndpointSlice(slice) => self.slices.insert(*slice).is_ok(),
             member::Object::MultiClusterService(service) => self.origins.insert(*service).is_ok(),
             member::Object::ServiceImport(import) => self.imports.insert(*import).is_ok(),
-            member::Object::Node(node) => self.nodes.insert(*node).is_ok() && self.guard_nodes(),
+            member::Object::Node(node) => self.nodes.learn(&node) && self.guard_nodes(),
             member::Object::Event(_) => false,
         };
         if news { vec![Item::Plane] } else { Vec::new() }
@@ -72,7 +72,7 @@ impl<P> Balancer<P> {
             }
             member::Object::ServiceImport(import) => drop(self.imports.remove(&import.metadata)),
             member::Object::Node(node) => {
-                self.nodes.remove(&node.metadata);
+                self.nodes.forget(&node.metadata);
                 self.guard_nodes();
             }
             member::Object::Event(_) => return Vec::new(),
@@ -156,8 +156,7 @@ impl<P> Balancer<P> {
 
     /// Guards the addresses of all nodes; tells whether they are other ones than before.
     fn guard_nodes(&mut self) -> bool {
-        let nodes = self.nodes.iter().flat_map(|node| addresses_of(node)).collect();
-        let before = std::mem::replace(&mut self.guard.nodes, nodes);
+        let before = std::mem::replace(&mut self.guard.nodes, self.nodes.addresses());
         before != self.guard.nodes
     }
 }

@@ -7,7 +7,6 @@
 //! plane has last served. No list takes anything away: what one lacks is asked for by name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -24,6 +23,8 @@ use stolos_controller::{
 use stolos_core::network::pool::Pool;
 use stolos_core::network::serve::{self, Wanted};
 use stolos_core::network::vip::Guard;
+
+use crate::nodes::Nodes;
 use stolos_dataplane::{DataPlane, Desired};
 
 pub(crate) mod act;
@@ -117,7 +118,7 @@ struct Balancer<P> {
     services: Table<Service>,
     origins: Table<MultiClusterService>,
     imports: Table<ServiceImport>,
-    nodes: Table<Node>,
+    nodes: Nodes,
     /// By `<namespace>/<name>` of their Service.
     slices: Table<EndpointSlice>,
     /// What the hub tells of endpoints, by `<namespace>/<name>` of their service.
@@ -141,6 +142,7 @@ impl<P> Balancer<P> {
         let guard = Guard {
             allows_loopback: config.allows_loopback,
             nodes: BTreeSet::new(),
+            pool: Some(config.pool),
             cluster: config.name.clone(),
         };
         Self {
@@ -150,7 +152,7 @@ impl<P> Balancer<P> {
             services: Table::default(),
             origins: Table::default(),
             imports: Table::default(),
-            nodes: Table::default(),
+            nodes: Nodes::default(),
             slices: Table::indexed_by(learn::service_of),
             told_by_hub: Table::indexed_by(|import| {
                 Some(import.spec.owner_service_reference.namespaced_name.clone())
@@ -189,7 +191,9 @@ impl<P> Balancer<P> {
         let told = imported.iter().flat_map(|name| self.told_by_hub.indexed(name));
         let told: Vec<_> = told.map(AsRef::as_ref).collect();
         let known: Vec<_> = self.slices.indexed(&text(key)).map(AsRef::as_ref).collect();
-        let slices = serve::slices(&told, &known);
+        let before = self.served.get(key);
+        let silent = before.map(|before| before.silent.clone()).unwrap_or_default();
+        let slices = serve::slices(&told, &known, &silent);
         (self.hub_has_told || !slices.is_empty()).then_some(slices)
     }
 }
@@ -285,10 +289,4 @@ fn events<P>(
         event::event(origin, report, index, now)
     });
     told.map(|event| Act::Write(Write::Create(event.into()))).collect()
-}
-
-/// Returns the addresses of a node.
-fn addresses_of(node: &Node) -> impl Iterator<Item = IpAddr> {
-    let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
-    addresses.filter_map(|address| address.address.parse().ok())
 }

@@ -106,7 +106,9 @@ impl Agent {
         let derived = derived.collect();
         let slice = self.slices.get(&Key::namespaced(system_namespace, name)).map(AsRef::as_ref);
         let services = services.as_slice();
-        let observed = Observed { import, services, derived: &derived, slice, system_namespace };
+        let guard = &self.guard;
+        let observed =
+            Observed { import, services, derived: &derived, slice, system_namespace, guard };
         let bind = |wanted| {
             let change = Change::finalizer(finalizer::ENDPOINT_SLICE_IMPORT, wanted);
             let bound = change.of(import.as_ref());

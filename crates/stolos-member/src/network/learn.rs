@@ -57,6 +57,16 @@ impl Agent {
         vec![item]
     }
 
+    /// Guards the addresses of all nodes, and returns the endpoints of other members, which may be other ones then.
+    fn guard_nodes(&mut self) -> Vec<Item> {
+        let before = std::mem::replace(&mut self.guard.nodes, self.nodes.addresses());
+        if before == self.guard.nodes {
+            return Vec::new();
+        }
+        let imported = self.imported_slices.iter().filter_map(|slice| slice.metadata.name.clone());
+        imported.map(Item::ImportedSlice).collect()
+    }
+
     /// Returns the slices of a Service.
     fn slices_of(&self, service: &str) -> impl Iterator<Item = Item> + use<'_> {
         self.slices.indexed(service).map(|slice| Item::Slice(Key::of(&slice.metadata)))
@@ -126,6 +136,13 @@ impl Agent {
 
     pub(super) fn learn_of_member(&mut self, object: member::Object) -> Vec<Item> {
         match object {
+            member::Object::Node(node) => {
+                if self.nodes.learn(&node) {
+                    self.guard_nodes()
+                } else {
+                    Vec::new()
+                }
+            }
             member::Object::Service(service) => {
                 let key = Key::of(&service.metadata);
                 let origin = origin_of(&service);
@@ -177,6 +194,13 @@ impl Agent {
 
     pub(super) fn forget_of_member(&mut self, object: &member::Object) -> Vec<Item> {
         match object {
+            member::Object::Node(node) => {
+                if self.nodes.forget(&node.metadata) {
+                    self.guard_nodes()
+                } else {
+                    Vec::new()
+                }
+            }
             member::Object::Service(service) => {
                 self.clusters_services.remove(&service.metadata);
                 self.of_service(&Key::of(&service.metadata), origin_of(service))
@@ -200,7 +224,9 @@ impl Agent {
             }
             member::Object::ServiceImport(import) => {
                 self.imports.remove(&import.metadata);
-                self.of_import(Key::of(&import.metadata))
+                let mut items = self.of_import(Key::of(&import.metadata));
+                items.push(Item::Membership(MULTI_CLUSTER_SERVICE_AGENT));
+                items
             }
             member::Object::MultiClusterService(service) => {
                 self.services.remove(&service.metadata);
@@ -260,6 +286,10 @@ impl Agent {
             "InternalServiceExport" => drop(self.internal_exports.retain(keys)),
             "InternalServiceImport" => drop(self.internal_imports.retain(keys)),
             "MultiClusterService" => drop(self.services.retain(keys)),
+            "Node" => {
+                self.nodes.retain(keys);
+                drop(self.guard_nodes());
+            }
             "Service" => drop(self.clusters_services.retain(keys)),
             "ServiceExport" => drop(self.exports.retain(keys)),
             _ => drop(self.imports.retain(keys)),

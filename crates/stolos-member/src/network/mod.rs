@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
@@ -23,8 +23,10 @@ use stolos_api::network::{
 use stolos_controller::{Change, Controller, Key, Plan, Table, Watches, Write};
 use stolos_core::network::gateway;
 use stolos_core::network::knobs::Mode;
+use stolos_core::network::vip::Guard;
 
 use crate::Config;
+use crate::nodes::Nodes;
 
 mod act;
 mod certificate;
@@ -59,11 +61,19 @@ pub struct Options {
     pub tells_addresses: bool,
     /// Services of the Multi-Cluster Services API, which do not depend on the rest.
     pub clusterset: clusterset::Options,
+    /// Whether endpoints may have loopback addresses, because all clusters are on this machine.
+    pub allows_loopback: bool,
     /// How other members come in, if they cannot reach the pods.
     pub gateway: Option<gateway::Settings>,
 }
 
 impl Options {
+    /// Returns which endpoints of other members are refused as long as no nodes are known.
+    fn guard(&self, cluster: &str) -> Guard {
+        let allows_loopback = self.allows_loopback;
+        Guard { allows_loopback, cluster: cluster.to_owned(), ..Guard::default() }
+    }
+
     /// Returns the property by which the hub knows how other members reach the pods of this one.
     pub(crate) fn property(&self) -> Option<(&'static str, &'static str)> {
         let how = if self.gateway.is_some() { "gateway" } else { "flat" };
@@ -80,6 +90,7 @@ impl Default for Options {
             mode: Mode::Service,
             tells_addresses: false,
             clusterset: clusterset::Options::default(),
+            allows_loopback: false,
             gateway: None,
         }
     }
@@ -107,6 +118,7 @@ pub async fn run(config: Config) {
         .add("InternalServiceImport", of_hub::<InternalServiceImport>(here(&hub)))
         .add("EndpointSlice", Api::<EndpointSlice>::all(member.clone()))
         .add("MultiClusterService", Api::<MultiClusterService>::all(member.clone()))
+        .add("Node", Api::<Node>::all(member.clone()))
         .add("Service", Api::<Service>::all(member.clone()))
         .add("ServiceExport", Api::<ServiceExport>::all(member.clone()))
         .add("ServiceImport", Api::<ServiceImport>::all(member.clone()));
@@ -171,6 +183,9 @@ struct Agent {
     clusters_services: Table<Service>,
     /// By `<namespace>/<name>` of their Service.
     slices: Table<EndpointSlice>,
+    nodes: Nodes,
+    /// Which endpoints of other members are refused.
+    guard: Guard,
     /// What was asked for by name since the last list, and is not there.
     absent: BTreeSet<Sought>,
     /// Resource versions of what was asked for by name since the last list, because it looked outdated.
@@ -210,6 +225,7 @@ fn parse(text: &str) -> Option<Key> {
 
 impl Agent {
     fn new(config: Config, namespace: String) -> Self {
+        let guard = config.network.guard(&config.name);
         Self {
             config,
             namespace,
@@ -232,6 +248,8 @@ impl Agent {
             services: Table::indexed_by(imported_by),
             clusters_services: Table::indexed_by(origin_of),
             slices: Table::indexed_by(service_of),
+            nodes: Nodes::default(),
+            guard,
             absent: BTreeSet::new(),
             confirmed: BTreeMap::new(),
         }

@@ -18,13 +18,13 @@ pub(super) mod hub {
 
 /// Objects of the member.
 pub(super) mod member {
-    use k8s_openapi::api::core::v1::{Event, Service};
+    use k8s_openapi::api::core::v1::{Event, Node, Service};
     use k8s_openapi::api::discovery::v1::EndpointSlice;
     use stolos_api::network::{MultiClusterService, ServiceExport, ServiceImport};
 
     stolos_controller::kinds! {
         super::super::MANAGER;
-        EndpointSlice, Event, MultiClusterService, Service, ServiceExport, ServiceImport,
+        EndpointSlice, Event, MultiClusterService, Node, Service, ServiceExport, ServiceImport,
     }
 }
 
@@ -38,7 +38,7 @@ sides::seen! {
     stolos_api::network::EndpointSliceImport, stolos_api::network::InternalServiceExport,
     stolos_api::network::InternalServiceImport;
     Member:
-    k8s_openapi::api::core::v1::Service, k8s_openapi::api::discovery::v1::EndpointSlice,
+    k8s_openapi::api::core::v1::Node, k8s_openapi::api::core::v1::Service, k8s_openapi::api::discovery::v1::EndpointSlice,
     stolos_api::network::MultiClusterService, stolos_api::network::ServiceExport,
     stolos_api::network::ServiceImport;
 }

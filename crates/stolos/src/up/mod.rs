@@ -208,8 +208,8 @@ impl Fleet {
                     tells_addresses,
                     clusterset: stolos_member::network::clusterset::Options {
                         enabled: args.enable_mcs_api,
-                        allows_loopback: self.loopback.is_some(),
                     },
+                    allows_loopback: self.loopback.is_some(),
                     ..network(args.enable_networking_features)
                 },
             };

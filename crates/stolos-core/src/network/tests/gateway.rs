@@ -1,6 +1,6 @@
 //! Members that are entered by a gateway.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -410,8 +410,14 @@ fn the_mark_of_gateways_goes_with_the_endpoints_to_importers() {
     let imported = |import: &EndpointSliceImport, slice: Option<&EndpointSlice>| {
         let services = std::slice::from_ref(&service);
         let system_namespace = "fleet-system";
-        let observed =
-            import_slice::Observed { import, services, derived: &derived, slice, system_namespace };
+        let observed = import_slice::Observed {
+            import,
+            services,
+            derived: &derived,
+            slice,
+            system_namespace,
+            guard: &Guard::default(),
+        };
         match import_slice::plan(&observed) {
             import_slice::Plan::Import(written) => written.map(|written| written.slice),
             plan => panic!("{plan:?}"),
@@ -420,7 +426,7 @@ fn the_mark_of_gateways_goes_with_the_endpoints_to_importers() {
     let slice = imported(&copy, None).unwrap();
     assert_eq!(mark(&slice.metadata).as_deref(), Some("require"));
     assert_eq!(imported(&copy, Some(&slice)), None, "it is there");
-    let remembered = serve::slices(&[], &[&slice]);
+    let remembered = serve::slices(&[], &[&slice], &BTreeMap::new());
     assert_eq!(mark(&remembered[0].metadata).as_deref(), Some("require"));
     let mut flat = copy;
     flat.metadata.annotations.as_mut().unwrap().remove(TLS);

@@ -9,6 +9,7 @@ use stolos_api::network::{EndpointSliceImport, MultiClusterService};
 
 use super::super::distribute::copy;
 use super::super::import_slice::{Missing, Observed, Plan, plan};
+use super::super::vip::Guard;
 use super::{deleting, exported_slice, object, with_finalizer};
 
 fn service(derived: Option<&str>) -> MultiClusterService {
@@ -27,7 +28,17 @@ fn decide(
 ) -> Plan {
     let derived: BTreeMap<_, _> =
         derived.iter().map(|name| ((*name).to_owned(), Service::default())).collect();
-    plan(&Observed { import, services, derived: &derived, slice, system_namespace: "fleet-system" })
+    guarded(import, services, &derived, slice, &Guard::default())
+}
+
+fn guarded(
+    import: &EndpointSliceImport,
+    services: &[MultiClusterService],
+    derived: &BTreeMap<String, Service>,
+    slice: Option<&EndpointSlice>,
+    guard: &Guard,
+) -> Plan {
+    plan(&Observed { import, services, derived, slice, system_namespace: "fleet-system", guard })
 }
 
 fn written(plan: Plan) -> EndpointSlice {
@@ -94,14 +105,8 @@ fn endpoints_that_ask_for_tls_are_kept_from_service_proxies() {
     annotations.insert("network.fleet.stolos.dev/gateway-tls".into(), "require".into());
     let of_class = |class: Option<&str>, stored: Option<&EndpointSlice>| {
         let derived: Service = object(json!({"spec": {"loadBalancerClass": class}}));
-        let observed = Observed {
-            import: &import,
-            services: &[service(Some("app-mcs"))],
-            derived: &[("app-mcs".to_owned(), derived)].into(),
-            slice: stored,
-            system_namespace: "fleet-system",
-        };
-        plan(&observed)
+        let derived = [("app-mcs".to_owned(), derived)].into();
+        guarded(&import, &[service(Some("app-mcs"))], &derived, stored, &Guard::default())
     };
     let Plan::Import(Some(kept)) = of_class(None, None) else { panic!("nothing is written") };
     assert_eq!(kept.slice.endpoints, []);
@@ -130,8 +135,73 @@ fn endpoints_wait_for_their_service() {
     ] {
         assert_eq!(decide(&import, &services, derived, None), Plan::Wait(missing), "{name}");
     }
-    let two = [leaving, service(Some("app-mcs"))];
-    assert!(matches!(decide(&import, &two, &["app-mcs"], None), Plan::Import(Some(_))));
+    // One that leaves, or waits for the import that another holds, is in nobody's way.
+    for other in [leaving, service(None), service(Some("gone"))] {
+        let two = [other, service(Some("app-mcs"))];
+        assert!(matches!(decide(&import, &two, &["app-mcs"], None), Plan::Import(Some(_))));
+    }
+}
+
+#[test]
+fn what_another_cluster_must_not_export_is_left_out_and_told() {
+    let guard = Guard {
+        nodes: [[10, 9, 0, 1].into()].into(),
+        pool: Some("192.0.2.0/24".parse().unwrap()),
+        cluster: "b".to_owned(),
+        ..Guard::default()
+    };
+    let derived = [("app-mcs".to_owned(), Service::default())].into();
+    let exported = |addresses: &[&str], ports: serde_json::Value| {
+        let mut export = exported_slice("a");
+        export.spec.endpoints = addresses
+            .iter()
+            .map(|one| stolos_api::network::Endpoint { addresses: vec![(*one).to_owned()] })
+            .collect();
+        export.spec.ports = serde_json::from_value(ports).unwrap();
+        copy(&export, &super::told(1), "fleet-member-b")
+    };
+    let decide = |import: &EndpointSliceImport, guard: &Guard| {
+        let plan = guarded(import, &[service(Some("app-mcs"))], &derived, None, guard);
+        let Plan::Import(Some(written)) = plan else { panic!("{plan:?}") };
+        *written
+    };
+    let fine = json!([{"name": "http", "port": 8080, "protocol": "TCP"}]);
+    for (address, why) in [
+        ("127.0.0.1", "a loopback address"),
+        ("169.254.169.254", "link-local, where clouds keep their metadata"),
+        ("168.63.129.16", "where clouds keep their metadata"),
+        ("100.100.100.200", "where clouds keep their metadata"),
+        ("fd20:ce::254", "where clouds keep their metadata"),
+        ("10.9.0.1", "that of a node of this cluster"),
+        ("192.0.2.7", "one that this cluster gives to services"),
+        ("0.0.0.0", "no host's address"),
+        ("2001:db8::1", "not of type IPv4"),
+        ("web", "not an IP address"),
+    ] {
+        let import = exported(&[address, "10.1.0.1"], fine.clone());
+        let written = decide(&import, &guard);
+        let left: Vec<_> = written.slice.endpoints.iter().flat_map(|one| &one.addresses).collect();
+        assert_eq!(left, ["10.1.0.1"]);
+        let [event] = &*written.events else { panic!("{:?}", written.events) };
+        assert!(event.message.contains(why) && event.message.contains("cluster `a`"), "{event:?}");
+    }
+    let allowed = Guard { allows_loopback: true, ..guard.clone() };
+    assert_eq!(decide(&exported(&["127.0.0.1"], fine), &allowed).events, []);
+
+    let ports = json!([
+        {"name": "http", "port": 8080, "protocol": "TCP"}, {"name": "far", "port": 70_000, "protocol": "TCP"},
+        {"name": "http", "port": 8081, "protocol": "TCP"}, {"name": "UPPER", "port": 80, "protocol": "TCP"},
+    ]);
+    let written = decide(&exported(&["10.1.0.1"], ports), &guard);
+    let ports = written.slice.ports.iter().flatten().filter_map(|port| port.port);
+    assert_eq!(ports.collect::<Vec<_>>(), [8080]);
+    assert!(written.events[0].message.contains("port `far`"), "{:?}", written.events);
+
+    let many: Vec<String> = (0..1_001).map(|n| format!("10.1.{}.{}", n / 250, n % 250)).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let written = decide(&exported(&many, json!([])), &guard);
+    assert_eq!(written.slice.endpoints.len(), 1_000);
+    assert!(written.events[0].message.contains("more than 1000 endpoints"));
 }
 
 #[test]

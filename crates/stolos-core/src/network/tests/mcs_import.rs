@@ -12,6 +12,7 @@ use super::super::mcs::import::{Deed, MAX_ENDPOINTS_PER_SLICE, Observed, Plan, T
 use super::super::mcs::resolve::{
     Export, MAX_ENDPOINTS, Standing, Telling, resolve, standing, telling,
 };
+use super::super::vip::Guard;
 use super::{at, deleting, object, said};
 
 const MANAGED_BY: &str = "network.fleet.stolos.dev/managed-by";
@@ -120,7 +121,7 @@ impl Here {
             import: self.import.as_ref(),
             service: self.service.as_ref(),
             slices: &slices,
-            allows_loopback: false,
+            guard: &Guard::default(),
         };
         plan(&observed, at(5))
     }
@@ -364,7 +365,7 @@ fn without_its_namespace_a_service_is_not_imported() {
         import: None,
         service: None,
         slices: &[],
-        allows_loopback: false,
+        guard: &Guard::default(),
     };
     let plan = plan(&observed, at(5));
     let want = "Imported=False NamespaceNotFound: the cluster has no namespace `app`; it is not made for this";

@@ -243,6 +243,7 @@ fn only_the_hub_itself_takes_endpoints_away() {
             derived: &[("app-mcs".to_owned(), derived)].into(),
             slice: None,
             system_namespace: "fleet-system",
+            guard: &Guard::default(),
         };
         match import_slice::plan(&observed) {
             import_slice::Plan::Import(Some(written)) => written.slice,
@@ -252,7 +253,7 @@ fn only_the_hub_itself_takes_endpoints_away() {
     let known: Vec<&EndpointSlice> = known.iter().collect();
     let served = |imports: &[&EndpointSliceImport]| {
         let mut world = world();
-        world.slices = Some(slices(imports, &known));
+        world.slices = Some(slices(imports, &known, &BTreeMap::new()));
         let wanted = world.decide();
         (shown(&wanted)[0].clone(), wanted.ports[0].weights.clone())
     };
@@ -266,6 +267,12 @@ fn only_the_hub_itself_takes_endpoints_away() {
     let mut changed = told[0].clone();
     changed.spec.endpoints.clear();
     assert_eq!(served(&[&changed, &told[1]]).0, "192.0.2.1:80/TCP: 10.2.0.1:8080 of b");
+
+    let silent = BTreeMap::from([("a".to_owned(), at(5)), ("b".to_owned(), at(5))]);
+    let mut world = world();
+    world.slices = Some(slices(&[&told[1]], &known, &silent));
+    let wanted = world.decide();
+    assert_eq!(wanted.silent, [("a".to_owned(), at(5))].into(), "what the hub says of b counts");
 }
 
 #[test]
@@ -274,7 +281,7 @@ fn slices_of_others_are_not_endpoints_of_the_fleet() {
         "metadata": {"name": "x", "labels": {"endpointslice.kubernetes.io/managed-by": "me"}},
         "addressType": "IPv4", "endpoints": [{"addresses": ["10.9.0.1"]}],
     }));
-    assert_eq!(slices(&[], &[&foreign]), []);
+    assert_eq!(slices(&[], &[&foreign], &BTreeMap::new()), []);
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Agent {
             import,
             service: self.services.get(&service).map(AsRef::as_ref),
             slices: &self.slices_of(&service.namespace, &service.name),
-            allows_loopback: self.config.network.clusterset.allows_loopback,
+            guard: &self.guard,
         };
         let plan = import::plan(&observed, now);
         let surplus: Vec<_> = observed

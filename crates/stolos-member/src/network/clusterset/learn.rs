@@ -114,6 +114,13 @@ impl Agent {
                     Ok(_) | Err(()) => Vec::new(),
                 }
             }
+            member::Object::Node(node) => {
+                if self.nodes.learn(&node) {
+                    self.guard_nodes()
+                } else {
+                    Vec::new()
+                }
+            }
             member::Object::Service(service) => {
                 let key = Key::of(&service.metadata);
                 self.absent.remove(&Sought::Service(key.clone()));
@@ -157,6 +164,13 @@ impl Agent {
             member::Object::Namespace(namespace) => {
                 self.namespaces.remove(&namespace.metadata);
                 self.of_namespace(namespace.metadata.name.as_deref().unwrap_or_default())
+            }
+            member::Object::Node(node) => {
+                if self.nodes.forget(&node.metadata) {
+                    self.guard_nodes()
+                } else {
+                    Vec::new()
+                }
             }
             member::Object::Service(service) => {
                 self.services.remove(&service.metadata);
@@ -239,10 +253,20 @@ impl Agent {
             "ImportedService" => drop(self.imported.retain(keys)),
             "InternalMemberCluster" => {}
             "Namespace" => drop(self.namespaces.retain(keys)),
+            "Node" => {
+                self.nodes.retain(keys);
+                drop(self.guard_nodes());
+            }
             "Service" => drop(self.services.retain(keys)),
             "ServiceExport" => drop(self.exports.retain(keys)),
             _ => drop(self.imports.retain(keys)),
         }
+    }
+
+    /// Guards the addresses of all nodes, and returns what may be another then.
+    fn guard_nodes(&mut self) -> Vec<Item> {
+        let before = std::mem::replace(&mut self.guard.nodes, self.nodes.addresses());
+        if before == self.guard.nodes { Vec::new() } else { self.everything() }
     }
 
     pub(super) fn everything(&self) -> Vec<Item> {

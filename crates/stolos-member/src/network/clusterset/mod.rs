@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::Api;
 use stolos_api::cluster::names::member_namespace;
@@ -15,9 +15,11 @@ use stolos_api::cluster::{ClusterState, InternalMemberCluster};
 use stolos_api::network::clusterset::{ExportedService, ImportedService, object_name};
 use stolos_api::network::mcs::{ServiceExport, ServiceImport};
 use stolos_controller::{Change, Controller, Key, Plan, Table, Watches};
+use stolos_core::network::vip::Guard;
 
 use super::{CONCURRENCY, service_of, text};
 use crate::Config;
+use crate::nodes::Nodes;
 use act::{Act, Sought};
 use objects::{Seen, member};
 
@@ -34,8 +36,6 @@ const MANAGER: &str = "stolos-member-clusterset";
 pub struct Options {
     /// Whether they are.
     pub enabled: bool,
-    /// Whether endpoints may have loopback addresses, because all clusters are on this machine.
-    pub allows_loopback: bool,
 }
 
 /// Runs the agent until the future is dropped.
@@ -55,6 +55,7 @@ pub async fn run(config: Config) {
         .add("ImportedService", Api::<ImportedService>::namespaced(hub.clone(), own))
         .add("EndpointSlice", Api::<EndpointSlice>::all(member.clone()))
         .add("Namespace", Api::<Namespace>::all(member.clone()))
+        .add("Node", Api::<Node>::all(member.clone()))
         .add("Service", Api::<Service>::all(member.clone()))
         .add("ServiceExport", Api::<ServiceExport>::all(member.clone()))
         .add("ServiceImport", Api::<ServiceImport>::all(member));
@@ -84,12 +85,16 @@ struct Agent {
     services: Table<Service>,
     /// By `<namespace>/<name>` of their Service.
     slices: Table<EndpointSlice>,
+    nodes: Nodes,
+    /// Which endpoints of other members are refused.
+    guard: Guard,
     /// What was asked for by name since the last list, and is not there.
     absent: BTreeSet<Sought>,
 }
 
 impl Agent {
     fn new(config: Config, namespace: String) -> Self {
+        let guard = config.network.guard(&config.name);
         Self {
             config,
             namespace,
@@ -101,6 +106,8 @@ impl Agent {
             namespaces: Table::default(),
             services: Table::default(),
             slices: Table::indexed_by(service_of),
+            nodes: Nodes::default(),
+            guard,
             absent: BTreeSet::new(),
         }
     }

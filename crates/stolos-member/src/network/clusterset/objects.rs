@@ -16,13 +16,13 @@ pub(super) mod hub {
 
 /// Objects of the member.
 pub(super) mod member {
-    use k8s_openapi::api::core::v1::{Event, Namespace, Service};
+    use k8s_openapi::api::core::v1::{Event, Namespace, Node, Service};
     use k8s_openapi::api::discovery::v1::EndpointSlice;
     use stolos_api::network::mcs::{ServiceExport, ServiceImport};
 
     stolos_controller::kinds! {
         super::super::MANAGER;
-        EndpointSlice, Event, Namespace, Service, ServiceExport, ServiceImport,
+        EndpointSlice, Event, Namespace, Node, Service, ServiceExport, ServiceImport,
     }
 }
 
@@ -35,7 +35,7 @@ sides::seen! {
     stolos_api::cluster::InternalMemberCluster, stolos_api::network::clusterset::ExportedService,
     stolos_api::network::clusterset::ImportedService;
     Member:
-    k8s_openapi::api::core::v1::Namespace, k8s_openapi::api::core::v1::Service,
+    k8s_openapi::api::core::v1::Namespace, k8s_openapi::api::core::v1::Node, k8s_openapi::api::core::v1::Service,
     k8s_openapi::api::discovery::v1::EndpointSlice, stolos_api::network::mcs::ServiceExport,
     stolos_api::network::mcs::ServiceImport;
 }

@@ -21,6 +21,7 @@ use crate::condition::{new, set};
 use crate::event::Event;
 use crate::network::keys;
 use crate::network::names::derived;
+use crate::network::vip::Guard;
 
 mod service;
 mod slices;
@@ -44,8 +45,8 @@ pub struct Observed<'a> {
     pub service: Option<&'a Service>,
     /// The EndpointSlices that are labelled as those of the derived Service.
     pub slices: &'a [&'a EndpointSlice],
-    /// Whether endpoints may have loopback addresses, because all clusters are on this machine.
-    pub allows_loopback: bool,
+    /// Which endpoints are refused.
+    pub guard: &'a Guard,
 }
 
 /// What to do about a service of the clusterset.

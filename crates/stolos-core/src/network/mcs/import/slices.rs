@@ -5,14 +5,13 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use stolos_api::network::Protocol;
 use stolos_api::network::clusterset::{ExportedEndpoint, ExportedSlice};
 use stolos_api::network::names::{clusterset as names, label};
-use stolos_api::validation::{is_label_value, is_qualified_name};
+use stolos_api::validation::is_label_value;
 
 use super::Observed;
 use crate::network::keys;
-use crate::network::names::{derived, imported_slices, is_label};
+use crate::network::names::{derived, imported_slices, is_label, is_slice_port};
 use crate::network::vip::{Guard, routable};
 
 /// Endpoints of one EndpointSlice, as Kubernetes makes them.
@@ -89,7 +88,6 @@ fn wanted(
     refused: &mut BTreeMap<String, String>,
 ) -> Vec<EndpointSlice> {
     let derived = derived(observed.namespace, observed.name);
-    let guard = Guard { allows_loopback: observed.allows_loopback, ..Guard::default() };
     let mut wanted = Vec::new();
     for source in &observed.told.spec.clusters {
         let cluster = &source.cluster;
@@ -115,7 +113,7 @@ fn wanted(
                     continue;
                 }
             };
-            if let Some(port) = slice.ports.iter().find(|port| !is_port(port)) {
+            if let Some(port) = slice.ports.iter().find(|port| !is_slice_port(port)) {
                 let name = port.name.as_deref().unwrap_or_default();
                 refused.insert(
                     cluster.clone(),
@@ -126,7 +124,7 @@ fn wanted(
             let endpoints: Vec<_> = slice
                 .endpoints
                 .iter()
-                .filter_map(|endpoint| match checked(cluster, slice, endpoint, &guard) {
+                .filter_map(|endpoint| match checked(cluster, slice, endpoint, observed.guard) {
                     Ok(endpoint) => Some(endpoint),
                     Err(why) => {
                         refused.entry(cluster.clone()).or_insert(why);
@@ -161,16 +159,6 @@ fn filled_in(port: &EndpointPort) -> EndpointPort {
     port.name.get_or_insert_default();
     port.protocol.get_or_insert_with(|| "TCP".to_owned());
     port
-}
-
-/// Tells whether an EndpointSlice can have a port.
-fn is_port(port: &EndpointPort) -> bool {
-    let name = port.name.as_deref().unwrap_or_default();
-    let protocol = port.protocol.as_deref().unwrap_or_default();
-    (name.is_empty() || is_label(name))
-        && Protocol::parse(protocol).is_some()
-        && port.port.is_none_or(|number| (1..=65_535).contains(&number))
-        && port.app_protocol.as_deref().is_none_or(is_qualified_name)
 }
 
 /// Returns an endpoint of another cluster, which must have one address that can be one.
