@@ -34,7 +34,11 @@ const EVENTS: &str = "controllers wake on changes, not on timers";
 const PROFILER: &str = "there is no profiler to serve";
 const ONE_SERVER: &str = "one address serves both sides: --metrics-bind-address";
 const RETRIES: &str = "Works are retried with a growing wait, and at once when something changes";
+const PROVIDER: &str = "the resource provider of Azure is not asked";
 const PRICES: &str = "prices are not known";
+
+/// Objects of the first version are gone: only `false` can be asked for.
+const V1ALPHA1: &str = "enable-v1alpha1-apis";
 
 /// Flags of both agents.
 const COMMON: &[Ignored] = &[
@@ -56,6 +60,7 @@ const COMMON: &[Ignored] = &[
     switch("enable-pprof", PROFILER),
     value("pprof-port", PROFILER),
     switch("enable-v1beta1-apis", ALWAYS),
+    switch(V1ALPHA1, "there are none"),
 ];
 
 /// Flags of the hub agent.
@@ -84,12 +89,16 @@ const HUB: &[Ignored] = &[
     value("rate-limiter-max-delay", RATES),
     value("rate-limiter-qps", RATES),
     value("rate-limiter-bucket-size", RATES),
+    value("internalserviceexport-retry-interval", EVENTS),
+    value("cloud-config", PROVIDER),
 ];
 
 /// Flags of the member agent.
 const MEMBER: &[Ignored] = &[
     value("hub-health-probe-bind-address", ONE_SERVER),
     value("hub-metrics-bind-address", ONE_SERVER),
+    value("member-health-probe-bind-address", ONE_SERVER),
+    value("member-metrics-bind-address", ONE_SERVER),
     value("hub-pprof-port", PROFILER),
     value("member-api-qps", RATES),
     value("member-api-burst", RATES),
@@ -169,6 +178,9 @@ fn flag(arg: &OsStr, role: &'static [Ignored]) -> Option<(&'static Ignored, bool
         text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
     // `-v` is ours.
     if name == "v" && long.is_none() && value.is_none() {
+        return None;
+    }
+    if name == V1ALPHA1 && value != Some("false") {
         return None;
     }
     let found = COMMON.iter().chain(role).find(|flag| flag.name == name)?;
@@ -270,7 +282,8 @@ mod tests {
             --concurrent-resource-change-syncs=20 --max-fleet-size=100 --max-concurrent-cluster-placement=100 \
             --rate-limiter-base-delay=5ms --rate-limiter-max-delay=60s --rate-limiter-qps=10 \
             --rate-limiter-bucket-size=100 --resource-snapshot-creation-minimum-interval=30s \
-            --resource-changes-collection-duration=15s --v=5 -add_dir_header --log_file_max_size 10";
+            --resource-changes-collection-duration=15s --internalserviceexport-retry-interval=2s \
+            --cloud-config=/etc/kubernetes/provider/azure.json --enable-v1alpha1-apis=false --v=5 -add_dir_header --log_file_max_size 10";
         let (cli, ignored) = parsed(line, None).unwrap();
         let Command::Hub(args) = cli.command else { panic!("another command") };
         assert_eq!(args.leader.times().unwrap(), stolos_controller::leader::Times::default());
@@ -295,7 +308,8 @@ mod tests {
         let requeue = "--work-applier-requeue-rate-limiter-";
         let line = format!(
             "stolos member --leader-elect=true --hub-health-probe-bind-address=:8081 \
-            --hub-metrics-bind-address=:8080 --health-probe-bind-address=:8091 --metrics-bind-address=:8090 \
+            --hub-metrics-bind-address=:8080 --member-health-probe-bind-address=:8091 \
+            --member-metrics-bind-address=:8090 --enable-v1alpha1-apis=false --health-probe-bind-address=:8091 --metrics-bind-address=:8090 \
             --hub-api-qps=50 --hub-api-burst=500 --member-api-qps=250 --member-api-burst=1000 --enable-pprof=false \
             --pprof-port=6065 --hub-pprof-port=6066 --leader-lease-duration=15s --leader-renew-deadline=10s \
             --leader-retry-period=2s --leader-election-namespace=kube-system --use-ca-auth=false \
@@ -325,6 +339,8 @@ mod tests {
     fn only_the_roles_take_them_and_what_is_wrong_stays_wrong() {
         assert!(parsed("stolos placement list --v=5", None).is_err());
         assert!(parsed("stolos hub --hub-api-qsp=5", None).is_err());
+        assert!(parsed("stolos hub --enable-v1alpha1-apis", None).is_err());
+        assert!(parsed("stolos hub --enable-v1alpha1-apis=true", None).is_err());
         let (cli, ignored) = parsed("stolos hub -v", None).unwrap();
         assert!(cli.global.verbose && ignored.is_empty());
         let Command::Member(args) = parsed("stolos member list", Some("east")).unwrap().0.command
