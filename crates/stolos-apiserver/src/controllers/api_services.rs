@@ -93,26 +93,29 @@ pub(super) async fn run(context: Context) {
 async fn settle(context: &Context, services: &ResourceId) -> Result<Next, ApiError> {
     let page = context.store.list(services, &ListOptions::default());
     let mut wanted = wanted(&context.registry.snapshot());
+    // One that is refused keeps no other away.
+    let mut written = Ok(());
     for found in page.expect("the latest state never expires").items {
         let object = found.object();
         let is_ours = object["metadata"]["labels"][MANAGED] == ALWAYS;
         let path = format!("{COLLECTION}/{}", found.key.name);
         match wanted.remove(&found.key.name) {
             None if is_ours && !found.attributes.deleting => {
-                context.api.delete(&path, &found, Propagation::Background).await?;
+                let deleted = context.api.delete(&path, &found, Propagation::Background).await;
+                written = written.and(deleted);
             }
             Some(service) if is_ours && object["spec"] != service["spec"] => {
                 let mut object = object;
                 object["spec"] = service["spec"].clone();
-                context.api.replace(&path, object).await?;
+                written = written.and(context.api.replace(&path, object).await);
             }
             None | Some(_) => {}
         }
     }
     for service in wanted.into_values() {
-        context.api.ensure(COLLECTION, service).await?;
+        written = written.and(context.api.ensure(COLLECTION, service).await);
     }
-    Ok(Next::Done)
+    written.map(|()| Next::Done)
 }
 
 /// Returns the services of custom resources by name.

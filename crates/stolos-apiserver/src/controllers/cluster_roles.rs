@@ -30,6 +30,7 @@ async fn aggregate(context: &Context, roles: &ResourceId) -> Result<Next, ApiErr
     let page = context.store.list(roles, &ListOptions::default());
     let versions = page.expect("the latest state never expires").items;
     let all: Vec<Value> = versions.iter().map(|version| version.object()).collect();
+    let mut written = Ok(());
     for role in &all {
         let Some(rules) = rbac::aggregated_rules(role, &all) else { continue };
         let is_same = role["rules"] == rules
@@ -41,7 +42,8 @@ async fn aggregate(context: &Context, roles: &ResourceId) -> Result<Next, ApiErr
         let path = format!("/apis/{}/v1/clusterroles/{}", rbac::GROUP, key.name);
         let mut wanted = role.clone();
         wanted["rules"] = rules;
-        context.api.replace(&path, wanted).await?;
+        // One that is refused keeps no other from its rules.
+        written = written.and(context.api.replace(&path, wanted).await);
     }
-    Ok(Next::Done)
+    written.map(|()| Next::Done)
 }

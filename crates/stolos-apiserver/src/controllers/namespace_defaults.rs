@@ -64,13 +64,15 @@ async fn fill(context: &Context, defaults: &Defaults, name: String) -> Result<Ne
     if namespace.is_none_or(|namespace| namespace.attributes.deleting) {
         return Ok(Next::Done);
     }
+    let mut filled = Ok(());
     if defaults.service_account {
-        tolerate_deletion(ensure_service_account(context, &name).await)?;
+        filled = tolerate_deletion(ensure_service_account(context, &name).await);
     }
     if let Some(certificates) = &defaults.root_ca {
-        tolerate_deletion(ensure_root_ca(context, &name, certificates).await)?;
+        // That one is refused does not keep the other away.
+        filled = filled.and(tolerate_deletion(ensure_root_ca(context, &name, certificates).await));
     }
-    Ok(Next::Done)
+    filled.map(|()| Next::Done)
 }
 
 async fn ensure_service_account(context: &Context, namespace: &str) -> Result<(), ApiError> {

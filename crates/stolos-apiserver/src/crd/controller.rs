@@ -164,17 +164,19 @@ impl Controller {
         let storage = resources::storage_id(&crd);
         let names = Names::parse(&crd["status"]["acceptedNames"]);
         let is_ours = conditions::is_true(&crd, "Established");
+        let mut deleted = Ok(());
         if is_ours {
             self.remember(version, &crd, names.clone());
             // A schema that no longer compiles must not keep the definition for ever.
             let _ = self.publish(version, &crd, &names);
             self.drain(name, &storage);
-            self.delete_objects(&storage).await?;
+            deleted = self.delete_objects(&storage).await;
         }
         let remaining = if is_ours { self.objects(&storage).len() } else { 0 };
         if remaining > 0 {
             let next = status::terminating(&crd, remaining, self.context.clock.now());
-            return self.write_status(name, &crd, next).await;
+            // What is in the way is told, and then tried again.
+            return self.write_status(name, &crd, next).await.and(deleted);
         }
         self.forget(name);
         let kept: Vec<&str> = meta::finalizers(&crd)

@@ -196,6 +196,29 @@ async fn deleting_a_definition_deletes_its_objects_and_no_others() {
     assert!(!cluster.exists("/apis/example.com/v1/namespaces/default/widgets/w").await);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_goes_whatever_changes_of_its_objects() {
+    let cluster = Cluster::start().await;
+    create(&cluster, widgets()).await;
+    let names: Vec<String> = (0..64).map(|n| format!("busy-{n}")).collect();
+    for name in &names {
+        create_widget(&cluster, "default", json!({ "name": name })).await;
+    }
+    let changes = names.iter().map(async |name| {
+        let path = format!("/apis/example.com/v1/namespaces/default/widgets/{name}");
+        for n in 0..20 {
+            let patch = json!({"metadata": {"labels": {"n": n.to_string()}}});
+            // It may be gone, or on its way.
+            let content_type = "application/merge-patch+json";
+            cluster.send_as(Method::PATCH, &path, content_type, Some(patch)).await;
+        }
+    });
+    let definition = format!("{DEFINITIONS}/widgets.example.com");
+    let deletion = cluster.ok(Method::DELETE, &definition, None);
+    futures::join!(futures::future::join_all(changes), deletion);
+    cluster.until_gone(&definition).await;
+}
+
 #[tokio::test]
 async fn a_definition_waits_for_the_finalizers_of_its_objects() {
     let cluster = Cluster::start().await;

@@ -29,30 +29,6 @@ fn condition<'a>(namespace: &'a Value, type_: &str) -> Option<&'a Value> {
         .find(|condition| condition["type"] == type_)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_goes_whatever_changes_in_it() {
-    let cluster = start().await;
-    create_namespace(&cluster, "a").await;
-    let names: Vec<String> = (0..64).map(|n| format!("busy-{n}")).collect();
-    for name in &names {
-        create_config_map(&cluster, "a", json!({ "name": name })).await;
-    }
-    let changes = names.iter().map(async |name| {
-        let path = format!("{NAMESPACES}/a/configmaps/{name}");
-        for n in 0..20 {
-            let patch = json!({"data": {"n": n.to_string()}});
-            let content_type = "application/merge-patch+json";
-            let (status, body) =
-                cluster.send_as(Method::PATCH, &path, content_type, Some(patch)).await;
-            assert!(status.is_success() || status == StatusCode::NOT_FOUND, "{body}");
-        }
-    });
-    let namespace = format!("{NAMESPACES}/a");
-    let deletion = cluster.ok(Method::DELETE, &namespace, None);
-    futures::join!(futures::future::join_all(changes), deletion);
-    cluster.until_gone(&namespace).await;
-}
-
 #[tokio::test]
 async fn every_cluster_has_its_namespaces() {
     let cluster = start().await;

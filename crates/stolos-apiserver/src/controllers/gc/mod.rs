@@ -283,7 +283,7 @@ impl Collector {
         let event = json!({
             "apiVersion": "v1", "kind": "Event",
             // One per object and owner, however often it is looked at.
-            "metadata": {"namespace": "default", "name": format!("{}.{uid}.{}", key.name, reference.uid)},
+            "metadata": {"namespace": "default", "name": format!("{}.{uid}.{}", key.name.replace(':', "-"), reference.uid)},
             "involvedObject": {
                 "apiVersion": object["apiVersion"], "kind": object["kind"], "name": key.name, "uid": uid,
             },
@@ -295,6 +295,10 @@ impl Collector {
             "source": {"component": "garbage-collector-controller"},
             "firstTimestamp": now, "lastTimestamp": now,
         });
-        self.context.api.ensure("/api/v1/namespaces/default/events", event).await
+        let told = self.context.api.ensure("/api/v1/namespaces/default/events", event).await;
+        if let Err(error) = told {
+            tracing::debug!(%error, "an event cannot be written");
+        }
+        Ok(())
     }
 }

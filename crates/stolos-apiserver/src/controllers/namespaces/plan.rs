@@ -1,6 +1,6 @@
 //! What to tell about a namespace that is being deleted, and when to let it go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ pub(super) fn with_conditions(
         ("GroupVersionParsingFailed", "ParsedGroupVersions"),
         fine,
     );
-    let failed = join(failures.iter().map(ToString::to_string));
+    let failed = join(told(failures).into_iter());
     let fine = "deletion was asked for all content, which may wait for finalizers";
     set(
         "NamespaceDeletionContentFailure",
@@ -96,6 +96,17 @@ pub(super) fn with_conditions(
     let reasons = ("SomeFinalizersRemain", "ContentHasNoFinalizers");
     set("NamespaceFinalizersRemaining", held, reasons, "no content waits for finalizers");
     next
+}
+
+/// Failures that a condition names.
+const MAX_TOLD: usize = 5;
+
+/// Returns what to tell of failures: the same however they come in, and not too much.
+fn told(failures: &[ApiError]) -> Vec<String> {
+    let all: BTreeSet<String> = failures.iter().map(ToString::to_string).collect();
+    let more = all.len().saturating_sub(MAX_TOLD);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    all.into_iter().take(MAX_TOLD).chain(more).collect()
 }
 
 fn join(parts: impl Iterator<Item = String>) -> Option<String> {
