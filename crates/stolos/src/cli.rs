@@ -252,6 +252,9 @@ pub(crate) struct MemberArgs {
     /// How connections get to the endpoints of imported services whose annotations say nothing else
     #[arg(long, value_name = "MODE", value_enum, default_value_t = BalancingMode::Service)]
     pub(crate) balancing_mode: BalancingMode,
+    /// Lets endpoints have loopback addresses, for clusters that are all on this machine
+    #[arg(long)]
+    pub(crate) allow_loopback: bool,
     #[command(flatten)]
     pub(crate) entries: EntryOptions,
     #[command(flatten)]

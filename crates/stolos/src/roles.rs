@@ -99,7 +99,7 @@ pub(crate) async fn member(args: MemberArgs) -> anyhow::Result<Exit> {
             clusterset: stolos_member::network::clusterset::Options {
                 enabled: args.enable_mcs_api,
             },
-            allows_loopback: false,
+            allows_loopback: args.allow_loopback,
             gateway: args.entries.settings()?,
         },
     };

@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use stolos_api::network::names::{
-    CLUSTER_ANNOTATION, DEFAULT_WEIGHT, ENDPOINT_SLICE_MANAGER, annotation, balancing, class,
-    event, finalizer, gateway, label,
+    CLUSTER_ANNOTATION, DEFAULT_WEIGHT, ENDPOINT_SLICE_MANAGER, REFUSED_ANNOTATION, annotation,
+    class, event, finalizer, gateway, label,
 };
 use stolos_api::network::{EndpointSliceImport, MultiClusterService};
 
@@ -36,7 +36,7 @@ pub enum Plan {
 pub struct Written {
     /// The EndpointSlice.
     pub slice: EndpointSlice,
-    /// What people should know of the MultiClusterService.
+    /// What people should know of the MultiClusterService that has the derived Service.
     pub events: Vec<Event>,
 }
 
@@ -97,15 +97,30 @@ pub fn plan(observed: &Observed<'_>) -> Plan {
     });
     let Some((name, derived)) = derived else { return Plan::Wait(missing) };
     let mut slice = slice(import, name, observed.system_namespace);
-    let refusal = sift(&mut slice, import, observed.guard);
-    let mut events: Vec<_> =
-        refusal.map(|refusal| left_out(import, &refusal)).into_iter().collect();
+    let mut left_out = sift(&mut slice, import, observed.guard);
     if is_beyond_service_proxies(&slice, derived) {
         slice.endpoints.clear();
-        events.push(beyond_service_proxies(import));
+        left_out = Some(BEYOND_SERVICE_PROXIES.to_owned());
     }
-    let is_there = observed.slice.is_some_and(|stored| says_the_same(stored, &slice));
-    Plan::Import((!is_there).then(|| Box::new(Written { slice, events })))
+    let annotations = slice.metadata.annotations.get_or_insert_default();
+    annotations.extend(left_out.clone().map(|why| (REFUSED_ANNOTATION.to_owned(), why)));
+    if observed.slice.is_some_and(|stored| says_the_same(stored, &slice)) {
+        return Plan::Import(None);
+    }
+    let told = observed.slice.and_then(|stored| refused(stored));
+    // A data plane tells by itself what it leaves out.
+    let is_told = told == left_out.as_deref() || service::class_of(derived) == Some(class::PROXY);
+    let events = left_out.filter(|_| !is_told).map(|why| {
+        let cluster = &import.spec.endpoint_slice_reference.cluster_id;
+        let message = format!("endpoints of cluster `{cluster}` are left out: {why}");
+        Event::warning(event::ENDPOINTS_REFUSED, message)
+    });
+    Plan::Import(Some(Box::new(Written { slice, events: events.into_iter().collect() })))
+}
+
+/// Returns what a slice says to be left out.
+fn refused(slice: &EndpointSlice) -> Option<&str> {
+    keys::annotation(&slice.metadata, REFUSED_ANNOTATION)
 }
 
 /// Tells whether endpoints take none of the connections that the cluster's own service proxy would make.
@@ -158,21 +173,9 @@ fn refusal_of(endpoint: &Endpoint, cluster: &str, guard: &Guard) -> Option<Strin
 /// Ports of one EndpointSlice that are taken over.
 const MAX_PORTS_PER_SLICE: usize = 100;
 
-fn left_out(import: &EndpointSliceImport, refusal: &str) -> Event {
-    let cluster = &import.spec.endpoint_slice_reference.cluster_id;
-    let message = format!("endpoints of cluster `{cluster}` are left out: {refusal}");
-    Event::warning(event::ENDPOINTS_REFUSED, message)
-}
-
-fn beyond_service_proxies(import: &EndpointSliceImport) -> Event {
-    let cluster = &import.spec.endpoint_slice_reference.cluster_id;
-    let message = format!(
-        "endpoints of cluster `{cluster}` are left out: its gateway asks for TLS, which the mode `service` cannot do; the \
-         annotation {}: proxy, or --gateway-tls off in that cluster, would help",
-        balancing::MODE
-    );
-    Event::warning(event::ENDPOINTS_REFUSED, message)
-}
+/// Why endpoints that ask for TLS are left out in the mode `service`.
+const BEYOND_SERVICE_PROXIES: &str = "its gateway asks for TLS, which the mode `service` cannot do; the annotation \
+    network.fleet.stolos.dev/mode: proxy, or --gateway-tls off in that cluster, would help";
 
 fn slice(import: &EndpointSliceImport, derived: &str, namespace: &str) -> EndpointSlice {
     let labels = [
@@ -213,6 +216,7 @@ fn says_the_same(stored: &EndpointSlice, wanted: &EndpointSlice) -> bool {
         |slice: &EndpointSlice| keys::annotation(&slice.metadata, gateway::TLS).map(str::to_owned);
     stored.metadata.labels == wanted.metadata.labels
         && mark(stored) == mark(wanted)
+        && refused(stored) == refused(wanted)
         && annotations.all(|is_there| is_there)
         && stored.address_type == wanted.address_type
         && stored

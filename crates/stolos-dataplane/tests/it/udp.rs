@@ -120,7 +120,7 @@ async fn one_more_flow_than_allowed_is_dropped() {
 
 #[tokio::test]
 async fn a_client_has_no_more_flows_than_each_may_have() {
-    let proxy = proxy_with(|config| config.timeouts.flow_idle = Duration::from_millis(200));
+    let proxy = proxy_with(|config| config.timeouts.flow_idle = Duration::from_secs(2));
     let (echo, address) = (Echo::start("a ").await, free_address());
     let mut one = udp_vip(address, &[echo.address]);
     one.balance.settings.access.max_connections_per_client = Some(1);

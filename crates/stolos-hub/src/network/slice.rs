@@ -20,13 +20,21 @@ impl Services {
         let service = &slice.spec.owner_service_reference.namespaced_name;
         let copies: Vec<_> =
             self.copies.indexed(&key.name).map(|copy| EndpointSliceImport::clone(copy)).collect();
+        let renewed = copies.iter().filter(|copy| copy.metadata.deletion_timestamp.is_none());
         if distribute::is_outdated(slice, &copies)
             && self.confirmed.get(key) != Some(&slice.metadata.resource_version)
         {
-            return vec![Act::Look(Sought::Slice(key.clone()))].into();
+            let sought = Sought::Slice(key.clone());
+            if self.absent.contains(&sought) {
+                return self.withdraw_copies(key).into();
+            }
+            return vec![Act::Look(sought)].into();
         }
-        let silence = self.silence(slice, &copies, now);
-        let told = Told { weight: self.weight(slice, &copies), silent_since: silence.since };
+        let silence = self.silence(slice, renewed.clone().find_map(told_silence), now);
+        let told = Told {
+            weight: self.weight(slice, renewed.clone().find_map(told_weight)),
+            silent_since: silence.since,
+        };
         let plan = distribute::plan(slice, self.import(service).map(AsRef::as_ref), &told, &copies);
         let bind = |wanted| finalizer::write(slice.as_ref(), names::ENDPOINT_SLICE_EXPORT, wanted);
         let adopt = plan.finalizer.then(|| bind(true)).flatten().into_iter().collect();
@@ -68,23 +76,23 @@ impl Services {
     fn silence(
         &self,
         slice: &EndpointSliceExport,
-        copies: &[EndpointSliceImport],
+        told: Option<Timestamp>,
         now: Timestamp,
     ) -> Silence {
         let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
         let name = namespace.strip_prefix(MEMBER_NAMESPACE_PREFIX).unwrap_or_default();
         let member = self.members.get(&Key::cluster(name)).map(AsRef::as_ref);
-        silence::silence(member, copies.iter().find_map(told_silence), self.begun, now)
+        silence::silence(member, told, self.begun, now)
     }
 
     /// Returns the weight of the export that a slice belongs to. One that a list lacks has the weight that it had.
-    fn weight(&self, slice: &EndpointSliceExport, copies: &[EndpointSliceImport]) -> i64 {
+    fn weight(&self, slice: &EndpointSliceExport, told: Option<i64>) -> i64 {
         let service = &slice.spec.owner_service_reference.namespaced_name;
         let mut exports = self.exports.indexed(service);
         let own = exports.find(|export| export.metadata.namespace == slice.metadata.namespace);
         let weight = match own {
             Some(export) => export.spec.weight,
-            None => copies.iter().find_map(told_weight),
+            None => told,
         };
         weight.unwrap_or(DEFAULT_WEIGHT)
     }

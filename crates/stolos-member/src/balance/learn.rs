@@ -53,7 +53,7 @@ impl<P> Balancer<P> {
             member::Object::EndpointSlice(slice) => self.slices.insert(*slice).is_ok(),
             member::Object::MultiClusterService(service) => self.origins.insert(*service).is_ok(),
             member::Object::ServiceImport(import) => self.imports.insert(*import).is_ok(),
-            member::Object::Node(node) => self.nodes.learn(&node) && self.guard_nodes(),
+            member::Object::Node(node) => self.nodes.learn(&node, &mut self.guard.nodes),
             member::Object::Event(_) => false,
         };
         if news { vec![Item::Plane] } else { Vec::new() }
@@ -72,8 +72,7 @@ impl<P> Balancer<P> {
             }
             member::Object::ServiceImport(import) => drop(self.imports.remove(&import.metadata)),
             member::Object::Node(node) => {
-                self.nodes.forget(&node.metadata);
-                self.guard_nodes();
+                self.nodes.forget(&node.metadata, &mut self.guard.nodes);
             }
             member::Object::Event(_) => return Vec::new(),
         }
@@ -152,12 +151,6 @@ impl<P> Balancer<P> {
         }
         self.outcome = Some(outcome);
         items
-    }
-
-    /// Guards the addresses of all nodes; tells whether they are other ones than before.
-    fn guard_nodes(&mut self) -> bool {
-        let before = std::mem::replace(&mut self.guard.nodes, self.nodes.addresses());
-        before != self.guard.nodes
     }
 }
 

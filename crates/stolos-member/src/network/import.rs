@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use stolos_api::network::names::{annotation, finalizer, gateway, label};
+use stolos_api::network::names::{REFUSED_ANNOTATION, annotation, finalizer, gateway, label};
 use stolos_api::network::{
     EndpointSliceImport, InternalServiceImport, InternalServiceImportSpec, MultiClusterService,
     ServiceImport,
@@ -144,11 +144,15 @@ impl Agent {
                     return Vec::from_iter(self.look_for(sought)).into();
                 }
                 let import_slice::Written { slice: wanted, events } = *wanted;
+                let derived = label_of(&wanted.metadata, label::SERVICE_NAME).map(str::to_owned);
                 let written = match slice {
                     Some(stored) => Write::Replace(renewed(stored, wanted).into()),
                     None => Write::Create(wanted.into()),
                 };
-                let told = services.iter().flat_map(|service| self.events(service, &events, now));
+                let holder = services.iter().filter(|service| {
+                    label_of(&service.metadata, label::DERIVED_SERVICE) == derived.as_deref()
+                });
+                let told = holder.flat_map(|service| self.events(service, &events, now));
                 let told = told.collect();
                 Plan::default().then(bound).then(vec![self.on_member(written)]).then(told)
             }
@@ -162,7 +166,9 @@ fn renewed(stored: &EndpointSlice, wanted: EndpointSlice) -> EndpointSlice {
     metadata.labels = wanted.metadata.labels;
     let annotations = wanted.metadata.annotations.unwrap_or_default();
     let stored = metadata.annotations.get_or_insert_default();
-    stored.remove(gateway::TLS);
+    for name in [gateway::TLS, REFUSED_ANNOTATION] {
+        stored.remove(name);
+    }
     stored.extend(annotations);
     EndpointSlice { metadata, ..wanted }
 }

@@ -57,12 +57,8 @@ impl Agent {
         vec![item]
     }
 
-    /// Guards the addresses of all nodes, and returns the endpoints of other members, which may be other ones then.
-    fn guard_nodes(&mut self) -> Vec<Item> {
-        let before = std::mem::replace(&mut self.guard.nodes, self.nodes.addresses());
-        if before == self.guard.nodes {
-            return Vec::new();
-        }
+    /// Returns what may be another once other addresses are guarded: the endpoints of other members.
+    fn guarded(&self) -> Vec<Item> {
         let imported = self.imported_slices.iter().filter_map(|slice| slice.metadata.name.clone());
         imported.map(Item::ImportedSlice).collect()
     }
@@ -100,6 +96,7 @@ impl Agent {
             }
             hub::Object::EndpointSliceImport(slice) => {
                 let name = slice.metadata.name.clone().unwrap_or_default();
+                self.absent.remove(&Sought::Imported(Key::of(&slice.metadata)));
                 self.imported_slices.insert(*slice).map(|_| vec![Item::ImportedSlice(name)])
             }
         };
@@ -137,11 +134,8 @@ impl Agent {
     pub(super) fn learn_of_member(&mut self, object: member::Object) -> Vec<Item> {
         match object {
             member::Object::Node(node) => {
-                if self.nodes.learn(&node) {
-                    self.guard_nodes()
-                } else {
-                    Vec::new()
-                }
+                let is_news = self.nodes.learn(&node, &mut self.guard.nodes);
+                if is_news { self.guarded() } else { Vec::new() }
             }
             member::Object::Service(service) => {
                 let key = Key::of(&service.metadata);
@@ -195,11 +189,8 @@ impl Agent {
     pub(super) fn forget_of_member(&mut self, object: &member::Object) -> Vec<Item> {
         match object {
             member::Object::Node(node) => {
-                if self.nodes.forget(&node.metadata) {
-                    self.guard_nodes()
-                } else {
-                    Vec::new()
-                }
+                let is_news = self.nodes.forget(&node.metadata, &mut self.guard.nodes);
+                if is_news { self.guarded() } else { Vec::new() }
             }
             member::Object::Service(service) => {
                 self.clusters_services.remove(&service.metadata);
@@ -286,10 +277,7 @@ impl Agent {
             "InternalServiceExport" => drop(self.internal_exports.retain(keys)),
             "InternalServiceImport" => drop(self.internal_imports.retain(keys)),
             "MultiClusterService" => drop(self.services.retain(keys)),
-            "Node" => {
-                self.nodes.retain(keys);
-                drop(self.guard_nodes());
-            }
+            "Node" => self.nodes.retain(keys, &mut self.guard.nodes),
             "Service" => drop(self.clusters_services.retain(keys)),
             "ServiceExport" => drop(self.exports.retain(keys)),
             _ => drop(self.imports.retain(keys)),

@@ -40,7 +40,7 @@ impl Agent {
                     left.map(|one| self.on_member(Write::Delete(one.as_ref().clone().into())));
                 // Those of MultiClusterServices go with them.
                 let by_hand = self.imports.iter().filter(|one| {
-                    self.services.len() == 0 && one.metadata.deletion_timestamp.is_none()
+                    self.services.is_empty() && one.metadata.deletion_timestamp.is_none()
                 });
                 let withdrawn =
                     by_hand.map(|one| self.on_member(Write::Delete(one.as_ref().clone().into())));

@@ -185,6 +185,23 @@ fn what_another_cluster_must_not_export_is_left_out_and_told() {
         let [event] = &*written.events else { panic!("{:?}", written.events) };
         assert!(event.message.contains(why) && event.message.contains("cluster `a`"), "{event:?}");
     }
+    let import = exported(&["127.0.0.1", "10.1.0.1"], fine.clone());
+    let first = decide(&import, &guard);
+    let mcs = [service(Some("app-mcs"))];
+    let more = exported(&["127.0.0.1", "10.1.0.1", "10.1.0.2"], fine.clone());
+    let Plan::Import(Some(more)) = guarded(&more, &mcs, &derived, Some(&first.slice), &guard)
+    else {
+        panic!("a new endpoint is written")
+    };
+    assert_eq!(more.events, [], "it is said once");
+    let ours: Service =
+        object(json!({"spec": {"loadBalancerClass": "network.fleet.stolos.dev/proxy"}}));
+    let ours = [("app-mcs".to_owned(), ours)].into();
+    let Plan::Import(Some(ours)) = guarded(&import, &mcs, &ours, None, &guard) else {
+        panic!("the slice is written")
+    };
+    assert_eq!(ours.events, [], "the data plane says it");
+
     let allowed = Guard { allows_loopback: true, ..guard.clone() };
     assert_eq!(decide(&exported(&["127.0.0.1"], fine), &allowed).events, []);
 

@@ -115,11 +115,8 @@ impl Agent {
                 }
             }
             member::Object::Node(node) => {
-                if self.nodes.learn(&node) {
-                    self.guard_nodes()
-                } else {
-                    Vec::new()
-                }
+                let is_news = self.nodes.learn(&node, &mut self.guard.nodes);
+                if is_news { self.guarded() } else { Vec::new() }
             }
             member::Object::Service(service) => {
                 let key = Key::of(&service.metadata);
@@ -166,11 +163,8 @@ impl Agent {
                 self.of_namespace(namespace.metadata.name.as_deref().unwrap_or_default())
             }
             member::Object::Node(node) => {
-                if self.nodes.forget(&node.metadata) {
-                    self.guard_nodes()
-                } else {
-                    Vec::new()
-                }
+                let is_news = self.nodes.forget(&node.metadata, &mut self.guard.nodes);
+                if is_news { self.guarded() } else { Vec::new() }
             }
             member::Object::Service(service) => {
                 self.services.remove(&service.metadata);
@@ -253,20 +247,17 @@ impl Agent {
             "ImportedService" => drop(self.imported.retain(keys)),
             "InternalMemberCluster" => {}
             "Namespace" => drop(self.namespaces.retain(keys)),
-            "Node" => {
-                self.nodes.retain(keys);
-                drop(self.guard_nodes());
-            }
+            "Node" => self.nodes.retain(keys, &mut self.guard.nodes),
             "Service" => drop(self.services.retain(keys)),
             "ServiceExport" => drop(self.exports.retain(keys)),
             _ => drop(self.imports.retain(keys)),
         }
     }
 
-    /// Guards the addresses of all nodes, and returns what may be another then.
-    fn guard_nodes(&mut self) -> Vec<Item> {
-        let before = std::mem::replace(&mut self.guard.nodes, self.nodes.addresses());
-        if before == self.guard.nodes { Vec::new() } else { self.everything() }
+    /// Returns what may be another once other addresses are guarded: what other members export.
+    fn guarded(&self) -> Vec<Item> {
+        let imported = self.imported.iter().filter_map(|imported| service(imported.as_ref()));
+        imported.map(Item::Import).collect()
     }
 
     pub(super) fn everything(&self) -> Vec<Item> {

@@ -234,6 +234,7 @@ impl Processes {
             &kubeconfig,
             "--member-context",
             name,
+            "--allow-loopback",
         ];
         self.start_role(name, &[&agent[..], options].concat());
     }
