@@ -46,7 +46,7 @@ const STORIES: [(&str, &str); 3] = [
     // Since embedded clusters collect all garbage, stories 522, 764, 826, 1477 and 1630 of placements fail, and 338 of updates.
     ("nothing_is_withdrawn", "500"),
     ("no_cluster_is_upgraded_twice", "320"),
-    ("no_endpoint_is_taken_away", "1000"),
+    ("no_endpoint_is_taken_away", "500"),
 ];
 
 /// Plays stories of a whole fleet under faults. Built as tests usually are, they would take ten times as long.
