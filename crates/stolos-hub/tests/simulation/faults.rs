@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
+use http::header::ACCEPT;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -285,8 +286,12 @@ impl Asked {
         };
         let is_get = request.method() == Method::GET;
         let is_watch = is_get && query.contains("watch=");
+        // A list of metadata is no answer to who asks for whole objects.
+        let accept = request.headers().get(ACCEPT).map(|accept| accept.as_bytes());
+        let accept = String::from_utf8_lossy(accept.unwrap_or_default());
+        let form = if accept.contains("as=PartialObjectMetadata") { " metadata" } else { "" };
         Self {
-            name: format!("{actor} {} {path} {is_watch}", request.method()),
+            name: format!("{actor} {} {path} {is_watch}{form}", request.method()),
             resource: rest.first().copied().unwrap_or_default().to_owned(),
             // Lists that begin a watch come from a cache; one with a selector is asked for by itself.
             is_list: is_get && !is_watch && rest.len() == 1 && !query.contains("labelSelector="),
