@@ -287,7 +287,7 @@ impl Asked {
         let is_get = request.method() == Method::GET;
         let is_watch = is_get && query.contains("watch=");
         // A list of metadata is no answer to who asks for whole objects.
-        let accept = request.headers().get(ACCEPT).map(|accept| accept.as_bytes());
+        let accept = request.headers().get(ACCEPT).map(http::HeaderValue::as_bytes);
         let accept = String::from_utf8_lossy(accept.unwrap_or_default());
         let form = if accept.contains("as=PartialObjectMetadata") { " metadata" } else { "" };
         Self {
