@@ -42,10 +42,11 @@ pub(crate) fn run_gate(no_tests: bool) -> anyhow::Result<()> {
 }
 
 /// Stories of the simulation that the gate plays, of each kind; an ordinary test run plays a few.
-const STORIES: [(&str, &str); 3] = [
+const STORIES: [(&str, &str); 4] = [
     ("nothing_is_withdrawn", "2000"),
     ("no_cluster_is_upgraded_twice", "2000"),
     ("no_endpoint_is_taken_away", "1000"),
+    ("no_endpoint_of_the_clusterset", "1000"),
 ];
 
 /// Plays stories of a whole fleet under faults. Built as tests usually are, they would take ten times as long.

@@ -55,12 +55,26 @@ pub struct ExportedServiceSpec {
     pub slices: Vec<ExportedSlice>,
 }
 
+/// A state of an object. Lists may show earlier ones, of which nothing must be made once this one is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Revision {
+    /// UID of the object.
+    pub uid: String,
+    /// Its `metadata.generation`.
+    #[serde(default)]
+    pub generation: i64,
+}
+
 /// Endpoints that have their ports in common.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExportedSlice {
     /// Name of the EndpointSlice of the exporting cluster.
     pub name: String,
+    /// State of the EndpointSlice. Importers are not told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
     /// IPv4 or IPv6.
     pub address_type: String,
     /// Ports of every endpoint.
@@ -133,6 +147,9 @@ pub struct ImportedServiceSpec {
 pub struct SourceCluster {
     /// Name of the member.
     pub cluster: String,
+    /// State of its ExportedService.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
     /// Its endpoints.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]

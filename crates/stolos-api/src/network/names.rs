@@ -185,6 +185,8 @@ pub mod clusterset {
     pub const EXPORTED_LABELS: &str = "network.fleet.stolos.dev/exported-labels";
     /// Annotation of a ServiceImport: the annotations that exporters gave it, separated by commas.
     pub const EXPORTED_ANNOTATIONS: &str = "network.fleet.stolos.dev/exported-annotations";
+    /// Annotation of an EndpointSlice: `<uid>/<generation>` of the ImportedService that it was made of last.
+    pub const MADE_OF: &str = "network.fleet.stolos.dev/made-of";
     /// Who keeps ServiceImports, derived Services and their EndpointSlices.
     pub const MANAGER: &str = "clusterset.fleet.stolos.dev";
     /// Event on a ServiceImport or Service of somebody else whose name a service of the clusterset needs.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
-use stolos_api::network::clusterset::{ExportedServiceSpec, ImportedService};
+use stolos_api::network::clusterset::{ExportedService, ExportedServiceSpec, ImportedService};
 use stolos_api::network::mcs as mcs_api;
 use stolos_api::network::names::clusterset;
 use stolos_api::network::{
@@ -150,9 +150,12 @@ fn on_the_member(world: &World) {
 }
 
 fn in_the_clusterset(world: &World) {
-    let exports = world.exported.iter();
+    let exported = |(cluster, spec): (&String, &ExportedServiceSpec)| {
+        (cluster.clone(), ExportedService::new("app.web", spec.clone()))
+    };
+    let exported: Vec<_> = world.exported.iter().map(exported).collect();
     let exports: Vec<_> =
-        exports.map(|(cluster, spec)| mcs::resolve::Export { cluster, spec }).collect();
+        exported.iter().map(|(cluster, told)| mcs::resolve::Export { cluster, told }).collect();
     let Some(resolved) = mcs::resolve::resolve(&exports) else { return };
     let told = ImportedService::new("app.web", resolved.told);
     let mut import = mcs_api::ServiceImport::new("web", told.spec.service.clone());

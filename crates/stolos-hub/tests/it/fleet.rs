@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(50);
 
 /// A running cluster.
 pub(crate) struct Cluster {
-    server: ApiServer,
+    pub(crate) server: ApiServer,
     pub(crate) client: Client,
 }
 
@@ -177,7 +177,8 @@ impl Fleet {
         .unwrap();
         create(&self.hub.all(), &member).await;
         self.simulations.spawn(simulate(name.to_owned(), cluster.client.clone(), self.clock()));
-        self.spawn_agent(name, cluster.client.clone());
+        let hub = self.as_agent(name);
+        self.spawn_agent(name, hub, cluster.client.clone());
         self.members.insert(name.to_owned(), cluster);
         eventually(&self.hub.all::<MemberCluster>(), name, "has joined", |member| {
             let status = member.and_then(|member| member.status.as_ref());
@@ -195,11 +196,11 @@ impl Fleet {
         .await;
     }
 
-    fn spawn_agent(&mut self, name: &str, member: Client) {
-        let identity = UserInfo::authenticated(&format!("agent-of-{name}"), &[]);
+    /// Starts the agent of a member with these ways to the hub and to the member.
+    pub(crate) fn spawn_agent(&mut self, name: &str, hub: Client, member: Client) {
         let agent = stolos_member::run(stolos_member::Config {
             name: name.to_owned(),
-            hub: Client::new(self.hub.server.as_user(identity), "default"),
+            hub,
             member,
             clock: self.clock(),
             deletion_wait: stolos_member::DELETION_WAIT,
@@ -237,16 +238,21 @@ impl Fleet {
     pub(crate) fn start_agents_by(&mut self, way: impl Fn(ApiService) -> Client) {
         let members = std::mem::take(&mut self.members);
         for (name, cluster) in &members {
-            let user = UserInfo::internal("tester");
-            self.spawn_agent(name, way(cluster.server.as_user(user)));
+            let hub = self.as_agent(name);
+            let member = way(cluster.server.as_user(UserInfo::internal("tester")));
+            self.spawn_agent(name, hub, member);
         }
         self.members = members;
     }
 
     /// Returns a client of the hub with the identity of a member's agent.
     pub(crate) fn as_agent(&self, name: &str) -> Client {
-        let identity = UserInfo::authenticated(&format!("agent-of-{name}"), &[]);
-        Client::new(self.hub.server.as_user(identity), "default")
+        Client::new(self.hub_for(name), "default")
+    }
+
+    /// Returns the hub as a member's agent reaches it.
+    pub(crate) fn hub_for(&self, name: &str) -> ApiService {
+        self.hub.server.as_user(UserInfo::authenticated(&format!("agent-of-{name}"), &[]))
     }
 
     /// Returns a member.

@@ -1,6 +1,7 @@
-//! A way to a cluster whose lists leave things out.
+//! Ways to a cluster whose lists leave things out, or show what was once.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -8,16 +9,38 @@ use futures::future::BoxFuture;
 use http::{Method, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
+use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 use stolos_apiserver::rest::ApiService;
 use tower::BoxError;
 
-/// The way to a cluster whose lists leave some kinds out.
+/// What lists of some kinds show instead of what is there.
+#[derive(Clone)]
+struct Lie {
+    /// How the paths of these lists end.
+    of: Vec<&'static str>,
+    items: Value,
+}
+
+/// The way to a cluster whose lists lie.
 #[derive(Clone)]
 pub(crate) struct Forgetful {
-    pub(crate) server: ApiService,
-    pub(crate) forgets: &'static [&'static str],
+    server: ApiService,
+    lie: Arc<Lie>,
+}
+
+impl Forgetful {
+    /// Returns a way by which lists of some kinds leave everything out.
+    pub(crate) fn of(server: ApiService, kinds: &[&'static str]) -> Client {
+        Self::telling(server, kinds, json!([]))
+    }
+
+    /// Returns a way by which lists of a kind show what another list showed.
+    pub(crate) fn telling(server: ApiService, kinds: &[&'static str], items: Value) -> Client {
+        let lie = Arc::new(Lie { of: kinds.to_vec(), items });
+        Client::new(Self { server, lie }, "default")
+    }
 }
 
 impl tower::Service<Request<Body>> for Forgetful {
@@ -34,7 +57,7 @@ impl tower::Service<Request<Body>> for Forgetful {
         Box::pin(async move {
             let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
             let path = request.uri().path();
-            let lies = way.forgets.iter().any(|kind| path.ends_with(kind));
+            let lies = way.lie.of.iter().any(|kind| path.ends_with(kind));
             let is_list = request.method() == Method::GET && !is_watch;
             let (parts, body) = way.server.call(request).await?.into_parts();
             if !(is_list && lies) {
@@ -42,7 +65,7 @@ impl tower::Service<Request<Body>> for Forgetful {
             }
             let bytes = body.collect().await.unwrap().to_bytes();
             let mut list: Value = serde_json::from_slice(&bytes).unwrap();
-            list["items"] = json!([]);
+            list["items"] = way.lie.items.clone();
             let body = Full::from(serde_json::to_vec(&list).unwrap());
             Ok(Response::from_parts(parts, body.map_err(Into::into).boxed_unsync()))
         })

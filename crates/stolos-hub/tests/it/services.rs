@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams};
-use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use stolos_api::cluster::MemberCluster;
 use stolos_api::network::names::{EXPORTS_ANNOTATION, SILENT_SINCE_ANNOTATION, annotation};
@@ -573,7 +573,7 @@ async fn a_list_of_the_member_that_leaves_things_out_takes_nothing_away() {
         "/serviceimports",
         "/services",
     ];
-    fleet.start_agents_by(|server| Client::new(Forgetful { server, forgets }, "default"));
+    fleet.start_agents_by(|server| Forgetful::of(server, forgets));
     // What comes after the lists is heard of, so everything has been decided about once.
     serve(fleet.member("a"), "later", 80, &["10.1.0.9"]).await;
     export(fleet.member("a"), "later").await;
@@ -613,7 +613,7 @@ async fn a_list_of_the_hub_that_leaves_things_out_takes_nothing_away() {
         &["/namespaces"],
     ] {
         fleet.stop_hub().await;
-        fleet.start_hub_by(|server| Client::new(Forgetful { server, forgets }, "default"));
+        fleet.start_hub_by(|server| Forgetful::of(server, forgets));
         let name = forgets[0].trim_start_matches('/');
         serve(fleet.member("a"), name, 80, &["10.1.0.9"]).await;
         export(fleet.member("a"), name).await;

@@ -22,6 +22,7 @@ use stolos_core::placement::eligibility::{Eligibility, KindPattern, Kinds};
 use tokio::task::JoinSet;
 
 use crate::faults::{Way, Weather};
+use crate::services::Flavour;
 
 /// Members of a fleet that places objects.
 pub(crate) const MEMBERS: [&str; 2] = ["a", "b"];
@@ -30,7 +31,7 @@ pub(crate) const MEMBERS: [&str; 2] = ["a", "b"];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wing {
     Placement,
-    Services,
+    Services(Flavour),
 }
 
 /// An API server, and a way to it that no weather touches.
@@ -78,14 +79,19 @@ impl Fleet {
         let clock = Clock::tokio("2026-01-01T00:00:00Z".parse().unwrap());
         let placed = |crd: &CustomResourceDefinition| match crd.spec.group.as_str() {
             "cluster.kubernetes-fleet.io" | "placement.kubernetes-fleet.io" => true,
-            "networking.fleet.azure.com" => wing == Wing::Services,
+            "networking.fleet.azure.com" => wing == Wing::Services(Flavour::Azure),
+            stolos_api::cluster::fleet::GROUP => wing == Wing::Services(Flavour::Standard),
             _ => false,
         };
         let crds = stolos_api::hub_crds().into_iter().filter(placed).collect();
         let hub = Cluster::start("hub", &clock, crds).await;
         let mut members = BTreeMap::new();
         for name in names {
-            members.insert(*name, Cluster::start(name, &clock, stolos_api::member_crds()).await);
+            let mut crds = stolos_api::member_crds();
+            if wing == Wing::Services(Flavour::Standard) {
+                crds.extend(stolos_api::network::mcs::crds());
+            }
+            members.insert(*name, Cluster::start(name, &clock, crds).await);
         }
         let mut fleet = Self {
             wing,
@@ -131,12 +137,20 @@ impl Fleet {
             readiness: stolos_controller::Readiness::default(),
         };
         let mut config = stolos_hub::cluster::Config::default();
-        if self.wing == Wing::Services {
+        if self.wing == Wing::Services(Flavour::Azure) {
             config.expected_agents = Expected::MemberAndNetworking;
         }
         let members = stolos_hub::cluster::run(client.clone(), config, options.clone());
         self.controllers.spawn(members);
-        if self.wing == Wing::Services {
+        if self.wing == Wing::Services(Flavour::Standard) {
+            let config = stolos_hub::network::clusterset::Config {
+                enabled: true,
+                ..stolos_hub::network::clusterset::Config::default()
+            };
+            self.controllers.spawn(stolos_hub::network::clusterset::run(client, config, options));
+            return;
+        }
+        if self.wing == Wing::Services(Flavour::Azure) {
             let config = stolos_hub::network::Config {
                 enabled: true,
                 importers: Importers::Many,
@@ -173,7 +187,10 @@ impl Fleet {
             readiness: stolos_controller::Readiness::default(),
             provider: stolos_core::cluster::provider::Provider::default(),
             network: stolos_member::network::Options {
-                enabled: self.wing == Wing::Services,
+                enabled: self.wing == Wing::Services(Flavour::Azure),
+                clusterset: stolos_member::network::clusterset::Options {
+                    enabled: self.wing == Wing::Services(Flavour::Standard),
+                },
                 ..stolos_member::network::Options::default()
             },
         });

@@ -20,6 +20,7 @@ use std::panic::AssertUnwindSafe;
 
 use fleet::{Fleet, MEMBERS, Wing};
 use futures::FutureExt;
+use services::Flavour;
 
 /// Stories that are played when nobody says how many.
 const SEEDS: u64 = 16;
@@ -42,8 +43,20 @@ fn no_cluster_is_upgraded_twice_and_none_is_forgotten() {
 
 #[test]
 fn no_endpoint_is_taken_away_that_nobody_took_away() {
-    let start = || Fleet::start(Wing::Services, &services::MEMBERS);
-    play_all("taken_away", start, services::play);
+    play_services("taken_away", Flavour::Azure);
+}
+
+#[test]
+fn no_endpoint_of_the_clusterset_goes_that_nobody_took_away() {
+    play_services("of_the_clusterset", Flavour::Standard);
+}
+
+fn play_services(test: &str, flavour: Flavour) {
+    play_all(
+        test,
+        || Fleet::start(Wing::Services(flavour), &services::MEMBERS),
+        async |fleet: &mut Fleet, seed| services::play(fleet, flavour, seed).await,
+    );
 }
 
 /// Plays every story, or those that somebody asks for. `test` is what the test is called with.

@@ -12,7 +12,7 @@ use stolos_api::network::names::clusterset;
 use stolos_api::validation::{is_label_value, is_qualified_name};
 
 use super::resolve::first;
-use super::{alone, valid_condition};
+use super::{alone, revision, valid_condition};
 use crate::condition;
 use crate::network::keys;
 
@@ -189,10 +189,17 @@ fn exported(slice: &EndpointSlice) -> Option<ExportedSlice> {
     });
     Some(ExportedSlice {
         name: keys::name(&slice.metadata).to_owned(),
+        revision: Some(revision::of(&slice.metadata)),
         address_type: slice.address_type.clone(),
         ports: slice.ports.clone().unwrap_or_default(),
         endpoints: endpoints.collect(),
     })
+}
+
+/// Tells whether the hub has been told of a later state of a slice than a list shows.
+#[must_use]
+pub fn is_outdated(shown: &EndpointSlice, told: &ExportedSlice) -> bool {
+    told.revision.as_ref().is_some_and(|told| revision::is_before(&shown.metadata, told))
 }
 
 fn conditions_of(export: &ServiceExport) -> &[Condition] {

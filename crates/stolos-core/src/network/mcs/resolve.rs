@@ -8,7 +8,7 @@ use stolos_api::network::clusterset::{
     ImportedServiceSpec, SourceCluster,
 };
 
-use super::{Constituent, Merged, conflict_condition, merge};
+use super::{Constituent, Merged, conflict_condition, merge, revision};
 use crate::condition;
 use crate::network::keys;
 
@@ -21,7 +21,7 @@ pub struct Export<'a> {
     /// Name of the member.
     pub cluster: &'a str,
     /// What it told.
-    pub spec: &'a ExportedServiceSpec,
+    pub told: &'a ExportedService,
 }
 
 /// What members are told of a service.
@@ -39,13 +39,13 @@ pub fn resolve(exports: &[Export<'_>]) -> Option<Resolved> {
     let constituents: Vec<_> = exports.iter().map(constituent).collect();
     let merged = merge(&constituents)?;
     let find = |cluster: &str| exports.iter().find(|export| export.cluster == cluster);
-    let slices = merged.clusters.iter().filter_map(|one| Some(&find(&one.cluster)?.spec.slices));
-    let slices: Vec<&[ExportedSlice]> = slices.map(Vec::as_slice).collect();
-    let sizes: Vec<_> = slices.iter().map(|slices| count(slices)).collect();
+    let told = merged.clusters.iter().filter_map(|one| Some(find(&one.cluster)?.told));
+    let sizes: Vec<_> = told.clone().map(|told| count(&told.spec.slices)).collect();
     let share = share(&sizes, MAX_ENDPOINTS);
-    let clusters = merged.clusters.iter().zip(slices).map(|(one, slices)| SourceCluster {
+    let clusters = merged.clusters.iter().zip(told).map(|(one, told)| SourceCluster {
         cluster: one.cluster.clone(),
-        slices: first(slices, share),
+        revision: Some(revision::of(&told.metadata)),
+        slices: without_revisions(first(&told.spec.slices, share)),
     });
     let told = ImportedServiceSpec {
         service: merged.spec.clone(),
@@ -56,8 +56,23 @@ pub fn resolve(exports: &[Export<'_>]) -> Option<Resolved> {
     Some(Resolved { merged, told })
 }
 
-fn constituent<'a>(export: &'a Export<'a>) -> Constituent<'a> {
-    let ExportedServiceSpec { exported_since, export: adds, service, .. } = export.spec;
+/// Tells whether a member has been told of a later state of an export than a list shows. `cluster` is the one that exports.
+#[must_use]
+pub fn is_outdated(cluster: &str, shown: &ExportedService, told: &ImportedServiceSpec) -> bool {
+    let told = told.clusters.iter().find(|one| one.cluster == cluster);
+    let known = told.and_then(|told| told.revision.as_ref());
+    known.is_some_and(|known| revision::is_before(&shown.metadata, known))
+}
+
+fn without_revisions(mut slices: Vec<ExportedSlice>) -> Vec<ExportedSlice> {
+    for slice in &mut slices {
+        slice.revision = None;
+    }
+    slices
+}
+
+fn constituent<'a>(export: &Export<'a>) -> Constituent<'a> {
+    let ExportedServiceSpec { exported_since, export: adds, service, .. } = &export.told.spec;
     // One that does not say since when is no older than any other.
     let created = exported_since.as_ref().map_or(Timestamp::MAX, |since| since.0);
     Constituent { cluster: export.cluster, created, export: adds, service }

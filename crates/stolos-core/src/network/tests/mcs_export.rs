@@ -3,10 +3,10 @@
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
-use stolos_api::network::clusterset::{ExportedService, ExportedServiceSpec};
+use stolos_api::network::clusterset::{ExportedService, ExportedServiceSpec, ExportedSlice};
 use stolos_api::network::mcs::ServiceExport;
 
-use super::super::mcs::export::{Hub, MAX_ENDPOINTS, Observed, Plan, plan};
+use super::super::mcs::export::{Hub, MAX_ENDPOINTS, Observed, Plan, is_outdated, plan};
 use super::{at, deleting, object, said};
 
 fn export(spec: &Value) -> ServiceExport {
@@ -31,7 +31,7 @@ fn slice(name: &str, addresses: usize) -> EndpointSlice {
     let endpoint = |n: usize| json!({"addresses": [format!("10.1.{}.{}", n / 250, n % 250 + 1)]});
     let endpoints: Vec<_> = (0..addresses).map(endpoint).collect();
     object(json!({
-        "metadata": {"name": name, "namespace": "app"},
+        "metadata": {"name": name, "namespace": "app", "uid": name, "generation": 2},
         "addressType": "IPv4", "endpoints": endpoints, "ports": [{"name": "http", "port": 8080}],
     }))
 }
@@ -56,6 +56,20 @@ fn stored(spec: ExportedServiceSpec, conflict: Option<&str>) -> ExportedService 
         }]}));
     }
     stored
+}
+
+#[test]
+fn a_slice_of_which_the_hub_knows_a_later_state_is_outdated() {
+    let export = export(&json!({}));
+    let (service, mut shown) = (web(), slice("a", 2));
+    let told = present(&decide(&export, Some(&service), &[&shown])).slices.remove(0);
+    assert!(!is_outdated(&shown, &told), "the same state");
+    shown.metadata.generation = Some(1);
+    assert!(is_outdated(&shown, &told));
+    shown.metadata.uid = Some("another".to_owned());
+    assert!(!is_outdated(&shown, &told), "generations of another slice say nothing");
+    let (shown, told) = (slice("a", 2), ExportedSlice { revision: None, ..told });
+    assert!(!is_outdated(&shown, &told), "the hub has it from an agent that did not say");
 }
 
 #[test]

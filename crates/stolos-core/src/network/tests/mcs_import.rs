@@ -5,9 +5,10 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use stolos_api::cluster::MemberCluster;
-use stolos_api::network::clusterset::{ExportedServiceSpec, ImportedService};
+use stolos_api::network::clusterset::{ExportedService, ImportedService};
 use stolos_api::network::mcs::ServiceImport;
 
+use super::super::mcs;
 use super::super::mcs::import::{Deed, MAX_ENDPOINTS_PER_SLICE, Observed, Plan, Taken, plan};
 use super::super::mcs::resolve::{
     Export, MAX_ENDPOINTS, Standing, Telling, resolve, standing, telling,
@@ -19,7 +20,7 @@ const MANAGED_BY: &str = "network.fleet.stolos.dev/managed-by";
 const MANAGER: &str = "clusterset.fleet.stolos.dev";
 
 /// What a member exports since some second, with endpoints of some network.
-fn exported(second: i64, network: &str, endpoints: usize, change: &Value) -> ExportedServiceSpec {
+fn exported(second: i64, network: &str, endpoints: usize, change: &Value) -> ExportedService {
     let endpoints: Vec<_> = (0..endpoints)
         .map(|n| json!({"addresses": [format!("10.{network}.{}.{}", n / 250, n % 250 + 1)]}))
         .collect();
@@ -28,19 +29,25 @@ fn exported(second: i64, network: &str, endpoints: usize, change: &Value) -> Exp
         "ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
     });
     service.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-    object(json!({
+    let spec = object(json!({
         "exportUid": "u", "exportedSince": at(second).to_string(), "service": service,
         "export": {"exportedLabels": {"by": network}},
         "slices": [{
             "name": "web-1", "addressType": "IPv4", "endpoints": endpoints,
+            "revision": {"uid": "s", "generation": 1},
             "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
         }],
-    }))
+    }));
+    let mut exported = ExportedService::new("app.web", spec);
+    exported.metadata.uid = Some(format!("uid-{network}"));
+    exported.metadata.generation = Some(3);
+    exported
 }
 
-fn told(exports: &[(&str, &ExportedServiceSpec)]) -> ImportedService {
-    let exports: Vec<_> = exports.iter().map(|(cluster, spec)| Export { cluster, spec }).collect();
+fn told(exports: &[(&str, &ExportedService)]) -> ImportedService {
+    let exports: Vec<_> = exports.iter().map(|(cluster, told)| Export { cluster, told }).collect();
     let mut told = ImportedService::new("app.web", resolve(&exports).unwrap().told);
+    told.metadata.uid = Some("t".to_owned());
     told.metadata.generation = Some(4);
     told
 }
@@ -75,6 +82,55 @@ fn one_large_cluster_does_not_push_others_out() {
     assert_eq!(count("large-0"), count("large-5"));
     let all: usize = exports.iter().map(|(cluster, _)| count(cluster)).sum();
     assert!((MAX_ENDPOINTS - 6..=MAX_ENDPOINTS).contains(&all), "{all}");
+}
+
+#[test]
+fn an_export_of_which_a_member_knows_a_later_state_is_outdated() {
+    let mut a = exported(1, "1", 2, &json!({}));
+    let told = told(&[("a", &a)]).spec;
+    assert_eq!(told.clusters[0].slices[0].revision, None, "it means nothing to importers");
+    assert!(!mcs::resolve::is_outdated("a", &a, &told), "the same state");
+    a.metadata.generation = Some(2);
+    assert!(mcs::resolve::is_outdated("a", &a, &told));
+    assert!(!mcs::resolve::is_outdated("b", &a, &told), "nothing is known of another cluster");
+    a.metadata.uid = Some("another".to_owned());
+    assert!(
+        !mcs::resolve::is_outdated("a", &a, &told),
+        "generations of another object say nothing"
+    );
+}
+
+#[test]
+fn a_service_of_which_slices_know_a_later_state_is_outdated() {
+    let a = exported(1, "1", 2, &json!({}));
+    let mut told = told(&[("a", &a)]);
+    let mut here = Here::default();
+    here.settle(&told);
+    let is_outdated = |told: &ImportedService, here: &Here| {
+        mcs::import::is_outdated(told, &here.slices.iter().collect::<Vec<_>>())
+    };
+    assert!(!is_outdated(&told, &here), "the same state");
+    told.metadata.generation = Some(3);
+    assert!(is_outdated(&told, &here));
+    assert!(!is_outdated(&told, &Here::default()), "nothing is known of it");
+    told.metadata.uid = Some("another".to_owned());
+    assert!(!is_outdated(&told, &here), "generations of another object say nothing");
+    told.metadata.uid = Some("t".to_owned());
+    for text in ["t", "t/x", ""] {
+        let annotations = here.slices[0].metadata.annotations.as_mut().unwrap();
+        annotations.insert("network.fleet.stolos.dev/made-of".to_owned(), text.to_owned());
+        assert!(!is_outdated(&told, &here), "`{text}` says nothing");
+    }
+}
+
+#[test]
+fn a_later_state_that_changes_no_slice_writes_none() {
+    let a = exported(1, "1", 2, &json!({}));
+    let mut told = told(&[("a", &a)]);
+    let mut here = Here::default();
+    here.settle(&told);
+    told.metadata.generation = Some(5);
+    assert_eq!(here.decide(&told).slices, []);
 }
 
 #[test]
@@ -258,11 +314,11 @@ fn a_service_that_becomes_headless_is_made_anew_without_an_address() {
 #[test]
 fn addresses_that_no_pod_of_another_cluster_can_have_are_left_out_and_told() {
     let mut a = exported(1, "1", 2, &json!({}));
-    a.slices[0].endpoints[0].addresses = vec!["127.0.0.1".to_owned()];
+    a.spec.slices[0].endpoints[0].addresses = vec!["127.0.0.1".to_owned()];
     let mut b = exported(2, "2", 1, &json!({}));
-    b.slices[0].endpoints[0].addresses = vec!["169.254.169.254".to_owned()];
+    b.spec.slices[0].endpoints[0].addresses = vec!["169.254.169.254".to_owned()];
     let mut c = exported(2, "3", 1, &json!({}));
-    c.slices[0].address_type = "IPv6".to_owned();
+    c.spec.slices[0].address_type = "IPv6".to_owned();
     let mut here = Here::default();
     here.settle(&told(&[("a", &a), ("b", &b), ("c", &c)]));
     assert_eq!(here.addresses(), ["a 10.1.0.2"]);
@@ -279,11 +335,11 @@ fn what_no_object_can_have_keeps_nothing_else_away() {
         {"name": "far", "port": 70_000, "protocol": "TCP"},
     ]});
     let mut a = exported(1, "1", 2, &change);
-    a.slices[0].endpoints[0].hostname = Some("A_B".to_owned());
+    a.spec.slices[0].endpoints[0].hostname = Some("A_B".to_owned());
     let mut b = exported(2, "2", 1, &json!({}));
-    b.slices[0].ports[0].name = Some("UPPER".to_owned());
+    b.spec.slices[0].ports[0].name = Some("UPPER".to_owned());
     let mut c = exported(2, "3", 1, &json!({}));
-    c.slices[0].address_type = "FQDN".to_owned();
+    c.spec.slices[0].address_type = "FQDN".to_owned();
     let mut here = Here::default();
     here.settle(&told(&[("a", &a), ("b", &b), ("c", &c)]));
     assert_eq!(here.addresses(), ["a 10.1.0.2"]);
@@ -298,10 +354,10 @@ fn what_no_object_can_have_keeps_nothing_else_away() {
 #[test]
 fn a_slice_never_changes_the_type_of_its_addresses() {
     let mut both = exported(1, "1", 1, &json!({}));
-    let mut v6 = both.slices[0].clone();
+    let mut v6 = both.spec.slices[0].clone();
     v6.address_type = "IPv6".to_owned();
     v6.endpoints[0].addresses = vec!["fd00::1".to_owned()];
-    both.slices.insert(0, v6);
+    both.spec.slices.insert(0, v6);
     let mut here = Here::default();
     here.settle(&told(&[("a", &both)]));
     let types = |here: &Here| -> std::collections::BTreeMap<String, String> {
@@ -310,7 +366,7 @@ fn a_slice_never_changes_the_type_of_its_addresses() {
     };
     let before = types(&here);
     assert_eq!(before.len(), 2);
-    both.slices.remove(0);
+    both.spec.slices.remove(0);
     here.settle(&told(&[("a", &both)]));
     let after = types(&here);
     assert_eq!(after.len(), 1);
@@ -377,7 +433,8 @@ fn without_its_namespace_a_service_is_not_imported() {
 fn labels_that_no_object_can_have_are_left_out() {
     let mut a = exported(1, "1", 1, &json!({}));
     let labels = [("a b", "c"), ("good", "yes"), ("bad", "no no"), (MANAGED_BY, "me")];
-    a.export.exported_labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    a.spec.export.exported_labels =
+        labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     let plan = Here::default().decide(&told(&[("a", &a)]));
     let labels = plan.import.unwrap().metadata.labels.unwrap();
     let want = [("good", "yes"), (MANAGED_BY, MANAGER)];
@@ -387,14 +444,14 @@ fn labels_that_no_object_can_have_are_left_out() {
 #[test]
 fn labels_and_annotations_that_exporters_withdraw_go_and_those_of_others_stay() {
     let mut a = exported(1, "1", 1, &json!({}));
-    a.export.exported_annotations = [("note".to_owned(), "1".to_owned())].into();
+    a.spec.export.exported_annotations = [("note".to_owned(), "1".to_owned())].into();
     let mut here = Here::default();
     here.settle(&told(&[("a", &a)]));
     let metadata = &mut here.import.as_mut().unwrap().metadata;
     metadata.labels.as_mut().unwrap().insert("theirs".to_owned(), "yes".to_owned());
     metadata.annotations.as_mut().unwrap().insert("seen".to_owned(), "yes".to_owned());
-    a.export.exported_labels = [("tier".to_owned(), "front".to_owned())].into();
-    a.export.exported_annotations.clear();
+    a.spec.export.exported_labels = [("tier".to_owned(), "front".to_owned())].into();
+    a.spec.export.exported_annotations.clear();
     here.settle(&told(&[("a", &a)]));
     let metadata = &here.import.as_ref().unwrap().metadata;
     let want = [("tier", "front"), ("theirs", "yes"), (MANAGED_BY, MANAGER)];

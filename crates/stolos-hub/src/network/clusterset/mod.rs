@@ -2,14 +2,14 @@
 //!
 //! Nothing here looks at heartbeats: a silent member keeps what it exports and what it was told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::Api;
 use stolos_api::cluster::MemberCluster;
-use stolos_api::cluster::names::MEMBER_NAMESPACE_PREFIX;
+use stolos_api::cluster::names::{MEMBER_NAMESPACE_PREFIX, member_namespace};
 use stolos_api::network::clusterset::{ExportedService, ImportedService, service_of};
 use stolos_controller::{Change, Controller, Key, Options, Plan, Round, Table, Tracked, Watches};
 use stolos_core::network::mcs::resolve::{self, Standing};
@@ -63,6 +63,8 @@ struct Clusterset {
     members: Table<MemberCluster>,
     /// What was asked for by name since the last list, and is not there.
     absent: BTreeSet<Sought>,
+    /// What was asked for by name since the last list, in this version.
+    confirmed: BTreeMap<Sought, Option<String>>,
 }
 
 fn stands_for<K: Tracked>(object: &K) -> Option<String> {
@@ -82,6 +84,7 @@ impl Clusterset {
             imports: Table::indexed_by(stands_for),
             members: Table::default(),
             absent: BTreeSet::new(),
+            confirmed: BTreeMap::new(),
         }
     }
 
@@ -128,6 +131,7 @@ impl Clusterset {
         match object {
             Object::ExportedService(export) => {
                 self.exports.remove(&export.metadata);
+                self.confirmed.remove(&Sought::export(export.as_ref()));
                 stands_for(export.as_ref()).into_iter().collect()
             }
             Object::ImportedService(import) => {
@@ -146,6 +150,18 @@ impl Clusterset {
                 self.everything()
             }
         }
+    }
+
+    /// Takes in that something is there as it was told just before, and returns the service that waited for that.
+    fn learn_of_presence(&mut self, sought: Sought) -> Vec<String> {
+        let Sought::Export { service, member } = &sought else { return Vec::new() };
+        let Some(export) = self.exports.get(&Key::namespaced(&member_namespace(member), service))
+        else {
+            return Vec::new();
+        };
+        let (version, service) = (export.metadata.resource_version.clone(), service.clone());
+        self.confirmed.insert(sought, version);
+        vec![service]
     }
 
     fn relist(&mut self, kind: &str, keys: &BTreeSet<Key>) {
@@ -174,7 +190,9 @@ impl Controller for Clusterset {
         match change {
             Change::Applied(Seen::Object(object)) => self.learn_of(object),
             Change::Deleted(Seen::Object(object)) => self.forget(&object),
-            Change::Applied(Seen::Found(_)) | Change::Deleted(Seen::Found(_)) => Vec::new(),
+            Change::Applied(Seen::Found(sought)) | Change::Deleted(Seen::Found(sought)) => {
+                self.learn_of_presence(sought)
+            }
             Change::Applied(Seen::Absent(sought)) | Change::Deleted(Seen::Absent(sought)) => {
                 let items = match &sought {
                     Sought::Export { service, .. } | Sought::Import { service, .. } => {
@@ -187,6 +205,7 @@ impl Controller for Clusterset {
             }
             Change::Listed { kind, keys } => {
                 self.absent.clear();
+                self.confirmed.clear();
                 self.relist(kind, &keys);
                 self.everything()
             }

@@ -17,6 +17,8 @@ impl Clusterset {
         let exports: BTreeMap<&str, &Arc<ExportedService>> = self
             .exports
             .indexed(service)
+            // What was asked for and is not there is in a list that shows what was once.
+            .filter(|one| !self.absent.contains(&Sought::export(one.as_ref())))
             .filter_map(|one| Some((member_of(one.as_ref())?, one)))
             .collect();
         let imports: BTreeMap<&str, &Arc<ImportedService>> = self
@@ -34,7 +36,7 @@ impl Clusterset {
         };
         let live: Vec<_> = exports.iter().filter(takes_part).collect();
         let told: Vec<_> =
-            live.iter().map(|(cluster, export)| Export { cluster, spec: &export.spec }).collect();
+            live.iter().map(|(cluster, export)| Export { cluster, told: export }).collect();
         let resolved = resolve::resolve(&told);
 
         let known = self.members.iter().filter_map(|member| member.metadata.name.as_deref());
@@ -55,8 +57,8 @@ impl Clusterset {
         plan.then(answered.collect())
     }
 
-    /// Returns what members are told of and no list shows, and whose member is in no list: it is looked for by name before
-    /// anything is decided without it.
+    /// Returns what members are told of and no list shows, or only an earlier state, and whose member is in no list: it is
+    /// looked for by name before anything is decided without it.
     fn sought(
         &self,
         service: &str,
@@ -65,7 +67,14 @@ impl Clusterset {
     ) -> BTreeSet<Sought> {
         let told = imports.values().flat_map(|import| &import.spec.clusters);
         let exporters = told.map(|one| one.cluster.as_str());
-        let exporters = exporters.filter(|cluster| !exports.contains_key(cluster)).map(|cluster| {
+        let exporters = exporters.filter(|cluster| !exports.contains_key(cluster));
+        let outdated = exports.iter().filter(|(cluster, export)| {
+            let mut told = imports.values().map(|import| &import.spec);
+            let known = self.confirmed.get(&Sought::export(export.as_ref()));
+            known != Some(&export.metadata.resource_version)
+                && told.any(|told| resolve::is_outdated(cluster, export, told))
+        });
+        let exporters = exporters.chain(outdated.map(|(cluster, _)| *cluster)).map(|cluster| {
             Sought::Export { service: service.to_owned(), member: cluster.to_owned() }
         });
         let members = exports.keys().chain(imports.keys());

@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
 use kube::api::{Api, ListParams};
-use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
 use stolos_api::cluster::MemberCluster;
 use stolos_api::network::clusterset::{ExportedService, ImportedService};
 use stolos_api::network::mcs::{ServiceExport, ServiceImport};
+use stolos_apiserver::auth::UserInfo;
 
 use super::{balances_over, behind, derived, export, fleet, http, imported, serve, told};
-use crate::fleet::{Fleet, create, delete, eventually, exists, gone};
+use crate::fleet::{Fleet, create, delete, eventually, exists, gone, merge};
 use crate::forgetful::Forgetful;
 
 #[tokio::test(start_paused = true)]
@@ -131,7 +133,7 @@ async fn a_list_of_the_member_that_leaves_things_out_takes_nothing_away() {
     {
         let before = uids(&fleet).await;
         fleet.stop_agents().await;
-        fleet.start_agents_by(|server| Client::new(Forgetful { server, forgets }, "default"));
+        fleet.start_agents_by(|server| Forgetful::of(server, forgets));
         // What comes after the lists is heard of, so everything has been decided about once.
         let later = format!("later-{n}");
         serve(fleet.member("a"), &later, http(), &["10.1.0.9"]).await;
@@ -170,7 +172,7 @@ async fn a_list_of_the_hub_that_leaves_things_out_takes_nothing_away() {
     {
         let before = uids(&fleet).await;
         fleet.stop_hub().await;
-        fleet.start_hub_by(|server| Client::new(Forgetful { server, forgets }, "default"));
+        fleet.start_hub_by(|server| Forgetful::of(server, forgets));
         let later = format!("later-{n}");
         serve(fleet.member("a"), &later, http(), &["10.1.0.9"]).await;
         export(fleet.member("a"), &later).await;
@@ -184,6 +186,68 @@ async fn a_list_of_the_hub_that_leaves_things_out_takes_nothing_away() {
             assert_eq!(behind, ["a 10.1.0.1", "b 10.2.0.1"], "{forgets:?}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_shows_an_earlier_state_takes_nothing_away() {
+    let mut fleet = fleet(&["a", "b"]).await;
+    for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
+        serve(fleet.member(member), "web", http(), &[address]).await;
+        export(fleet.member(member), "web").await;
+    }
+    imported_by_both(&fleet).await;
+    let slices = items(&fleet.member("a").inside::<EndpointSlice>("app")).await;
+    let exported = items(&fleet.hub.all::<ExportedService>()).await;
+    let imported = items(&fleet.hub.inside::<ImportedService>("fleet-member-b")).await;
+    let more = json!({"endpoints": [{"addresses": ["10.1.0.1"]}, {"addresses": ["10.1.0.2"]}]});
+    merge(&fleet.member("a").inside::<EndpointSlice>("app"), "web-1", more).await;
+    let all = ["a 10.1.0.1", "a 10.1.0.2", "b 10.2.0.1"];
+    for member in ["a", "b"] {
+        balances_over(fleet.member(member), "web", &all).await;
+    }
+    for (n, who) in ["exporter", "hub", "importer"].into_iter().enumerate() {
+        match who {
+            "exporter" => {
+                fleet.stop_agent("a").await;
+                let member = fleet.member("a").server.as_user(UserInfo::internal("agent"));
+                let member = Forgetful::telling(member, &["/endpointslices"], slices.clone());
+                fleet.spawn_agent("a", fleet.as_agent("a"), member);
+            }
+            "hub" => {
+                fleet.stop_hub().await;
+                fleet.start_hub_by(|server| {
+                    Forgetful::telling(server, &["/exportedservices"], exported.clone())
+                });
+            }
+            _ => {
+                fleet.stop_agent("b").await;
+                let hub = fleet.hub_for("b");
+                let hub = Forgetful::telling(hub, &["/importedservices"], imported.clone());
+                fleet.spawn_agent("b", hub, fleet.member("b").client.clone());
+            }
+        }
+        // What comes after the lists is heard of, so everything has been decided about once.
+        let later = format!("later-{n}");
+        serve(fleet.member("a"), &later, http(), &["10.1.0.9"]).await;
+        export(fleet.member("a"), &later).await;
+        for member in ["a", "b"] {
+            super::imported(fleet.member(member), &later, &["a"]).await;
+            let behind = behind(fleet.member(member), "web").await;
+            assert_eq!(behind, all, "the {who} took an earlier state for the last");
+        }
+    }
+}
+
+/// Returns what a list shows at the moment.
+async fn items<K>(api: &Api<K>) -> Value
+where
+    K: kube::Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + serde::Serialize,
+{
+    json!(api.list(&ListParams::default()).await.unwrap().items)
 }
 
 /// Returns the uids of what stands on the hub and on members for services of the clusterset.

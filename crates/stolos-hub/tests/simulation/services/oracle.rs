@@ -10,7 +10,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
-use stolos_api::network::names::{CLUSTER_ANNOTATION, label};
+use stolos_api::network::names::{CLUSTER_ANNOTATION, clusterset, label};
 use tokio::task::JoinSet;
 
 /// What users took away in one story.
@@ -38,15 +38,16 @@ pub(super) struct Oracle {
 }
 
 impl Oracle {
-    pub(super) fn new(derived: &str, members: &[(&'static str, Client)]) -> Self {
+    /// `derived` is the Service that has the address on an importing member, in this namespace.
+    pub(super) fn new(namespace: &str, derived: &str, members: &[(&'static str, Client)]) -> Self {
         let seen = Arc::new(Mutex::new(Seen { derived: derived.to_owned(), ..Seen::default() }));
         let mut watches = JoinSet::new();
         for (member, client) in members {
             let (member, judge) = (*member, seen.clone());
-            let slices = Api::<EndpointSlice>::namespaced(client.clone(), "fleet-system");
+            let slices = Api::<EndpointSlice>::namespaced(client.clone(), namespace);
             watches.spawn(follow(slices, move |event| judge.lock().unwrap().hear(member, event)));
             let judge = seen.clone();
-            let services = Api::<Service>::namespaced(client.clone(), "fleet-system");
+            let services = Api::<Service>::namespaced(client.clone(), namespace);
             watches.spawn(follow(services, move |event| {
                 if let watcher::Event::Delete(gone) = event {
                     judge.lock().unwrap().judge_address(member, &gone.name_any());
@@ -90,7 +91,9 @@ impl Seen {
         if slice.labels().get(label::SERVICE_NAME) != Some(&self.derived) {
             return;
         }
-        let cluster = slice.annotations().get(CLUSTER_ANNOTATION).cloned().unwrap_or_default();
+        let source = slice.annotations().get(CLUSTER_ANNOTATION);
+        let source = source.or_else(|| slice.labels().get(clusterset::SOURCE_CLUSTER));
+        let cluster = source.cloned().unwrap_or_default();
         let key = (member.to_owned(), slice.name_any());
         let now: BTreeSet<String> = if is_there {
             slice.endpoints.iter().flat_map(|endpoint| endpoint.addresses.clone()).collect()

@@ -9,15 +9,19 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use serde_json::json;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use stolos_api::network::clusterset::{ExportedService, ImportedService};
 use stolos_api::network::names::{annotation, label};
 use stolos_api::network::{
     EndpointSliceExport, EndpointSliceImport, InternalServiceExport, InternalServiceImport,
-    MultiClusterService, ServiceExport, ServiceImport,
+    MultiClusterService, ServiceExport, ServiceImport, mcs,
 };
+use stolos_core::network::names;
 
-use super::MEMBERS;
 use super::oracle::Oracle;
+use super::{Flavour, MEMBERS};
 use crate::faults::Lie;
 use crate::fleet::{Fleet, time_passes};
 
@@ -25,7 +29,18 @@ use crate::fleet::{Fleet, time_passes};
 const PATIENCE: Duration = Duration::from_secs(25 * 60);
 
 /// Resources whose lists may lie.
-const LISTED: [&str; 12] = [
+const OF_STANDARD: [&str; 9] = [
+    "endpointslices",
+    "exportedservices",
+    "importedservices",
+    "internalmemberclusters",
+    "memberclusters",
+    "namespaces",
+    "serviceexports",
+    "serviceimports",
+    "services",
+];
+const OF_AZURE: [&str; 12] = [
     "endpointsliceexports",
     "endpointsliceimports",
     "endpointslices",
@@ -63,19 +78,34 @@ struct Story<'a> {
     fleet: &'a mut Fleet,
     rng: StdRng,
     seed: u64,
+    flavour: Flavour,
     oracle: Oracle,
     members: BTreeMap<&'static str, Wanted>,
 }
 
 /// Plays a story and says what went wrong.
-pub(crate) async fn play(fleet: &mut Fleet, seed: u64) -> Result<(), String> {
+pub(crate) async fn play(fleet: &mut Fleet, flavour: Flavour, seed: u64) -> Result<(), String> {
     fleet.weather.begin(seed);
     let clients: Vec<_> =
         fleet.members.iter().map(|(name, member)| (*name, member.client.clone())).collect();
-    let oracle = Oracle::new(&format!("app-{seed}-{SERVICE}"), &clients);
+    let (namespace, derived) = derived(flavour, seed);
+    let oracle = Oracle::new(&namespace, &derived, &clients);
     let rng = StdRng::seed_from_u64(seed);
-    let mut story = Story { fleet, rng, seed, oracle, members: BTreeMap::new() };
+    let mut story = Story { fleet, rng, seed, flavour, oracle, members: BTreeMap::new() };
     story.run().await
+}
+
+fn namespace(seed: u64) -> String {
+    format!("app-{seed}")
+}
+
+/// Returns namespace and name of the Service that has the address on an importing member.
+fn derived(flavour: Flavour, seed: u64) -> (String, String) {
+    let namespace = namespace(seed);
+    match flavour {
+        Flavour::Azure => ("fleet-system".to_owned(), format!("{namespace}-{SERVICE}")),
+        Flavour::Standard => (namespace.clone(), names::derived(&namespace, SERVICE)),
+    }
 }
 
 impl Story<'_> {
@@ -83,7 +113,11 @@ impl Story<'_> {
         self.begin().await;
         self.come_to_rest("at the beginning").await?;
         let lie = self.rng.random_bool(0.6).then(|| {
-            let resource = LISTED[self.rng.random_range(0..LISTED.len())];
+            let listed: &[&str] = match self.flavour {
+                Flavour::Azure => &OF_AZURE,
+                Flavour::Standard => &OF_STANDARD,
+            };
+            let resource = listed[self.rng.random_range(0..listed.len())];
             (resource, if self.rng.random_bool(0.5) { Lie::Empty } else { Lie::Old })
         });
         self.fleet.weather.storm(lie);
@@ -102,14 +136,6 @@ impl Story<'_> {
         self.end().await
     }
 
-    fn namespace(&self) -> String {
-        format!("app-{}", self.seed)
-    }
-
-    fn derived(&self) -> String {
-        format!("app-{}-{SERVICE}", self.seed)
-    }
-
     fn client(&self, member: &str) -> Client {
         self.fleet.members[member].client.clone()
     }
@@ -118,12 +144,12 @@ impl Story<'_> {
     where
         K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     {
-        Api::namespaced(self.client(member), &self.namespace())
+        Api::namespaced(self.client(member), &namespace(self.seed))
     }
 
     async fn begin(&mut self) {
         let namespace: Namespace =
-            serde_json::from_value(json!({"metadata": {"name": self.namespace()}})).unwrap();
+            serde_json::from_value(json!({"metadata": {"name": namespace(self.seed)}})).unwrap();
         let hub = self.fleet.hub.client.clone();
         for client in MEMBERS.map(|member| self.client(member)).into_iter().chain([hub]) {
             Api::all(client).create(&PostParams::default(), &namespace).await.unwrap();
@@ -131,7 +157,8 @@ impl Story<'_> {
         for member in MEMBERS {
             let endpoints = self.draw_endpoints(member);
             let exports = member != "c" || self.rng.random_bool(0.3);
-            let imports = member == "c" || self.rng.random_bool(0.5);
+            let imports = self.rng.random_bool(0.5);
+            let imports = member == "c" || imports || self.flavour == Flavour::Standard;
             let wanted = Wanted { endpoints, weight: 1, ..Wanted::default() };
             self.members.insert(member, wanted);
             self.create_service(member).await;
@@ -178,27 +205,56 @@ impl Story<'_> {
     }
 
     async fn export(&mut self, member: &str) {
-        let weight = self.members[member].weight;
-        let export: ServiceExport = serde_json::from_value(json!({
-            "apiVersion": "networking.fleet.azure.com/v1beta1", "kind": "ServiceExport",
-            "metadata": {"name": SERVICE, "annotations": {annotation::WEIGHT: weight.to_string()}},
-        }))
-        .unwrap();
-        // An earlier one may still be on its way out.
-        if self.inside(member).create(&PostParams::default(), &export).await.is_ok() {
-            self.members.get_mut(member).unwrap().exports = true;
-        }
+        let weight = self.members[member].weight.to_string();
+        let is_made = match self.flavour {
+            Flavour::Azure => {
+                let annotations = json!({annotation::WEIGHT: weight});
+                let metadata = json!({"name": SERVICE, "annotations": annotations});
+                self.create::<ServiceExport>(member, json!({"metadata": metadata})).await
+            }
+            Flavour::Standard => {
+                let metadata = json!({"metadata": {"name": SERVICE}});
+                self.create::<mcs::ServiceExport>(member, metadata).await
+            }
+        };
+        self.members.get_mut(member).unwrap().exports |= is_made;
+    }
+
+    /// Makes an object of a kind that has finalizers, and tells whether it is made: an earlier one may be on its way out.
+    async fn create<K>(&self, member: &str, mut object: Value) -> bool
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        object["apiVersion"] = json!(K::api_version(&()));
+        object["kind"] = json!(K::kind(&()));
+        let object: K = serde_json::from_value(object).unwrap();
+        self.inside(member).create(&PostParams::default(), &object).await.is_ok()
+    }
+
+    async fn delete<K>(&self, member: &str)
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned,
+    {
+        self.inside::<K>(member).delete(SERVICE, &DeleteParams::default()).await.unwrap();
     }
 
     async fn import(&mut self, member: &str) {
-        let import: MultiClusterService = serde_json::from_value(json!({
-            "apiVersion": "networking.fleet.azure.com/v1alpha1", "kind": "MultiClusterService",
-            "metadata": {"name": SERVICE}, "spec": {"serviceImport": {"name": SERVICE}},
-        }))
-        .unwrap();
-        if self.inside(member).create(&PostParams::default(), &import).await.is_ok() {
-            self.members.get_mut(member).unwrap().imports = true;
-        }
+        let is_made = match self.flavour {
+            Flavour::Azure => {
+                let spec = json!({"serviceImport": {"name": SERVICE}});
+                let object = json!({"metadata": {"name": SERVICE}, "spec": spec});
+                self.create::<MultiClusterService>(member, object).await
+            }
+            Flavour::Standard => true,
+        };
+        self.members.get_mut(member).unwrap().imports |= is_made;
     }
 
     /// Notes that a member exports no more.
@@ -211,15 +267,16 @@ impl Story<'_> {
     async fn unexport(&mut self, member: &str) {
         self.note_unexport(member);
         self.members.get_mut(member).unwrap().exports = false;
-        let api = self.inside::<ServiceExport>(member);
-        api.delete(SERVICE, &DeleteParams::default()).await.unwrap();
+        match self.flavour {
+            Flavour::Azure => self.delete::<ServiceExport>(member).await,
+            Flavour::Standard => self.delete::<mcs::ServiceExport>(member).await,
+        }
     }
 
     async fn unimport(&mut self, member: &str) {
         self.oracle.unimport(member);
         self.members.get_mut(member).unwrap().imports = false;
-        let api = self.inside::<MultiClusterService>(member);
-        api.delete(SERVICE, &DeleteParams::default()).await.unwrap();
+        self.delete::<MultiClusterService>(member).await;
     }
 
     async fn change_endpoints(&mut self, member: &'static str) {
@@ -251,8 +308,7 @@ impl Story<'_> {
     async fn drop_service(&mut self, member: &str) {
         self.note_unexport(member);
         self.members.get_mut(member).unwrap().has_service = false;
-        let api = self.inside::<Service>(member);
-        api.delete(SERVICE, &DeleteParams::default()).await.unwrap();
+        self.delete::<Service>(member).await;
     }
 
     fn any_member(&mut self) -> &'static str {
@@ -266,13 +322,14 @@ impl Story<'_> {
             eprintln!("{:?} step {what} at {member}", self.fleet.weather.elapsed());
         }
         let wanted = self.members[member].clone();
+        let has_imports = self.flavour == Flavour::Azure;
         match what {
             0..3 => self.change_endpoints(member).await,
             3 if wanted.exports => self.unexport(member).await,
             3 => self.export(member).await,
-            4 if wanted.imports => self.unimport(member).await,
-            4 => self.import(member).await,
-            5 => self.weigh(member).await,
+            4 if has_imports && wanted.imports => self.unimport(member).await,
+            4 if has_imports => self.import(member).await,
+            5 if has_imports => self.weigh(member).await,
             6 if wanted.has_service => self.drop_service(member).await,
             6 => self.create_service(member).await,
             7 => {
@@ -327,14 +384,15 @@ impl Story<'_> {
         let exported: BTreeSet<&String> =
             exporters.clone().flat_map(|wanted| &wanted.endpoints).collect();
         let is_exported = exporters.count() > 0;
+        let (namespace, derived) = derived(self.flavour, self.seed);
         for (name, wanted) in &self.members {
-            let system = |name: &str| Api::<Service>::namespaced(self.client(name), "fleet-system");
-            let has_address = system(name).get_opt(&self.derived()).await.unwrap().is_some();
+            let services = Api::<Service>::namespaced(self.client(name), &namespace);
+            let has_address = services.get_opt(&derived).await.unwrap().is_some();
             if has_address != (wanted.imports && is_exported) {
                 return Some(format!("`{name}` has an address: {has_address}"));
             }
-            let slices = Api::<EndpointSlice>::namespaced(self.client(name), "fleet-system");
-            let of_service = format!("{}={}", label::SERVICE_NAME, self.derived());
+            let slices = Api::<EndpointSlice>::namespaced(self.client(name), &namespace);
+            let of_service = format!("{}={derived}", label::SERVICE_NAME);
             let slices = slices.list(&ListParams::default().labels(&of_service)).await.unwrap();
             let found: Vec<&String> = slices
                 .iter()
@@ -355,7 +413,7 @@ impl Story<'_> {
             if self.members[member].exports {
                 self.unexport(member).await;
             }
-            if self.members[member].imports {
+            if self.flavour == Flavour::Azure && self.members[member].imports {
                 self.unimport(member).await;
             }
         }
@@ -376,19 +434,38 @@ impl Story<'_> {
     /// Says what is left of the service on the hub and on members.
     async fn left(&self) -> Vec<String> {
         let hub = &self.fleet.hub.client;
-        let mut left = all::<ServiceImport>(hub).await;
-        left.extend(all::<InternalServiceExport>(hub).await);
-        left.extend(all::<InternalServiceImport>(hub).await);
-        left.extend(all::<EndpointSliceExport>(hub).await);
-        left.extend(all::<EndpointSliceImport>(hub).await);
+        let (namespace, derived) = derived(self.flavour, self.seed);
+        let mut left = match self.flavour {
+            Flavour::Azure => [
+                all::<ServiceImport>(hub).await,
+                all::<InternalServiceExport>(hub).await,
+                all::<InternalServiceImport>(hub).await,
+                all::<EndpointSliceExport>(hub).await,
+                all::<EndpointSliceImport>(hub).await,
+            ]
+            .concat(),
+            Flavour::Standard => {
+                [all::<ExportedService>(hub).await, all::<ImportedService>(hub).await].concat()
+            }
+        };
         for member in MEMBERS {
             let client = self.client(member);
-            left.extend(all::<ServiceExport>(&client).await);
-            left.extend(all::<MultiClusterService>(&client).await);
-            left.extend(all::<ServiceImport>(&client).await);
-            let derived = Api::<Service>::namespaced(client.clone(), "fleet-system");
-            if derived.get_opt(&self.derived()).await.unwrap().is_some() {
-                left.push(format!("Service {} on {member}", self.derived()));
+            left.extend(match self.flavour {
+                Flavour::Azure => [
+                    all::<ServiceExport>(&client).await,
+                    all::<MultiClusterService>(&client).await,
+                    all::<ServiceImport>(&client).await,
+                ]
+                .concat(),
+                Flavour::Standard => [
+                    all::<mcs::ServiceExport>(&client).await,
+                    all::<mcs::ServiceImport>(&client).await,
+                ]
+                .concat(),
+            });
+            let services = Api::<Service>::namespaced(client.clone(), &namespace);
+            if services.get_opt(&derived).await.unwrap().is_some() {
+                left.push(format!("Service {namespace}/{derived} on {member}"));
             }
         }
         left
@@ -398,7 +475,7 @@ impl Story<'_> {
 /// Returns everything of a kind.
 async fn all<K>(client: &Client) -> Vec<String>
 where
-    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
 {
     let found = Api::<K>::all(client.clone()).list(&ListParams::default()).await.unwrap();
     let name = |one: &K| {

@@ -1,6 +1,7 @@
 //! Services that this member exports to the clusterset.
 
 use jiff::Timestamp;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use stolos_api::network::clusterset::ExportedService;
 use stolos_api::network::mcs::ServiceExport;
 use stolos_controller::{Key, Plan, Write};
@@ -33,7 +34,7 @@ impl Agent {
             &Observed {
                 export,
                 service: self.services.get(key).map(AsRef::as_ref),
-                slices: &self.slices_of(&key.namespace, &key.name),
+                slices: &self.own_slices(key),
                 stored,
                 leaves: self.leaves(),
             },
@@ -69,13 +70,28 @@ impl Agent {
         is_there.then(|| Act::Hub(Write::Delete(stored.clone().into())))
     }
 
-    /// Looks for what is exported and no list of the member shows: its Service, and its endpoints.
+    /// Returns the slices of a Service but for those that a list shows and that are gone.
+    fn own_slices(&self, service: &Key) -> Vec<&EndpointSlice> {
+        let mut slices = self.slices_of(&service.namespace, &service.name);
+        slices.retain(|slice| !self.absent.contains(&Sought::Slice(Key::of(&slice.metadata))));
+        slices
+    }
+
+    /// Looks for what is exported and no list of the member shows, or of which it shows an earlier state: its Service, and its
+    /// endpoints.
     fn looks_for_parts(&self, key: &Key, stored: Option<&ExportedService>) -> Vec<Act> {
         let Some(stored) = stored else { return Vec::new() };
         let service = self.services.get(key).is_none().then(|| Sought::Service(key.clone()));
-        let slices = stored.spec.slices.iter();
-        let slices = slices.map(|slice| Key::namespaced(&key.namespace, &slice.name));
-        let missing = slices.filter(|slice| self.slices.get(slice).is_none()).map(Sought::Slice);
+        let missing = stored.spec.slices.iter().filter_map(|told| {
+            let key = Key::namespaced(&key.namespace, &told.name);
+            let shown = self.slices.get(&key).filter(|slice| !export::is_outdated(slice, told));
+            let sought = Sought::Slice(key.clone());
+            let is_confirmed = || {
+                let slice = self.slices.get(&key);
+                slice.is_some_and(|slice| self.is_confirmed(&sought, &slice.metadata))
+            };
+            (shown.is_none() && !is_confirmed()).then_some(sought)
+        });
         service.into_iter().chain(missing).filter_map(|sought| self.look_for(sought)).collect()
     }
 }

@@ -20,19 +20,24 @@ impl Agent {
         let on_hub = self.on_hub(key);
         let import = self.imports.get(key).map(AsRef::as_ref);
         let told = self.imported.get(&on_hub).map(AsRef::as_ref);
-        let told = match told.filter(|told| told.metadata.deletion_timestamp.is_none()) {
-            _ if self.leaves() => return self.unimport(import),
+        let service = Key::namespaced(&key.namespace, &derived(&key.namespace, &key.name));
+        let slices = self.slices_of(&service.namespace, &service.name);
+        let sought = Sought::Imported(on_hub);
+        let is_current = |told: &ImportedService| {
+            !import::is_outdated(told, &slices) || self.is_confirmed(&sought, &told.metadata)
+        };
+        let is_leaving = told.is_some_and(|told| told.metadata.deletion_timestamp.is_some());
+        let told = match told.filter(|told| is_current(told)) {
+            _ if self.leaves() || is_leaving => return self.unimport(import),
             Some(told) => told,
-            None if told.is_some() => return self.unimport(import),
             None if import.is_none_or(|import| !import::is_ours(&import.metadata)) => {
                 return Plan::default();
             }
             None => {
-                let look = self.look_for(Sought::Imported(on_hub));
+                let look = self.look_for(sought);
                 return look.map_or_else(|| self.unimport(import), |look| vec![look].into());
             }
         };
-        let service = Key::namespaced(&key.namespace, &derived(&key.namespace, &key.name));
         let observed = Observed {
             namespace: &key.namespace,
             name: &key.name,
@@ -40,7 +45,7 @@ impl Agent {
             has_namespace: self.has_namespace(&key.namespace),
             import,
             service: self.services.get(&service).map(AsRef::as_ref),
-            slices: &self.slices_of(&service.namespace, &service.name),
+            slices: &slices,
             guard: &self.guard,
         };
         let plan = import::plan(&observed, now);

@@ -41,7 +41,32 @@ fn import_of(imported: &ImportedService) -> Vec<Item> {
 impl Agent {
     /// Takes in that something is not there, and returns what waited for that.
     pub(super) fn learn_of_absence(&mut self, sought: Sought) -> Vec<Item> {
-        let items = match &sought {
+        let items = self.waits_for(&sought);
+        self.confirmed.remove(&sought);
+        self.absent.insert(sought);
+        items
+    }
+
+    /// Takes in that something is there as it was told just before, and returns what waited for that.
+    pub(super) fn learn_of_presence(&mut self, sought: Sought) -> Vec<Item> {
+        let metadata = match &sought {
+            Sought::Slice(key) => self.slices.get(key).map(|slice| &slice.metadata),
+            Sought::Imported(key) => self.imported.get(key).map(|imported| &imported.metadata),
+            Sought::Export(_) | Sought::Import(_) | Sought::Service(_) | Sought::Exported(_) => {
+                return Vec::new();
+            }
+        };
+        let Some(version) = metadata.map(|metadata| metadata.resource_version.clone()) else {
+            return Vec::new();
+        };
+        let items = self.waits_for(&sought);
+        self.confirmed.insert(sought, version);
+        items
+    }
+
+    /// Returns what cannot be decided before this is known to be there or not.
+    fn waits_for(&self, sought: &Sought) -> Vec<Item> {
+        match sought {
             Sought::Export(key) => vec![Item::Export(key.clone())],
             Sought::Import(key) => vec![Item::Import(key.clone())],
             Sought::Service(key) => self.of_service(key),
@@ -53,9 +78,7 @@ impl Agent {
                     .flat_map(|key| [Item::Export(key.clone()), Item::Import(key)])
                     .collect()
             }
-        };
-        self.absent.insert(sought);
-        items
+        }
     }
 
     pub(super) fn learn_of_hub(&mut self, object: hub::Object) -> Vec<Item> {
@@ -99,6 +122,7 @@ impl Agent {
             }
             hub::Object::ImportedService(imported) => {
                 self.imported.remove(&imported.metadata);
+                self.confirmed.remove(&Sought::Imported(Key::of(&imported.metadata)));
                 import_of(imported)
             }
         }
@@ -172,6 +196,7 @@ impl Agent {
             }
             member::Object::EndpointSlice(slice) => {
                 self.slices.remove(&slice.metadata);
+                self.confirmed.remove(&Sought::Slice(Key::of(&slice.metadata)));
                 self.of_slice(slice)
             }
             member::Object::ServiceExport(export) => {

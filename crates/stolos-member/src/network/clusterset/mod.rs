@@ -4,11 +4,12 @@
 //! While the hub is away, everything stays as it is. There are no finalizers: what stands on the hub for an export says
 //! for as long as it is there that it must be taken away once the export is gone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Api;
 use stolos_api::cluster::names::member_namespace;
 use stolos_api::cluster::{ClusterState, InternalMemberCluster};
@@ -90,6 +91,8 @@ struct Agent {
     guard: Guard,
     /// What was asked for by name since the last list, and is not there.
     absent: BTreeSet<Sought>,
+    /// What was asked for by name since the last list, in this version.
+    confirmed: BTreeMap<Sought, Option<String>>,
 }
 
 impl Agent {
@@ -109,6 +112,7 @@ impl Agent {
             nodes: Nodes::default(),
             guard,
             absent: BTreeSet::new(),
+            confirmed: BTreeMap::new(),
         }
     }
 
@@ -125,6 +129,11 @@ impl Agent {
     fn slices_of(&self, namespace: &str, service: &str) -> Vec<&EndpointSlice> {
         let service = text(&Key::namespaced(namespace, service));
         self.slices.indexed(&service).map(AsRef::as_ref).collect()
+    }
+
+    /// Tells whether something was asked for by name and is as it is known.
+    fn is_confirmed(&self, sought: &Sought, known: &ObjectMeta) -> bool {
+        self.confirmed.get(sought) == Some(&known.resource_version)
     }
 
     fn on_member(&self, write: stolos_controller::Write<member::Object>) -> Act {
@@ -150,11 +159,14 @@ impl Controller for Agent {
             Change::Applied(Seen::Absent(sought)) | Change::Deleted(Seen::Absent(sought)) => {
                 self.learn_of_absence(sought)
             }
-            Change::Applied(Seen::Found(_)) | Change::Deleted(Seen::Found(_)) => Vec::new(),
+            Change::Applied(Seen::Found(sought)) | Change::Deleted(Seen::Found(sought)) => {
+                self.learn_of_presence(sought)
+            }
             Change::Deleted(Seen::Hub(object)) => self.forget_of_hub(&object),
             Change::Deleted(Seen::Member(object)) => self.forget_of_member(&object),
             Change::Listed { kind, keys } => {
                 self.absent.clear();
+                self.confirmed.clear();
                 self.relist(kind, &keys);
                 self.everything()
             }

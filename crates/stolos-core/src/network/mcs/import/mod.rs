@@ -26,7 +26,7 @@ use crate::network::vip::Guard;
 mod service;
 mod slices;
 
-pub use slices::{MAX_ENDPOINTS_PER_SLICE, is_slice_ours};
+pub use slices::{MAX_ENDPOINTS_PER_SLICE, is_outdated, is_slice_ours};
 
 /// What a decision about a service of the clusterset reads.
 #[derive(Clone, Copy, Debug)]

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use stolos_api::network::clusterset::{ExportedEndpoint, ExportedSlice};
+use stolos_api::network::clusterset::{ExportedEndpoint, ExportedSlice, ImportedService};
 use stolos_api::network::names::{clusterset as names, label};
 use stolos_api::validation::is_label_value;
 
 use super::Observed;
 use crate::network::keys;
+use crate::network::mcs::revision;
 use crate::network::names::{derived, imported_slices, is_label, is_slice_port};
 use crate::network::vip::{Guard, routable};
 
@@ -69,13 +70,25 @@ pub fn is_slice_ours(metadata: &ObjectMeta, import_uid: &str) -> bool {
         || owners.any(|owner| owner.uid == import_uid)
 }
 
-/// Returns a slice that exists with what it is to say; nothing if it says so.
+/// Tells whether one of these slices was made of a later state than a list shows.
+#[must_use]
+pub fn is_outdated(shown: &ImportedService, slices: &[&EndpointSlice]) -> bool {
+    let made_of = slices
+        .iter()
+        .filter_map(|slice| revision::parse(keys::annotation(&slice.metadata, names::MADE_OF)?));
+    made_of.into_iter().any(|known| revision::is_before(&shown.metadata, &known))
+}
+
+/// Returns a slice that exists with what it is to say; nothing if it says so, of whatever state that was made.
 fn renewed(stored: &EndpointSlice, wanted: EndpointSlice) -> Option<EndpointSlice> {
     let mut metadata = stored.metadata.clone();
     metadata.labels = wanted.metadata.labels;
     metadata.owner_references = wanted.metadata.owner_references;
+    let is_same = metadata == stored.metadata;
+    let made_of = wanted.metadata.annotations.unwrap_or_default();
+    metadata.annotations.get_or_insert_default().extend(made_of);
     let renewed = EndpointSlice { metadata, ..wanted };
-    let same = renewed.metadata == stored.metadata
+    let same = is_same
         && renewed.endpoints == stored.endpoints
         && renewed.ports.as_deref().unwrap_or_default()
             == stored.ports.as_deref().unwrap_or_default();
@@ -88,6 +101,8 @@ fn wanted(
     refused: &mut BTreeMap<String, String>,
 ) -> Vec<EndpointSlice> {
     let derived = derived(observed.namespace, observed.name);
+    let made_of = revision::text(&revision::of(&observed.told.metadata));
+    let annotations = BTreeMap::from([(names::MADE_OF.to_owned(), made_of)]);
     let mut wanted = Vec::new();
     for source in &observed.told.spec.clusters {
         let cluster = &source.cluster;
@@ -139,6 +154,7 @@ fn wanted(
                         name: Some(format!("{prefix}-{version}-{number}")),
                         namespace: Some(observed.namespace.to_owned()),
                         labels: Some(labels.clone()),
+                        annotations: Some(annotations.clone()),
                         owner_references: Some(vec![owner.clone()]),
                         ..ObjectMeta::default()
                     },
