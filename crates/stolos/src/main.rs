@@ -87,7 +87,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Gate(command) => gate::run(command, global.output).await,
         Command::UpdateRun(command) => update_run::run(command, global.output).await,
         Command::Placement(command) => placement::run(command, global.output).await,
-        Command::Service(command) => service::run(command, global.output).await,
+        Command::Service(command) => Box::pin(service::run(command, global.output)).await,
         Command::Plan(command) => placement::plan(command, global.output).await,
         Command::Calendar(args) => update_run::calendar::run(args, global.output).await,
         Command::Explain(command) => placement::explain(command, global.output).await,

@@ -1,11 +1,12 @@
 //! `stolos service` and `stolos explain service`.
 //!
-//! They are about the services of Azure's API; those of the standard's are not among them.
+//! They are about services of Azure's kinds and of the standard's; rates are those of our data planes, which serve Azure's.
 //!
 //! What stands in the way of a service is decided in `stolos-core`; here is what is read for that from the hub and from
 //! those members that the kubeconfig has contexts of.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use stolos_core::network::overview::Api;
 
 use crate::cli::{HubClientArgs, Output};
 use crate::exit::Exit;
@@ -51,16 +52,40 @@ pub(crate) struct ServiceArgs {
     /// Namespace of the service
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,
+    /// Kinds that the service is exported with, if it is with both; fleet unless named
+    #[arg(long, value_name = "API")]
+    pub(crate) api: Option<Kinds>,
     #[command(flatten)]
     pub(crate) hub: HubClientArgs,
 }
 
-impl ServiceArgs {
-    fn key(&self) -> String {
-        if self.name.contains('/') {
-            return self.name.clone();
+/// Kinds that a service is exported with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kinds {
+    /// Those of networking.fleet.azure.com
+    Fleet,
+    /// Those of multicluster.x-k8s.io
+    Mcs,
+}
+
+impl From<Kinds> for Api {
+    fn from(kinds: Kinds) -> Self {
+        match kinds {
+            Kinds::Fleet => Self::Fleet,
+            Kinds::Mcs => Self::Mcs,
         }
-        format!("{}/{}", self.namespace, self.name)
+    }
+}
+
+impl ServiceArgs {
+    /// Returns namespace and name of the service.
+    fn place(&self) -> (&str, &str) {
+        self.name.split_once('/').unwrap_or((&self.namespace, &self.name))
+    }
+
+    fn key(&self) -> String {
+        let (namespace, name) = self.place();
+        format!("{namespace}/{name}")
     }
 }
 

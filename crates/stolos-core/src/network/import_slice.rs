@@ -119,7 +119,7 @@ pub fn plan(observed: &Observed<'_>) -> Plan {
 }
 
 /// Returns what a slice says to be left out.
-fn refused(slice: &EndpointSlice) -> Option<&str> {
+pub(super) fn refused(slice: &EndpointSlice) -> Option<&str> {
     keys::annotation(&slice.metadata, REFUSED_ANNOTATION)
 }
 

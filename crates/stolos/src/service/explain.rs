@@ -43,7 +43,7 @@ fn screen(overview: &Overview) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use stolos_core::network::overview::Exporter;
+    use stolos_core::network::overview::{Api, Exporter};
 
     use super::*;
 
@@ -51,13 +51,14 @@ mod tests {
     fn what_stands_in_the_way_is_told_with_what_helps() {
         let exporter = |cluster: &str, percent: f64, state: ExporterState| Exporter {
             cluster: cluster.to_owned(),
-            weight: 1,
+            weight: Some(1),
             percent,
             endpoints: 2,
             state,
         };
         let mut overview = Overview {
             service: "shop/web".to_owned(),
+            api: Api::Fleet,
             ports: Vec::new(),
             exporters: vec![
                 exporter("east", 100.0, ExporterState::Serving),

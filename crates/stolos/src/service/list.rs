@@ -1,12 +1,12 @@
 //! `stolos service list`.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use clap::Args;
 use serde_json::json;
-use stolos_core::network::overview::{ExporterState, ImporterState, Overview, ports};
+use stolos_core::network::overview::{Api, ExporterState, ImporterState, Overview, ports};
 
-use super::world::World;
+use super::world::{Said, World};
 use crate::cli::{HubClientArgs, Output};
 use crate::exit::Exit;
 use crate::output;
@@ -21,19 +21,21 @@ pub(crate) struct ListArgs {
     hub: HubClientArgs,
 }
 
-const COLUMNS: [&str; 7] =
-    ["NAMESPACE", "NAME", "PORTS", "ENDPOINTS", "EXPORTED BY", "IMPORTED BY", "STATE"];
+const COLUMNS: [&str; 8] =
+    ["NAMESPACE", "NAME", "API", "PORTS", "ENDPOINTS", "EXPORTED BY", "IMPORTED BY", "STATE"];
 
 pub(super) async fn run(args: ListArgs, output: Output) -> anyhow::Result<Exit> {
     let world = World::read(&args.hub).await?;
-    let is_wanted = |key: &String| {
+    let is_wanted = |(key, _): &(String, Api)| {
         let (namespace, _) = key.split_once('/').unwrap_or_default();
         args.namespace.as_ref().is_none_or(|wanted| wanted == namespace)
     };
-    let keys = world.keys().into_iter().filter(is_wanted);
-    let overviews: Vec<_> = keys.map(|key| world.overview(&key, &BTreeMap::new())).collect();
+    let services = world.services().into_iter().filter(is_wanted);
+    let overview = |(key, api): (String, Api)| world.overview(&key, api, &Said::default());
+    let overviews: Vec<_> = services.map(overview).collect();
     if output == Output::Name {
-        overviews.iter().try_for_each(|one| output::line(&one.service))?;
+        let names: BTreeSet<_> = overviews.iter().map(|one| &one.service).collect();
+        names.into_iter().try_for_each(|name| output::line(name))?;
     } else if !output::structured(&json!({ "items": overviews }), output)? {
         if overviews.is_empty() {
             output::note("no member exports or imports a service");
@@ -66,6 +68,11 @@ fn row(overview: &Overview, most: usize) -> Vec<String> {
     vec![
         namespace.to_owned(),
         name.to_owned(),
+        match overview.api {
+            Api::Fleet => "fleet",
+            Api::Mcs => "mcs",
+        }
+        .to_owned(),
         ports(&overview.ports),
         n_endpoints.to_string(),
         named(&exporters, most),

@@ -18,8 +18,8 @@ pub(super) async fn run(args: ServiceArgs, output: Output) -> anyhow::Result<Exi
             let findings = output::count(overview.findings.len(), "finding");
             output::line("")?;
             output::line(&format!(
-                "{findings}; `stolos service explain {} -n {}` tells them",
-                args.name, args.namespace
+                "{findings}; `stolos service explain {}` tells them",
+                overview.service
             ))?;
         }
     }
@@ -39,7 +39,7 @@ fn print(overview: &Overview) -> anyhow::Result<()> {
 fn exporter(exporter: &Exporter) -> Vec<String> {
     vec![
         exporter.cluster.clone(),
-        exporter.weight.to_string(),
+        exporter.weight.map_or_else(|| "-".to_owned(), |weight| weight.to_string()),
         format!("{}%", exporter.percent),
         exporter.endpoints.to_string(),
         exporter.state.as_str().to_owned(),

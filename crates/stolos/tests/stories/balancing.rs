@@ -97,14 +97,14 @@ fn wait_for_answers_of(address: &str, clusters: &[&str]) {
     });
 }
 
-fn stolos(up: &Up, args: &[&str]) -> String {
+pub(crate) fn stolos(up: &Up, args: &[&str]) -> String {
     let output = backend::stolos(args, Some(&up.kubeconfig()));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "stolos {} failed: {stderr}", args.join(" "));
     String::from_utf8(output.stdout).expect("stolos prints UTF-8")
 }
 
-fn stolos_json(up: &Up, args: &[&str]) -> Value {
+pub(crate) fn stolos_json(up: &Up, args: &[&str]) -> Value {
     let printed = stolos(up, &[args, &["-o", "json"]].concat());
     serde_json::from_str(&printed).expect("it prints JSON")
 }
@@ -114,7 +114,8 @@ fn the_commands_show_it(up: &Up, address: &str) {
     let listed = stolos(up, &["service", "list"]);
     let row = listed.lines().find(|line| line.starts_with("shop")).unwrap_or_default();
     let cells: Vec<_> = row.split_whitespace().collect();
-    let want = ["shop", "web", "web:8000/TCP", "4", "member-1,member-2", "member-3", "Serving"];
+    let want =
+        ["shop", "web", "fleet", "web:8000/TCP", "4", "member-1,member-2", "member-3", "Serving"];
     assert_eq!(cells, want, "{listed}");
 
     let shown = stolos_json(up, &["service", "show", "web", "-n", "shop"]);

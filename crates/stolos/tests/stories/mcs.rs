@@ -1,8 +1,9 @@
 //! Services of the Multi-Cluster Services API across clusters, as its users see them, on both backends.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::backend::{Backend, Processes, Up};
+use crate::balancing::{stolos, stolos_json};
 use crate::kubectl::Kubectl;
 
 #[test]
@@ -33,7 +34,48 @@ fn one_service_is_exported_by_both_apis_in_stolos_up() {
     second.wait_for("the other API has an address", &["-n", "shop", "mcs", "web"], |service| {
         service["status"]["loadBalancer"]["ingress"][0]["ip"].is_string()
     });
+    the_commands_tell_of_both(&up);
 }
+
+fn the_commands_tell_of_both(up: &Up) {
+    let listed = stolos(up, &["service", "list"]);
+    let rows = listed.lines().filter(|line| line.starts_with("shop"));
+    let rows: Vec<Vec<_>> = rows.map(|row| row.split_whitespace().collect()).collect();
+    let fleet = ["shop", "web", "fleet", "http:80/TCP", "2", "member-1", "member-2", "Serving"];
+    let both = "member-1,member-2";
+    let mcs = ["shop", "web", "mcs", "http:80/TCP", "2", "member-1", both, "Serving"];
+    assert_eq!(rows, [fleet, mcs], "{listed}");
+
+    let import = up.kubectl("member-2").get(&IMPORT).expect("the ServiceImport");
+    let shown = stolos_json(up, &["service", "show", "shop/web", "--api", "mcs"]);
+    let exporter = json!({
+        "cluster": "member-1", "endpoints": 2, "percent": 100.0, "state": "Serving",
+    });
+    assert_eq!(shown["exporters"], json!([exporter]));
+    assert_eq!(shown["importers"][1]["addresses"], import["spec"]["ips"], "{shown}");
+    let shown = stolos_json(up, &["service", "show", "shop/web"]);
+    assert_eq!(shown["exporters"][0]["weight"], 1, "{shown}");
+
+    up.kubectl("member-2").apply(NO_SERVICE);
+    up.kubectl("member-2").wait_for("it is looked at", &NOWHERE, |export| {
+        condition(export, "Valid")["status"] == "False"
+    });
+    let told = stolos(up, &["service", "explain", "nowhere", "-n", "shop"]);
+    for part in [
+        "shop/nowhere: connections go nowhere.",
+        "member-2 does not export it: service shop/nowhere is not found",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+const NO_SERVICE: &str = r"
+apiVersion: multicluster.x-k8s.io/v1beta1
+kind: ServiceExport
+metadata: {name: nowhere, namespace: shop}
+";
+
+const NOWHERE: [&str; 4] = ["-n", "shop", "serviceexports.multicluster.x-k8s.io", "nowhere"];
 
 const AZURE_EXPORT: &str = r"
 apiVersion: networking.fleet.azure.com/v1beta1

@@ -1,15 +1,14 @@
 //! What stands in the way of connections to a service, and what would help.
 
-use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::Service;
+use jiff::Timestamp;
 use stolos_api::cluster::MemberCluster;
-use stolos_api::network::names::condition as type_;
-use stolos_api::network::{InternalServiceExport, MultiClusterService, ServicePort};
+use stolos_api::network::names::{CLUSTER_ANNOTATION, condition as type_};
+use stolos_api::network::{InternalServiceExport, ServicePort};
 
-use super::super::{keys, silence};
+use super::super::{import_slice, keys, silence};
 use super::{
-    Exporter, ExporterState, Finding, Importer, ImporterState, Observed, addresses, member_of,
-    oldest, told_of,
+    Exporter, ExporterState, Finding, Imported, Importer, ImporterState, Observed, addresses,
+    member_of, oldest, told_of,
 };
 use crate::condition;
 
@@ -37,10 +36,7 @@ pub(super) fn findings(
         if let Some((message, hint)) = of_exporter(observed, one, namespace, name) {
             find(Some(&one.cluster), message, hint);
         }
-        if let Some(since) = silent_for(observed, &one.cluster) {
-            let message = format!("has not been heard of for {} s", since.as_secs());
-            let hint =
-                "its endpoints stay; data planes that see them fail leave them out".to_owned();
+        if let Some((message, hint)) = silent(observed.members, &one.cluster, observed.now) {
             find(Some(&one.cluster), message, hint);
         }
     }
@@ -56,8 +52,8 @@ pub(super) fn findings(
             find(Some(&one.cluster), message, hint);
         }
         let told = observed.told.get(&one.cluster);
-        for (service, derived) in told.iter().flat_map(|told| &told.services) {
-            for message in problems(service, derived.as_ref()) {
+        for imported in told.iter().flat_map(|told| &told.services) {
+            for message in problems(imported) {
                 find(Some(&one.cluster), message, String::new());
             }
         }
@@ -77,12 +73,7 @@ fn of_exporter(
         ExporterState::Serving => return None,
         // Endpoints wait for the namespace, which is told of the whole service.
         ExporterState::NoEndpoints if !observed.namespace_exists => return None,
-        ExporterState::NoEndpoints => (
-            "exports it, but has no endpoint that takes connections".to_owned(),
-            format!(
-                "look at the pods: kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}"
-            ),
-        ),
+        ExporterState::NoEndpoints => no_endpoints(namespace, name),
         ExporterState::Conflicts => {
             let own = observed.exports.iter().find(|export| member_of(&export.metadata) == cluster);
             let winner = oldest(observed.exports);
@@ -121,6 +112,13 @@ fn of_exporter(
     })
 }
 
+pub(super) fn no_endpoints(namespace: &str, name: &str) -> (String, String) {
+    let hint = format!(
+        "look at the pods: kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}"
+    );
+    ("exports it, but has no endpoint that takes connections".to_owned(), hint)
+}
+
 /// Returns ports as people write them.
 #[must_use]
 pub fn ports(ports: &[ServicePort]) -> String {
@@ -154,10 +152,11 @@ fn of_importer(importers: &[Importer], one: &Importer) -> Option<(String, String
 }
 
 /// Returns what a member says to be wrong with a MultiClusterService.
-fn problems(service: &MultiClusterService, derived: Option<&Service>) -> Vec<String> {
+fn problems(imported: &Imported) -> Vec<String> {
+    let Imported { service, derived, slices } = imported;
     let name = keys::name(&service.metadata);
     let conditions = service.status.as_ref().map(|status| status.conditions.as_slice());
-    let of_derived = derived.and_then(|derived| derived.status.as_ref());
+    let of_derived = derived.as_ref().and_then(|derived| derived.status.as_ref());
     let all = conditions
         .into_iter()
         .chain(of_derived.and_then(|status| status.conditions.as_deref()))
@@ -170,14 +169,25 @@ fn problems(service: &MultiClusterService, derived: Option<&Service>) -> Vec<Str
             "MultiClusterService {name} has no address yet; whoever gives LoadBalancer Services theirs has not done so"
         ));
     }
+    problems.extend(slices.iter().filter_map(|slice| {
+        let cluster = keys::annotation(&slice.metadata, CLUSTER_ANNOTATION).unwrap_or_default();
+        let why = import_slice::refused(slice)?;
+        Some(format!("MultiClusterService {name}: endpoints of {cluster} are left out: {why}"))
+    }));
     problems
 }
 
 /// Returns how long a member has been silent, if it is.
-fn silent_for(observed: &Observed<'_>, cluster: &str) -> Option<SignedDuration> {
+pub(super) fn silent(
+    members: &[MemberCluster],
+    cluster: &str,
+    now: Timestamp,
+) -> Option<(String, String)> {
     let named = |member: &&MemberCluster| member.metadata.name.as_deref() == Some(cluster);
-    let member = observed.members.iter().find(named)?;
+    let member = members.iter().find(named)?;
     let heard = silence::heard(member)?;
-    let is_silent = observed.now >= silence::lease(member, heard).stale_from();
-    is_silent.then(|| observed.now.duration_since(heard))
+    let is_silent = now >= silence::lease(member, heard).stale_from();
+    let message = || format!("has not been heard of for {} s", now.duration_since(heard).as_secs());
+    let hint = "its endpoints stay; data planes that see them fail leave them out";
+    is_silent.then(|| (message(), hint.to_owned()))
 }

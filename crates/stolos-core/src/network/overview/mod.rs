@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use serde::Serialize;
 use stolos_api::cluster::MemberCluster;
@@ -18,6 +19,7 @@ use super::claim::InUseBy;
 use super::{export, keys, resolve};
 use crate::condition;
 
+pub mod clusterset;
 mod findings;
 
 pub use findings::ports;
@@ -50,8 +52,19 @@ pub struct Observed<'a> {
 pub struct Told {
     /// Its ServiceExport.
     pub export: Option<ServiceExport>,
-    /// Its MultiClusterServices of the service, each with its derived Service.
-    pub services: Vec<(MultiClusterService, Option<Service>)>,
+    /// Its MultiClusterServices of the service.
+    pub services: Vec<Imported>,
+}
+
+/// A MultiClusterService of a member.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The MultiClusterService.
+    pub service: MultiClusterService,
+    /// Its derived Service.
+    pub derived: Option<Service>,
+    /// The endpoints of other members that are behind the derived Service.
+    pub slices: Vec<EndpointSlice>,
 }
 
 /// The answer.
@@ -60,7 +73,9 @@ pub struct Told {
 pub struct Overview {
     /// `<namespace>/<name>` of the service.
     pub service: String,
-    /// Its ports, as the oldest export has them.
+    /// Whose kinds it is exported with.
+    pub api: Api,
+    /// Its ports.
     pub ports: Vec<ServicePort>,
     /// Members that export it, by name.
     pub exporters: Vec<Exporter>,
@@ -70,14 +85,26 @@ pub struct Overview {
     pub findings: Vec<Finding>,
 }
 
+/// The kinds with which a service is exported and imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Api {
+    /// Those of Azure.
+    #[serde(rename = "networking.fleet.azure.com")]
+    Fleet,
+    /// Those of the standard, the Multi-Cluster Services API.
+    #[serde(rename = "multicluster.x-k8s.io")]
+    Mcs,
+}
+
 /// A member that exports a service.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Exporter {
     /// Name of the member.
     pub cluster: String,
-    /// Share of the traffic that it asks for, relative to the others.
-    pub weight: i64,
+    /// Share of the traffic that it asks for, relative to the others; the standard knows none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<i64>,
     /// Share of new connections that it gets while all endpoints answer, in percent.
     pub percent: f64,
     /// Endpoints that take connections.
@@ -137,7 +164,7 @@ pub struct Importer {
 pub enum ImporterState {
     /// It imports the service.
     Importing,
-    /// Another member does, and the hub lets one at a time.
+    /// Another member does, and the hub lets one at a time; or something of the member is in the way.
     Waiting,
     /// No member exports the service.
     NotExported,
@@ -181,6 +208,7 @@ pub fn overview(observed: &Observed<'_>) -> Overview {
     let ports = oldest(observed.exports).map(|export| export.spec.ports.clone());
     Overview {
         service: observed.key.to_owned(),
+        api: Api::Fleet,
         ports: ports.unwrap_or_default(),
         exporters,
         importers,
@@ -222,6 +250,7 @@ fn exporters(observed: &Observed<'_>) -> Vec<Exporter> {
             Some(resolve::Standing::NotItsOwn) => ExporterState::Refused,
         };
         let weight = one.spec.weight.unwrap_or(DEFAULT_WEIGHT).clamp(0, MAX_WEIGHT);
+        let weight = Some(weight);
         Exporter { cluster: cluster.to_owned(), weight, percent: 0.0, endpoints, state }
     });
     let mut exporters: Vec<_> = exported.collect();
@@ -236,21 +265,21 @@ fn exporters(observed: &Observed<'_>) -> Vec<Exporter> {
             _ if is_valid(export) => return None,
             _ => ExporterState::Refused,
         };
-        let weight = weight.unwrap_or(DEFAULT_WEIGHT);
+        let weight = Some(weight.unwrap_or(DEFAULT_WEIGHT));
         Some(Exporter { cluster: cluster.clone(), weight, percent: 0.0, endpoints: 0, state })
     }));
     exporters.sort_by(|a, b| a.cluster.cmp(&b.cluster));
-    share(&mut exporters);
+    shares(&mut exporters, |one| one.weight.unwrap_or(DEFAULT_WEIGHT));
     exporters
 }
 
-/// Gives each exporter that serves its share.
-fn share(exporters: &mut [Exporter]) {
+/// Gives each exporter that serves its share by what it weighs.
+fn shares(exporters: &mut [Exporter], weight: impl Fn(&Exporter) -> i64) {
     let serves = |one: &Exporter| one.state == ExporterState::Serving;
-    let all: i64 = exporters.iter().filter(|one| serves(one)).map(|one| one.weight).sum();
+    let all: i64 = exporters.iter().filter(|one| serves(one)).map(&weight).sum();
     for one in exporters.iter_mut().filter(|one| serves(one) && all > 0) {
         #[expect(clippy::cast_precision_loss, reason = "weights are at most 1000 each")]
-        let percent = one.weight as f64 / all as f64 * 100.0;
+        let percent = weight(one) as f64 / all as f64 * 100.0;
         one.percent = (percent * 10.0).round() / 10.0;
     }
 }
@@ -283,7 +312,7 @@ fn importers(observed: &Observed<'_>) -> Vec<Importer> {
         };
         let told = observed.told.get(&cluster);
         let services = told.iter().flat_map(|told| &told.services);
-        let addresses = services.flat_map(|(service, _)| addresses(service)).collect();
+        let addresses = services.flat_map(|one| addresses(&one.service)).collect();
         Importer { cluster, state, addresses, was_asked: told.is_some() }
     };
     let mut importers: Vec<_> = observed.claimants.iter().map(importer).collect();

@@ -11,6 +11,7 @@ mod mcs;
 mod mcs_export;
 mod mcs_import;
 mod overview;
+mod overview_clusterset;
 mod pool;
 mod report;
 mod resolve;

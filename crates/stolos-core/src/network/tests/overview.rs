@@ -8,7 +8,7 @@ use stolos_api::network::{
     Endpoint, EndpointSliceExport, InternalServiceExport, InternalServiceImport, ServiceImport,
 };
 
-use super::super::overview::{Observed, Overview, Told, overview};
+use super::super::overview::{Imported, Observed, Overview, Told, overview};
 use super::{at, claimant, claimed, exported, exported_slice, object};
 
 #[derive(Default)]
@@ -52,7 +52,11 @@ fn weighted(cluster: &str, weight: i64, age: i64) -> InternalServiceExport {
 }
 
 fn told(export: Value, services: &[Value]) -> Told {
-    let services = services.iter().map(|service| (object(service.clone()), None));
+    let services = services.iter().map(|service| Imported {
+        service: object(service.clone()),
+        derived: None,
+        slices: Vec::new(),
+    });
     Told { export: (!export.is_null()).then(|| object(export)), services: services.collect() }
 }
 
@@ -89,6 +93,35 @@ fn shares_follow_the_weights_of_those_that_serve() {
     assert_eq!(overview.importers[0].addresses, ["192.0.2.1"]);
     assert_eq!(overview.importers[0].state.as_str(), "Importing");
     assert_eq!(found(&overview), ["c: exports it, but has no endpoint that takes connections"]);
+}
+
+#[test]
+fn endpoints_that_an_importer_leaves_out_are_told() {
+    let address = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
+    let mcs =
+        json!({"metadata": {"name": "web", "namespace": "app"}, "spec": {}, "status": address});
+    let slice = |annotations: Value| {
+        let metadata = json!({"annotations": annotations});
+        object(json!({"metadata": metadata, "addressType": "IPv4", "endpoints": []}))
+    };
+    let left_out = json!({
+        "network.fleet.stolos.dev/cluster": "a",
+        "network.fleet.stolos.dev/refused": "169.254.169.254 is link-local",
+    });
+    let mut says = told(Value::Null, &[mcs]);
+    says.services[0].slices =
+        vec![slice(left_out), slice(json!({"network.fleet.stolos.dev/cluster": "b"}))];
+    let world = World {
+        import: Some(claimed(&["a"], &["d"])),
+        exports: vec![weighted("a", 1, 1)],
+        slices: vec![self::slice("a", &["10.0.0.1"])],
+        claimants: vec![claimant("d", 1)],
+        told: BTreeMap::from([("d".to_owned(), says)]),
+        ..World::default()
+    };
+    let want =
+        "d: MultiClusterService web: endpoints of a are left out: 169.254.169.254 is link-local";
+    assert_eq!(found(&world.overview()), [want]);
 }
 
 #[test]

@@ -251,6 +251,16 @@ fn told_clusters(told: &ImportedServiceSpec) -> Vec<ClusterStatus> {
     told.clusters.iter().map(|one| ClusterStatus { cluster: one.cluster.clone() }).collect()
 }
 
+/// Message of a ServiceImport that lacks nothing.
+const USABLE: &str = "the service can be used";
+
+/// Returns what a ServiceImport says to be in the way of connections, or to be left out.
+#[must_use]
+pub fn problem(import: &ServiceImport) -> Option<&str> {
+    let ready = crate::condition::find(&import.status.as_ref()?.conditions, of_import::READY)?;
+    (ready.message != USABLE).then_some(ready.message.as_str())
+}
+
 /// Decides whether the service can be used, and what it waits for if not.
 fn readiness(
     observed: &Observed<'_>,
@@ -286,9 +296,9 @@ fn readiness(
     let left_out = refused.iter().map(|(cluster, why)| format!("{why} (cluster {cluster})"));
     let left_out: Vec<_> = left_out.take(MAX_NAMED).collect();
     let message = if left_out.is_empty() {
-        "the service can be used".to_owned()
+        USABLE.to_owned()
     } else {
-        format!("the service can be used, without some endpoints: {}", left_out.join("; "))
+        format!("{USABLE}, without some endpoints: {}", left_out.join("; "))
     };
     (ready("True", why::READY, &message), None)
 }
