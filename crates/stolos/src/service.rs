@@ -47,7 +47,7 @@ pub(crate) enum ServiceCommand {
 /// Names a service.
 #[derive(Args, Clone)]
 pub(crate) struct ServiceArgs {
-    /// Name of the service, or <namespace>/<name>
+    /// Name of the service: web, or with its namespace, shop/web
     pub(crate) name: String,
     /// Namespace of the service
     #[arg(short, long, default_value = "default")]

@@ -211,8 +211,7 @@ async fn told(member: &Client, args: &ServiceArgs) -> anyhow::Result<(Told, clus
     };
     let services = Api::<MultiClusterService>::namespaced(member.clone(), namespace);
     let services = match services.list(&ListParams::default()).await {
-        // The member takes part in the standard's services only.
-        Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),
+        Err(error) if is_unknown(&error) => Vec::new(),
         listed => listed.context("failed to list its MultiClusterServices")?.items,
     };
     let mut told = Told { export, services: Vec::new() };
@@ -231,6 +230,11 @@ async fn told(member: &Client, args: &ServiceArgs) -> anyhow::Result<(Told, clus
     Ok((told, of_mcs))
 }
 
+/// Tells whether a member does not have an object, or does not know the kind: it need not take part in both kinds of services.
+fn is_unknown(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
 /// Returns an object of a member; nothing if the member does not know the kind.
 async fn get<K>(member: &Client, namespace: &str, name: &str) -> anyhow::Result<Option<K>>
 where
@@ -239,8 +243,11 @@ where
         + std::fmt::Debug
         + DeserializeOwned,
 {
-    let api = Api::<K>::namespaced(member.clone(), namespace);
-    api.get_opt(name).await.with_context(|| format!("failed to get its {}", K::kind(&())))
+    match Api::<K>::namespaced(member.clone(), namespace).get(name).await {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if is_unknown(&error) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("failed to get its {}", K::kind(&()))),
+    }
 }
 
 /// Returns the EndpointSlices of a derived Service.
