@@ -34,6 +34,18 @@ const IMPORT_TIME: Family = Family::histogram(
     "Time from endpoints being exported to their being there on this member",
     NETWORK_BUCKETS,
 );
+const EXACT_EXPORT_TIME: Family = Family::histogram(
+    "stolos_service_export_duration_milliseconds",
+    "Time from a Service being exported to its exporter being told about conflicts, to the millisecond",
+    EXACT_BUCKETS,
+);
+const EXACT_IMPORT_TIME: Family = Family::histogram(
+    "stolos_endpointslice_export_import_duration_milliseconds",
+    "Time from endpoints being exported to their being there on this member, to the millisecond",
+    EXACT_BUCKETS,
+);
+const EXACT_BUCKETS: &[f64] =
+    &[5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0];
 const NETWORK_BUCKETS: &[f64] = &[1_000.0, 2_500.0, 5_000.0, 10_000.0, 25_000.0, 50_000.0];
 
 /// Says that a kind of processing was not called for.
@@ -53,6 +65,8 @@ impl Default for Metrics {
             LEAVES,
             EXPORT_TIME,
             IMPORT_TIME,
+            EXACT_EXPORT_TIME,
+            EXACT_IMPORT_TIME,
         ]))
     }
 }
@@ -86,11 +100,8 @@ impl Metrics {
 
     /// Measures how long a Service of this member took until its exporter was told about conflicts.
     pub(crate) fn exported(&self, cluster: &str, took: Measured) {
-        self.0.observe(
-            &EXPORT_TIME,
-            vec![("origin_cluster_id", cluster.to_owned())],
-            took.millis(),
-        );
+        let labels = vec![("origin_cluster_id", cluster.to_owned())];
+        self.took(&EXPORT_TIME, &EXACT_EXPORT_TIME, labels, took);
     }
 
     /// Measures how long endpoints of a member took to this one.
@@ -100,7 +111,14 @@ impl Metrics {
             ("destination_cluster_id", to.to_owned()),
             ("is_first_import", took.is_first.to_string()),
         ];
-        self.0.observe(&IMPORT_TIME, labels, took.millis());
+        self.took(&IMPORT_TIME, &EXACT_IMPORT_TIME, labels, took);
+    }
+
+    fn took(&self, coarse: &Family, exact: &Family, labels: Labels, took: Measured) {
+        if let Some(millis) = took.exact {
+            self.0.observe(exact, labels.clone(), f64::from(millis));
+        }
+        self.0.observe(coarse, labels, took.millis());
     }
 
     /// Returns the figures as Prometheus reads them.
@@ -171,6 +189,8 @@ mod tests {
         metrics.applied("web", Duration::from_millis(20));
         metrics.applied("gone", Duration::from_millis(20));
         metrics.forget("gone");
+        metrics.imported("a", "b", Measured { millis: 1_000, exact: Some(12), is_first: true });
+        metrics.exported("a", Measured { millis: 1_000, exact: None, is_first: true });
         let text = metrics.render();
         for line in [
             "fleet_work_processing_requests_total{apply_status=\"AllManifestsApplied\",availability_status=\"WorkNotTrackable\",diff_reporting_status=\"Skipped\"} 2",
@@ -179,9 +199,13 @@ mod tests {
             "# TYPE leave_result_counter counter",
             "work_apply_time_seconds_bucket{name=\"web\",le=\"0.05\"} 1",
             "work_apply_time_seconds_count{name=\"web\"} 1",
+            "fleet_networking_service_export_duration_milliseconds_sum{origin_cluster_id=\"a\"} 1000",
+            "stolos_endpointslice_export_import_duration_milliseconds_bucket{origin_cluster_id=\"a\",destination_cluster_id=\"b\",is_first_import=\"true\",le=\"10\"} 0",
+            "stolos_endpointslice_export_import_duration_milliseconds_bucket{origin_cluster_id=\"a\",destination_cluster_id=\"b\",is_first_import=\"true\",le=\"25\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         assert!(!text.contains("gone"));
+        assert!(!text.contains("stolos_service_export_duration_milliseconds_count"));
     }
 }

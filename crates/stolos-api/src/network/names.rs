@@ -118,6 +118,10 @@ pub const CLUSTER_ANNOTATION: &str = "network.fleet.stolos.dev/cluster";
 /// On an EndpointSlice that was imported: the first thing that was left out of it, and why.
 pub const REFUSED_ANNOTATION: &str = "network.fleet.stolos.dev/refused";
 
+/// On an InternalServiceExport, an EndpointSliceExport and its copies: when this version was exported, to the millisecond.
+/// `exportedSince` has whole seconds.
+pub const EXPORTED_AT_ANNOTATION: &str = "network.fleet.stolos.dev/exported-at";
+
 /// On an EndpointSliceImport, where only the hub writes it: since when it has not heard of the cluster that the endpoints
 /// are of. It is absent as long as that is less than three times the period of heartbeats.
 pub const SILENT_SINCE_ANNOTATION: &str = "network.fleet.stolos.dev/silent-since";

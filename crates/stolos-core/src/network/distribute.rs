@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use stolos_api::network::names::{SILENT_SINCE_ANNOTATION, annotation, finalizer, gateway};
+use stolos_api::network::names::{
+    EXPORTED_AT_ANNOTATION, SILENT_SINCE_ANNOTATION, annotation, finalizer, gateway,
+};
 use stolos_api::network::{
     EndpointSliceExport, EndpointSliceExportSpec, EndpointSliceImport, ServiceImport,
 };
 
 use super::claim::InUseBy;
-use super::keys;
+use super::{keys, stamp};
 
 /// What to do with an exported slice, in this order: finalizer to add, copies, finalizer to drop once every copy is gone or on
 /// its way. Who imports takes as long as that takes, and holds up nobody.
@@ -166,17 +168,20 @@ pub fn renewed(stored: &EndpointSliceImport, wanted: &EndpointSliceImport) -> En
 }
 
 /// Annotations of copies that only the hub writes.
-const OWN_ANNOTATIONS: [&str; 3] = [annotation::WEIGHT, gateway::TLS, SILENT_SINCE_ANNOTATION];
+const OWN_ANNOTATIONS: [&str; 4] =
+    [annotation::WEIGHT, gateway::TLS, SILENT_SINCE_ANNOTATION, EXPORTED_AT_ANNOTATION];
 
 /// Returns what copies are annotated with; without a text, the annotation is absent.
-fn annotations(export: &EndpointSliceExport, told: &Told) -> [(&'static str, Option<String>); 3] {
+fn annotations(export: &EndpointSliceExport, told: &Told) -> [(&'static str, Option<String>); 4] {
     let mark = keys::annotation(&export.metadata, gateway::TLS);
     let silent_since = told.silent_since.map(|since| since.to_string());
-    let [weight, gateway, silence] = OWN_ANNOTATIONS;
+    let exported_at = stamp::exported_at(&export.metadata).map(|at| at.to_string());
+    let [weight, gateway, silence, exported] = OWN_ANNOTATIONS;
     [
         (weight, Some(told.weight.to_string())),
         (gateway, mark.map(str::to_owned)),
         (silence, silent_since),
+        (exported, exported_at),
     ]
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use stolos_api::network::names::annotation;
+use stolos_api::network::ExportedObjectReference;
+use stolos_api::network::names::{EXPORTED_AT_ANNOTATION, annotation};
 
 use super::keys;
 use crate::condition;
@@ -43,12 +44,42 @@ pub fn stamp(metadata: &ObjectMeta, name: &str, version: &str, now: Timestamp) -
     Stamp { since, annotations: Some(annotations.into()) }
 }
 
+/// Notes on an object of the hub when its version was exported, to the millisecond. An object that stands for the same version
+/// already, `stored`, says so.
+pub fn note(
+    metadata: &mut ObjectMeta,
+    stored: Option<&ExportedObjectReference>,
+    version: &ExportedObjectReference,
+    now: Timestamp,
+) {
+    // Services have no generation.
+    let is_same = |stored: &ExportedObjectReference| {
+        stored.uid == version.uid
+            && stored.generation == version.generation
+            && (version.generation != 0 || stored.resource_version == version.resource_version)
+    };
+    if stored.is_some_and(is_same) {
+        return;
+    }
+    let at = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.insert(EXPORTED_AT_ANNOTATION.to_owned(), at.to_string());
+}
+
+/// Returns when the version of an object was exported, to the millisecond, if it says so.
+#[must_use]
+pub fn exported_at(metadata: &ObjectMeta) -> Option<Timestamp> {
+    keys::annotation(metadata, EXPORTED_AT_ANNOTATION)?.parse().ok()
+}
+
 /// How long an export took, as the histograms of fleet-networking get it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Measured {
     /// Milliseconds between 1 and 100000. What took no time at all counts as a second, because stamps
     /// are whole seconds.
     pub millis: u32,
+    /// Milliseconds between 0 and 100000, if the object says when it was exported to the millisecond.
+    pub exact: Option<u32>,
     /// Whether no version of the object has been measured before.
     pub is_first: bool,
 }
@@ -79,7 +110,13 @@ pub fn duration(
     }
     let millis = now.as_millisecond() - since?.as_millisecond();
     let millis = if millis <= 0 { LEAST } else { millis.min(MOST) };
-    Some(Measured { millis: u32::try_from(millis).unwrap_or(0), is_first: measured.is_none() })
+    let exact = exported_at(metadata).map(|at| now.as_millisecond() - at.as_millisecond());
+    let exact = exact.map(|exact| exact.clamp(0, MOST));
+    Some(Measured {
+        millis: u32::try_from(millis).unwrap_or(0),
+        exact: exact.and_then(|exact| u32::try_from(exact).ok()),
+        is_first: measured.is_none(),
+    })
 }
 
 #[cfg(test)]
@@ -108,6 +145,33 @@ mod tests {
         assert_eq!(of(&new, None), None);
         assert_eq!(of(&new, Some(at(5))), Some((1_000, true)), "clocks of two clusters differ");
         assert_eq!(of(&new, Some(at(-200_000))), Some((100_000, true)));
+    }
+
+    #[test]
+    fn when_a_version_was_exported_is_noted_once_and_measured_to_the_millisecond() {
+        let at = |millis: i64| Timestamp::from_millisecond(1_000_000 + millis).unwrap();
+        let version = |generation| ExportedObjectReference {
+            uid: "u".to_owned(),
+            generation,
+            ..ExportedObjectReference::default()
+        };
+        let mut metadata = ObjectMeta::default();
+        note(&mut metadata, None, &version(1), at(7));
+        assert_eq!(exported_at(&metadata), Some(at(7)));
+        note(&mut metadata, Some(&version(1)), &version(1), at(9));
+        assert_eq!(exported_at(&metadata), Some(at(7)), "it is the same version");
+        note(&mut metadata, Some(&version(1)), &version(2), at(12));
+        assert_eq!(exported_at(&metadata), Some(at(12)));
+        let exact = |metadata: &ObjectMeta, now| {
+            let name = annotation::LAST_OBSERVED_GENERATION;
+            duration(metadata, name, "2", Some(at(0)), now).unwrap().exact
+        };
+        assert_eq!(exact(&metadata, at(20)), Some(8));
+        assert_eq!(exact(&metadata, at(5)), Some(0), "clocks of two clusters differ");
+        assert_eq!(exact(&metadata, at(500_000)), Some(100_000));
+        assert_eq!(exact(&ObjectMeta::default(), at(20)), None, "an agent that does not say");
+        metadata.annotations.as_mut().unwrap().insert(EXPORTED_AT_ANNOTATION.into(), "?".into());
+        assert_eq!(exact(&metadata, at(20)), None);
     }
 
     #[test]

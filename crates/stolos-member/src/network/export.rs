@@ -35,7 +35,7 @@ impl Agent {
         let address = told.map(|service| PublicAddress::of(cluster, service));
         let observed = Observed { cluster, export, service, internal, address: address.as_ref() };
         let plan = export::plan(&observed, now);
-        let hub = self.export_on_hub(key, internal, &plan.internal).into_iter().collect();
+        let hub = self.export_on_hub(key, internal, &plan.internal, now).into_iter().collect();
         let allocation = self.allocate(export, service);
         let mut annotations = plan.annotations.clone().unwrap_or_default();
         annotations.extend(allocation.as_ref().map(entry::annotation));
@@ -129,6 +129,7 @@ impl Agent {
         key: &Key,
         stored: Option<&InternalServiceExport>,
         wanted: &Internal,
+        now: Timestamp,
     ) -> Option<Act> {
         let write = match (wanted, stored) {
             (Internal::Unchanged, _) | (Internal::Absent, None) => return None,
@@ -138,8 +139,10 @@ impl Agent {
                 .is_none()
                 .then(|| Write::Delete(stored.clone().into()))?,
             (Internal::Present(spec), Some(stored)) => {
-                let renewed =
+                let mut renewed =
                     InternalServiceExport { spec: spec.as_ref().clone(), ..stored.clone() };
+                let before = Some(&stored.spec.service_reference);
+                stamp::note(&mut renewed.metadata, before, &spec.service_reference, now);
                 Write::Replace(renewed.into())
             }
             (Internal::Present(spec), None) => {
@@ -151,6 +154,7 @@ impl Agent {
                 let name = names::transport(&key.namespace, &key.name, &taken.collect());
                 let mut export = InternalServiceExport::new(&name, spec.as_ref().clone());
                 export.metadata.namespace = Some(self.namespace.clone());
+                stamp::note(&mut export.metadata, None, &spec.service_reference, now);
                 Write::Create(export.into())
             }
         };

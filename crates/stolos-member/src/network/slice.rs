@@ -6,6 +6,7 @@ use stolos_api::network::names::gateway;
 use stolos_api::network::{EndpointSliceExport, EndpointSliceExportSpec};
 use stolos_controller::{Key, Plan, Write};
 use stolos_core::network::slice::{self, Observed};
+use stolos_core::network::stamp;
 
 use super::act::{Act, Sought};
 use super::metadata::Change;
@@ -57,7 +58,7 @@ impl Agent {
                     .is_some_and(|stored| stored.metadata.deletion_timestamp.is_some());
                 let spec = spec.filter(|_| !is_leaving);
                 let written =
-                    spec.map(|spec| Act::Hub(self.slice_on_hub(&name, *spec, gateway_tls)));
+                    spec.map(|spec| Act::Hub(self.slice_on_hub(&name, *spec, gateway_tls, now)));
                 Plan::default()
                     .then(marked.into_iter().collect())
                     .then(written.into_iter().collect())
@@ -90,6 +91,7 @@ impl Agent {
         name: &str,
         spec: EndpointSliceExportSpec,
         gateway_tls: Option<&str>,
+        now: Timestamp,
     ) -> Write<super::hub::Object> {
         let stored = self.exported(name);
         let mut export = match stored {
@@ -97,6 +99,9 @@ impl Agent {
             None => EndpointSliceExport::new(name, spec),
         };
         export.metadata.namespace = Some(self.namespace.clone());
+        let before = stored.map(|stored| &stored.spec.endpoint_slice_reference);
+        let version = &export.spec.endpoint_slice_reference;
+        stamp::note(&mut export.metadata, before, version, now);
         let annotations = export.metadata.annotations.get_or_insert_default();
         annotations.remove(gateway::TLS);
         annotations.extend(gateway_tls.map(|tls| (gateway::TLS.to_owned(), tls.to_owned())));

@@ -101,7 +101,7 @@ fn provider(member: &Value) -> &Value {
 }
 
 /// Returns an address of this machine where nobody listens.
-fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("it is bound")
 }
@@ -115,7 +115,7 @@ fn answers(at: SocketAddr, path: &str, code: u16, text: &str) {
 }
 
 /// Asks as a kubelet does; nothing while nobody answers.
-fn get(at: SocketAddr, path: &str) -> Option<(u16, String)> {
+pub(crate) fn get(at: SocketAddr, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(at).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {at}\r\n\r\n").ok()?;
     let mut answer = String::new();

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::backend::{Backend, Processes};
-use crate::kubectl::Kubectl;
+use crate::kubectl::{Kubectl, wait_until};
+use crate::probes::{free, get};
 
 #[test]
 fn a_service_placed_on_two_members_has_an_address_on_a_third_embedded() {
@@ -70,9 +71,11 @@ fn story(backend: Backend) {
     let Some(mut fleet) = Processes::servers(backend, 3) else { return };
     fleet.install(3);
     fleet.start_hub(&["--enable-networking-features"]);
-    for name in ["member-1", "member-2", "member-3"] {
+    let metrics = [free(), free(), free()];
+    for (name, at) in ["member-1", "member-2", "member-3"].into_iter().zip(metrics) {
         fleet.announce(name);
-        fleet.start_agent_with(name, &["--enable-networking-features"]);
+        let options = ["--enable-networking-features", "--metrics-bind-address", &at.to_string()];
+        fleet.start_agent_with(name, &options);
         fleet.wait_until_joined(name);
     }
     let hub = fleet.kubectl("hub");
@@ -101,6 +104,23 @@ fn story(backend: Backend) {
     assert_eq!(derived["spec"]["ports"][0]["port"], 80);
     let shown = third.run(&["-n", "shop", "get", "mcs", "web"]);
     assert!(shown.contains("EXTERNAL-IP") && shown.contains("True"), "{shown}");
+
+    // How long it took is measured where it arrived, in whole seconds and to the millisecond.
+    for (at, measured) in [
+        (metrics[0], "service_export_duration_milliseconds_count{origin_cluster_id=\"member-1\""),
+        (
+            metrics[2],
+            "endpointslice_export_import_duration_milliseconds_count{origin_cluster_id=\"member-1\",destination_cluster_id=\"member-3\"",
+        ),
+    ] {
+        for names in ["fleet_networking", "stolos"] {
+            let series = format!("\n{names}_{measured}");
+            wait_until(&format!("{series} is measured"), || {
+                let figures = get(at, "/metrics").map(|(_, figures)| figures).unwrap_or_default();
+                if figures.contains(&series) { Ok(()) } else { Err(Value::String(figures)) }
+            });
+        }
+    }
 
     // A member with weight 0 gets nothing; its neighbour serves on.
     let weight = "networking.fleet.azure.com/weight=0";
