@@ -157,8 +157,9 @@ impl Story<'_> {
         for member in MEMBERS {
             let endpoints = self.draw_endpoints(member);
             let exports = member != "c" || self.rng.random_bool(0.3);
-            let imports = self.rng.random_bool(0.5);
-            let imports = member == "c" || imports || self.flavour == Flavour::Standard;
+            let imports = (self.flavour == Flavour::Azure && member == "c")
+                || self.rng.random_bool(0.5)
+                || self.flavour == Flavour::Standard;
             let wanted = Wanted { endpoints, weight: 1, ..Wanted::default() };
             self.members.insert(member, wanted);
             self.create_service(member).await;
