@@ -27,6 +27,14 @@ pub struct Plan {
     pub delete_from: BTreeSet<String>,
 }
 
+impl Plan {
+    /// Tells whether it follows from what the ServiceImport says of exporters and importers.
+    #[must_use]
+    pub fn is_by_import(&self) -> bool {
+        matches!(self.reason, Reason::Imported | Reason::NotImported | Reason::NotAccepted)
+    }
+}
+
 /// Why a slice is copied or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {

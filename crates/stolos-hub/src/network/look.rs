@@ -8,7 +8,9 @@ use kube::api::Api;
 use kube::{Client, Resource};
 use stolos_api::cluster::MemberCluster;
 use stolos_api::cluster::names::{MEMBER_NAMESPACE_PREFIX, member_namespace};
-use stolos_api::network::{EndpointSliceExport, InternalServiceExport, InternalServiceImport};
+use stolos_api::network::{
+    EndpointSliceExport, InternalServiceExport, InternalServiceImport, ServiceImport,
+};
 use stolos_controller::{Key, find};
 use stolos_core::network::names;
 
@@ -22,6 +24,8 @@ pub(super) enum Sought {
     Export(Service),
     /// The wish of a member to import a service.
     Claimant(Service),
+    /// The ServiceImport of a service, `<namespace>/<name>`.
+    Import(String),
     /// A member.
     Member(String),
     /// A namespace.
@@ -71,6 +75,12 @@ impl look::Sought<Object> for Sought {
             Self::Member(name) => {
                 let api = Api::<MemberCluster>::all(client.clone());
                 Ok(api.get_opt(name).await?.map(Object::from))
+            }
+            Self::Import(service) => {
+                let Some((namespace, name)) = service.split_once('/') else { return Ok(None) };
+                let found =
+                    find::<ServiceImport>(client, &Key::namespaced(namespace, name)).await?;
+                Ok(found.map(Object::from))
             }
             Self::Slice(key) => {
                 Ok(find::<EndpointSliceExport>(client, key).await?.map(Object::from))

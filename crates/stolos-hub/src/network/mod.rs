@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Event, Namespace};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::Api;
 use stolos_api::cluster::MemberCluster;
@@ -122,8 +123,8 @@ struct Services {
     namespaces: Table<Namespace>,
     /// What was asked for by name since the last list, and is not there.
     absent: BTreeSet<Sought>,
-    /// Resource versions of slices that were asked for by name since the last list, because they looked outdated.
-    confirmed: BTreeMap<Key, Option<String>>,
+    /// What was asked for by name since the last list, in this version.
+    confirmed: BTreeMap<Sought, Option<String>>,
 }
 
 impl Services {
@@ -151,10 +152,35 @@ impl Services {
         }
     }
 
-    /// Returns the ServiceImport of a service.
+    /// Returns the ServiceImport of a service, unless a list shows it and it is gone.
     fn import(&self, service: &str) -> Option<&Arc<ServiceImport>> {
         let (namespace, name) = service.split_once('/')?;
-        self.imports.get(&Key::namespaced(namespace, name))
+        let import = self.imports.get(&Key::namespaced(namespace, name))?;
+        (!self.absent.contains(&Sought::Import(service.to_owned()))).then_some(import)
+    }
+
+    /// Tells whether something was asked for by name and is as it is known.
+    fn is_confirmed(&self, sought: &Sought, known: &ObjectMeta) -> bool {
+        self.confirmed.get(sought) == Some(&known.resource_version)
+    }
+
+    /// Takes in that something is there as it was told just before, and returns what waited for that.
+    fn learn_of_presence(&mut self, sought: Sought) -> Vec<Item> {
+        let (metadata, items) = match &sought {
+            Sought::Slice(key) => {
+                (self.slices.get(key).map(|slice| &slice.metadata), vec![Item::Slice(key.clone())])
+            }
+            Sought::Import(service) => (
+                self.import(service).map(|import| &import.metadata),
+                self.service_and_slices(service),
+            ),
+            Sought::Export(_) | Sought::Claimant(_) | Sought::Member(_) | Sought::Namespace(_) => {
+                return Vec::new();
+            }
+        };
+        let Some(metadata) = metadata else { return Vec::new() };
+        self.confirmed.insert(sought, metadata.resource_version.clone());
+        items
     }
 
     /// Returns a service with all its slices.
@@ -215,6 +241,7 @@ impl Services {
             }
             Object::ServiceImport(import) => {
                 let service = key(Key::of(&import.metadata));
+                self.absent.remove(&Sought::Import(service.clone()));
                 let news = self.imports.insert(*import).is_ok();
                 if news { self.service_and_slices(&service) } else { Vec::new() }
             }
@@ -276,12 +303,14 @@ impl Services {
             }
             Object::ServiceImport(import) => {
                 self.imports.remove(&import.metadata);
-                self.service_and_slices(&key(Key::of(&import.metadata)))
+                let service = key(Key::of(&import.metadata));
+                self.confirmed.remove(&Sought::Import(service.clone()));
+                self.service_and_slices(&service)
             }
             Object::EndpointSliceExport(slice) => {
                 self.slices.remove(&slice.metadata);
                 let key = Key::of(&slice.metadata);
-                self.confirmed.remove(&key);
+                self.confirmed.remove(&Sought::Slice(key.clone()));
                 vec![Item::Slice(key)]
             }
             Object::EndpointSliceImport(copy) => {
@@ -395,16 +424,14 @@ impl Controller for Services {
                     Sought::Claimant(service) => vec![Item::Service(service.key.clone())],
                     Sought::Member(name) => vec![Item::Member(name.clone())],
                     Sought::Namespace(name) => self.exported_from(name),
+                    Sought::Import(service) => self.service_and_slices(service),
                     Sought::Slice(key) => vec![Item::Slice(key.clone())],
                 };
                 self.absent.insert(sought);
                 items
             }
             Change::Applied(Seen::Found(sought)) | Change::Deleted(Seen::Found(sought)) => {
-                let Sought::Slice(key) = sought else { return Vec::new() };
-                let Some(slice) = self.slices.get(&key) else { return Vec::new() };
-                self.confirmed.insert(key.clone(), slice.metadata.resource_version.clone());
-                vec![Item::Slice(key)]
+                self.learn_of_presence(sought)
             }
             Change::Listed { kind, keys } => {
                 self.absent.clear();

@@ -21,10 +21,8 @@ impl Services {
         let copies: Vec<_> =
             self.copies.indexed(&key.name).map(|copy| EndpointSliceImport::clone(copy)).collect();
         let renewed = copies.iter().filter(|copy| copy.metadata.deletion_timestamp.is_none());
-        if distribute::is_outdated(slice, &copies)
-            && self.confirmed.get(key) != Some(&slice.metadata.resource_version)
-        {
-            let sought = Sought::Slice(key.clone());
+        let sought = Sought::Slice(key.clone());
+        if distribute::is_outdated(slice, &copies) && !self.is_confirmed(&sought, &slice.metadata) {
             if self.absent.contains(&sought) {
                 return self.withdraw_copies(key).into();
             }
@@ -35,7 +33,15 @@ impl Services {
             weight: self.weight(slice, renewed.clone().find_map(told_weight)),
             silent_since: silence.since,
         };
-        let plan = distribute::plan(slice, self.import(service).map(AsRef::as_ref), &told, &copies);
+        let import = self.import(service).map(AsRef::as_ref);
+        let plan = distribute::plan(slice, import, &told, &copies);
+        // A list may show what the service was before a member came to import it, or to export it.
+        if plan.is_by_import() && !plan.delete_from.is_empty() {
+            let sought = Sought::Import(service.clone());
+            if import.is_some_and(|import| !self.is_confirmed(&sought, &import.metadata)) {
+                return vec![Act::Look(sought)].into();
+            }
+        }
         let bind = |wanted| finalizer::write(slice.as_ref(), names::ENDPOINT_SLICE_EXPORT, wanted);
         let adopt = plan.finalizer.then(|| bind(true)).flatten().into_iter().collect();
         let written = plan.copy_to.iter().map(|namespace| {

@@ -10,7 +10,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -431,4 +431,16 @@ where
     K: Clone + Debug + DeserializeOwned,
 {
     api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+}
+
+/// Returns what a list shows at the moment.
+pub(crate) async fn items<K>(api: &Api<K>) -> Value
+where
+    K: kube::Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + serde::Serialize,
+{
+    json!(api.list(&ListParams::default()).await.unwrap().items)
 }

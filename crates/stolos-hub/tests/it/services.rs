@@ -16,7 +16,7 @@ use stolos_api::network::{
 };
 use stolos_core::network::claim::Importers;
 
-use crate::fleet::{Cluster, Fleet, create, delete, eventually, exists, gone, merge};
+use crate::fleet::{Cluster, Fleet, create, delete, eventually, exists, gone, items, merge};
 use crate::forgetful::Forgetful;
 
 const WEIGHT: &str = "networking.fleet.azure.com/weight";
@@ -627,6 +627,35 @@ async fn a_list_of_the_hub_that_leaves_things_out_takes_nothing_away() {
         );
         assert_eq!(weights.seen(&copy), ["7"], "{forgets:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_is_shown_an_earlier_claim_takes_no_endpoints_away() {
+    let mut fleet = fleet(Importers::Many, &["a", "b", "c"]).await;
+    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
+    export(fleet.member("a"), "web").await;
+    import_as(fleet.member("c"), "web", "web").await;
+    balances_over(fleet.member("c"), &["10.1.0.1"]).await;
+    let before = items(&fleet.hub.inside::<ServiceImport>("app")).await;
+    import_as(fleet.member("b"), "web", "web").await;
+    balances_over(fleet.member("b"), &["10.1.0.1"]).await;
+    let uids = uids(&fleet).await;
+
+    fleet.stop_hub().await;
+    fleet.start_hub_by(|server| Forgetful::telling(server, &["/serviceimports"], before));
+    // What comes after the list is heard of, so everything has been decided about once.
+    serve(fleet.member("a"), "later", 80, &["10.1.0.9"]).await;
+    export(fleet.member("a"), "later").await;
+    told(fleet.member("a"), "later", "Conflict", "NoConflictFound").await;
+    let after = self::uids(&fleet).await;
+    assert!(after.is_superset(&uids), "gone: {:?}", uids.difference(&after));
+    assert_eq!(addresses(fleet.member("b"), "fleet-system").await, ["10.1.0.1"]);
+
+    // A claim that has ended is not kept.
+    delete(&fleet.member("b").inside::<MultiClusterService>("app"), "web").await;
+    gone(&fleet.member("b").inside::<MultiClusterService>("app"), "web").await;
+    balances_over(fleet.member("b"), &[]).await;
+    assert_eq!(addresses(fleet.member("c"), "fleet-system").await, ["10.1.0.1"]);
 }
 
 /// Every weight that copies of endpoints have had.

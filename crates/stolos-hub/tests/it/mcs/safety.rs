@@ -7,24 +7,33 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
-use serde_json::{Value, json};
+use serde_json::json;
 use stolos_api::cluster::MemberCluster;
 use stolos_api::network::clusterset::{ExportedService, ImportedService};
 use stolos_api::network::mcs::{ServiceExport, ServiceImport};
 use stolos_apiserver::auth::UserInfo;
 
 use super::{balances_over, behind, derived, export, fleet, http, imported, serve, told};
-use crate::fleet::{Fleet, create, delete, eventually, exists, gone, merge};
+use crate::fleet::{Fleet, create, delete, eventually, exists, gone, items, merge};
 use crate::forgetful::Forgetful;
 
-#[tokio::test(start_paused = true)]
-async fn a_member_that_leaves_takes_its_exports_and_imports_along_and_no_service() {
+/// Starts a fleet of two members that both export and import a service.
+async fn exported_by_both() -> Fleet {
     let fleet = fleet(&["a", "b"]).await;
     for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
         serve(fleet.member(member), "web", http(), &[address]).await;
         export(fleet.member(member), "web").await;
     }
-    let import = imported_by_both(&fleet).await;
+    for member in ["a", "b"] {
+        balances_over(fleet.member(member), "web", &["a 10.1.0.1", "b 10.2.0.1"]).await;
+    }
+    fleet
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_leaves_takes_its_exports_and_imports_along_and_no_service() {
+    let fleet = exported_by_both().await;
+    let import = fleet.member("b").inside::<ServiceImport>("app").get("web").await.unwrap();
     delete(&fleet.hub.all::<MemberCluster>(), "b").await;
     gone(&fleet.hub.all::<MemberCluster>(), "b").await;
     imported(fleet.member("a"), "web", &["a"]).await;
@@ -41,21 +50,9 @@ async fn a_member_that_leaves_takes_its_exports_and_imports_along_and_no_service
     assert_eq!(own.endpoints[0].addresses, ["10.2.0.1"]);
 }
 
-async fn imported_by_both(fleet: &Fleet) -> ServiceImport {
-    for member in ["a", "b"] {
-        balances_over(fleet.member(member), "web", &["a 10.1.0.1", "b 10.2.0.1"]).await;
-    }
-    fleet.member("b").inside::<ServiceImport>("app").get("web").await.unwrap()
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_silent_member_keeps_what_it_exports_and_imports() {
-    let mut fleet = fleet(&["a", "b"]).await;
-    for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
-        serve(fleet.member(member), "web", http(), &[address]).await;
-        export(fleet.member(member), "web").await;
-    }
-    imported_by_both(&fleet).await;
+    let mut fleet = exported_by_both().await;
     let before = uids(&fleet).await;
     fleet.stop_agents().await;
     tokio::time::advance(std::time::Duration::from_secs(600)).await;
@@ -91,12 +88,7 @@ async fn a_silent_member_keeps_what_it_exports_and_imports() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unexport_that_nobody_saw_is_carried_through() {
-    let mut fleet = fleet(&["a", "b"]).await;
-    for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
-        serve(fleet.member(member), "web", http(), &[address]).await;
-        export(fleet.member(member), "web").await;
-    }
-    imported_by_both(&fleet).await;
+    let mut fleet = exported_by_both().await;
     fleet.stop_agents().await;
     delete(&fleet.member("a").inside::<ServiceExport>("app"), "web").await;
     fleet.start_agents();
@@ -114,12 +106,7 @@ async fn an_unexport_that_nobody_saw_is_carried_through() {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_of_the_member_that_leaves_things_out_takes_nothing_away() {
-    let mut fleet = fleet(&["a", "b"]).await;
-    for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
-        serve(fleet.member(member), "web", http(), &[address]).await;
-        export(fleet.member(member), "web").await;
-    }
-    imported_by_both(&fleet).await;
+    let mut fleet = exported_by_both().await;
     for (n, forgets) in [
         &["/serviceexports"][..],
         &["/serviceimports"],
@@ -155,12 +142,7 @@ async fn a_list_of_the_member_that_leaves_things_out_takes_nothing_away() {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_of_the_hub_that_leaves_things_out_takes_nothing_away() {
-    let mut fleet = fleet(&["a", "b"]).await;
-    for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
-        serve(fleet.member(member), "web", http(), &[address]).await;
-        export(fleet.member(member), "web").await;
-    }
-    imported_by_both(&fleet).await;
+    let mut fleet = exported_by_both().await;
     for (n, forgets) in [
         &["/exportedservices"][..],
         &["/importedservices"],
@@ -190,12 +172,7 @@ async fn a_list_of_the_hub_that_leaves_things_out_takes_nothing_away() {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_shows_an_earlier_state_takes_nothing_away() {
-    let mut fleet = fleet(&["a", "b"]).await;
-    for (member, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1")] {
-        serve(fleet.member(member), "web", http(), &[address]).await;
-        export(fleet.member(member), "web").await;
-    }
-    imported_by_both(&fleet).await;
+    let mut fleet = exported_by_both().await;
     let slices = items(&fleet.member("a").inside::<EndpointSlice>("app")).await;
     let exported = items(&fleet.hub.all::<ExportedService>()).await;
     let imported = items(&fleet.hub.inside::<ImportedService>("fleet-member-b")).await;
@@ -236,18 +213,6 @@ async fn a_list_that_shows_an_earlier_state_takes_nothing_away() {
             assert_eq!(behind, all, "the {who} took an earlier state for the last");
         }
     }
-}
-
-/// Returns what a list shows at the moment.
-async fn items<K>(api: &Api<K>) -> Value
-where
-    K: kube::Resource<DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned
-        + serde::Serialize,
-{
-    json!(api.list(&ListParams::default()).await.unwrap().items)
 }
 
 /// Returns the uids of what stands on the hub and on members for services of the clusterset.
