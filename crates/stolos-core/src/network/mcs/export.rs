@@ -12,7 +12,7 @@ use stolos_api::network::names::clusterset;
 use stolos_api::validation::{is_label_value, is_qualified_name};
 
 use super::resolve::first;
-use super::{alone, revision, valid_condition};
+use super::{alone, revision, slices_say_the_same, valid_condition};
 use crate::condition;
 use crate::network::keys;
 
@@ -95,7 +95,7 @@ pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
         }
         Some(_) => ("True", reason::EXPORTED, format!("service {key} is exported")),
     });
-    let is_stored = stored.is_some_and(|stored| stored.spec == spec);
+    let is_stored = stored.is_some_and(|stored| says_the_same(&stored.spec, &spec));
     // One that is being deleted must be gone before there can be another.
     let must_wait = observed.stored.is_some() && stored.is_none();
     let hub = if is_stored || must_wait { Hub::Unchanged } else { Hub::Present(Box::new(spec)) };
@@ -194,6 +194,16 @@ fn exported(slice: &EndpointSlice) -> Option<ExportedSlice> {
         ports: slice.ports.clone().unwrap_or_default(),
         endpoints: endpoints.collect(),
     })
+}
+
+/// Tells whether an export says the same as another, of whatever states of its slices that was made.
+fn says_the_same(a: &ExportedServiceSpec, b: &ExportedServiceSpec) -> bool {
+    let ExportedServiceSpec { export_uid, exported_since, export, service, slices } = a;
+    *export_uid == b.export_uid
+        && *exported_since == b.exported_since
+        && *export == b.export
+        && *service == b.service
+        && slices_say_the_same(slices, &b.slices)
 }
 
 /// Tells whether the hub has been told of a later state of a slice than a list shows.

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use stolos_api::network::clusterset::ExportedSlice;
 use stolos_api::network::mcs::{
     ServiceExportSpec, ServiceImportSpec, ServicePort, condition as type_, reason,
 };
@@ -219,6 +220,18 @@ fn listed(clusters: &[String]) -> String {
         None | Some(0) => clusters.join(", "),
         Some(more) => format!("{} and {more} others", clusters[..MAX_NAMED].join(", ")),
     }
+}
+
+/// Tells whether slices say the same as others, of whatever states they were made.
+fn slices_say_the_same(a: &[ExportedSlice], b: &[ExportedSlice]) -> bool {
+    let same = |(a, b): (&ExportedSlice, &ExportedSlice)| {
+        let ExportedSlice { name, revision: _, address_type, ports, endpoints } = a;
+        *name == b.name
+            && *address_type == b.address_type
+            && *ports == b.ports
+            && *endpoints == b.endpoints
+    };
+    a.len() == b.len() && a.iter().zip(b).all(same)
 }
 
 /// Returns the condition that says whether a Service can be exported.

@@ -8,7 +8,7 @@ use stolos_api::network::clusterset::{
     ImportedServiceSpec, SourceCluster,
 };
 
-use super::{Constituent, Merged, conflict_condition, merge, revision};
+use super::{Constituent, Merged, conflict_condition, merge, revision, slices_say_the_same};
 use crate::condition;
 use crate::network::keys;
 
@@ -62,6 +62,17 @@ pub fn is_outdated(cluster: &str, shown: &ExportedService, told: &ImportedServic
     let told = told.clusters.iter().find(|one| one.cluster == cluster);
     let known = told.and_then(|told| told.revision.as_ref());
     known.is_some_and(|known| revision::is_before(&shown.metadata, known))
+}
+
+/// Tells whether a member is told the same as another, of whatever states of exports that was made.
+#[must_use]
+pub fn says_the_same(a: &ImportedServiceSpec, b: &ImportedServiceSpec) -> bool {
+    let ImportedServiceSpec { service, labels, annotations, clusters } = a;
+    *service == b.service
+        && *labels == b.labels
+        && *annotations == b.annotations
+        && clusters.iter().map(|one| &one.cluster).eq(b.clusters.iter().map(|one| &one.cluster))
+        && clusters.iter().zip(&b.clusters).all(|(a, b)| slices_say_the_same(&a.slices, &b.slices))
 }
 
 fn without_revisions(mut slices: Vec<ExportedSlice>) -> Vec<ExportedSlice> {

@@ -73,6 +73,23 @@ fn a_slice_of_which_the_hub_knows_a_later_state_is_outdated() {
 }
 
 #[test]
+fn a_later_state_of_a_slice_that_says_the_same_is_not_told() {
+    let export = export(&json!({}));
+    let (service, mut shown) = (web(), slice("a", 2));
+    let stored = stored(present(&decide(&export, Some(&service), &[&shown])), None);
+    let hub = |slice: &EndpointSlice| {
+        let (service, slices) = (Some(&service), &[slice][..]);
+        let observed =
+            Observed { export: &export, service, slices, stored: Some(&stored), leaves: false };
+        plan(&observed, at(5)).hub
+    };
+    shown.metadata.generation = Some(9);
+    assert_eq!(hub(&shown), Hub::Unchanged);
+    shown.endpoints.pop();
+    assert!(matches!(hub(&shown), Hub::Present(_)));
+}
+
+#[test]
 fn an_export_is_told_with_its_endpoints_and_ready_once_the_hub_has_answered() {
     let export = export(&json!({"exportedLabels": {"tier": "front"}}));
     let (b, a) = (slice("b", 1), slice("a", 2));

@@ -101,11 +101,28 @@ fn an_export_of_which_a_member_knows_a_later_state_is_outdated() {
 }
 
 #[test]
-fn a_service_of_which_slices_know_a_later_state_is_outdated() {
+fn members_are_told_of_a_later_state_only_if_it_says_something_else() {
+    let (mut a, b) = (exported(2, "1", 2, &json!({})), exported(1, "2", 1, &json!({})));
+    let before = told(&[("a", &a), ("b", &b)]).spec;
+    a.metadata.generation = Some(9);
+    let later = told(&[("a", &a), ("b", &b)]).spec;
+    assert!(before != later && mcs::resolve::says_the_same(&before, &later));
+    a.spec.slices[0].endpoints.pop();
+    assert!(!mcs::resolve::says_the_same(&before, &told(&[("a", &a), ("b", &b)]).spec));
+    assert!(!mcs::resolve::says_the_same(&before, &told(&[("b", &b)]).spec));
+}
+
+/// A service of one exporter, and a member that has imported it.
+fn settled() -> (ImportedService, Here) {
     let a = exported(1, "1", 2, &json!({}));
-    let mut told = told(&[("a", &a)]);
-    let mut here = Here::default();
+    let (told, mut here) = (told(&[("a", &a)]), Here::default());
     here.settle(&told);
+    (told, here)
+}
+
+#[test]
+fn a_service_of_which_slices_know_a_later_state_is_outdated() {
+    let (mut told, mut here) = settled();
     let is_outdated = |told: &ImportedService, here: &Here| {
         mcs::import::is_outdated(told, &here.slices.iter().collect::<Vec<_>>())
     };
@@ -125,10 +142,7 @@ fn a_service_of_which_slices_know_a_later_state_is_outdated() {
 
 #[test]
 fn a_later_state_that_changes_no_slice_writes_none() {
-    let a = exported(1, "1", 2, &json!({}));
-    let mut told = told(&[("a", &a)]);
-    let mut here = Here::default();
-    here.settle(&told);
+    let (mut told, here) = settled();
     told.metadata.generation = Some(5);
     assert_eq!(here.decide(&told).slices, []);
 }

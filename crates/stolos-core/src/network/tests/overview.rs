@@ -60,12 +60,23 @@ fn told(export: Value, services: &[Value]) -> Told {
     Told { export: (!export.is_null()).then(|| object(export)), services: services.collect() }
 }
 
-/// Prints findings as `cluster: message (hint)`.
-fn found(overview: &Overview) -> Vec<String> {
+/// Prints findings as `cluster: message`.
+pub(super) fn found(overview: &Overview) -> Vec<String> {
     let line = |one: &super::super::overview::Finding| {
         format!("{}: {}", one.cluster.as_deref().unwrap_or("-"), one.message)
     };
     overview.findings.iter().map(line).collect()
+}
+
+/// A member that was heard of at some second.
+pub(super) fn heard(name: &str, second: i64) -> MemberCluster {
+    object(json!({
+        "metadata": {"name": name},
+        "spec": {"identity": {"kind": "User", "name": name, "apiGroup": "rbac.authorization.k8s.io"}},
+        "status": {"agentStatus": [{
+            "type": "MemberAgent", "lastReceivedHeartbeat": at(second).to_string(),
+        }]},
+    }))
 }
 
 #[test]
@@ -190,15 +201,6 @@ fn weights_that_none_can_have_upset_no_share() {
 
 #[test]
 fn a_silent_exporter_is_told_but_still_serves() {
-    let heard = |name: &str, seconds: i64| -> MemberCluster {
-        object(json!({
-            "metadata": {"name": name},
-            "spec": {"identity": {"kind": "User", "name": name, "apiGroup": "rbac.authorization.k8s.io"}},
-            "status": {"agentStatus": [{
-                "type": "MemberAgent", "lastReceivedHeartbeat": at(seconds).to_string(),
-            }]},
-        }))
-    };
     let world = World {
         import: Some(claimed(&["a", "b"], &["a"])),
         exports: vec![weighted("a", 1, 1), weighted("b", 1, 2)],

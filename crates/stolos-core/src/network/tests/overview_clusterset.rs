@@ -8,6 +8,7 @@ use stolos_api::network::clusterset::{ExportedService, ImportedService};
 
 use super::super::overview::Overview;
 use super::super::overview::clusterset::{Observed, Told, overview};
+use super::overview::{found, heard};
 use super::{at, deleting, object};
 
 #[derive(Default)]
@@ -62,18 +63,8 @@ fn imported(cluster: &str, says: Option<(&str, &str, &str)>) -> ImportedService 
 
 const IMPORTED: Option<(&str, &str, &str)> = Some(("True", "Imported", "the service is imported"));
 
-fn joined(cluster: &str, heard: i64) -> MemberCluster {
-    object(json!({
-        "metadata": {"name": cluster},
-        "spec": {"identity": {"kind": "User", "name": cluster, "apiGroup": "rbac.authorization.k8s.io"}},
-        "status": {"agentStatus": [{
-            "type": "MemberAgent", "lastReceivedHeartbeat": at(heard).to_string(),
-        }]},
-    }))
-}
-
 fn joined_all(clusters: &[&str]) -> Vec<MemberCluster> {
-    clusters.iter().map(|cluster| joined(cluster, 990)).collect()
+    clusters.iter().map(|cluster| heard(cluster, 990)).collect()
 }
 
 /// What a member says itself: the conditions of its ServiceExport, and the address and the condition of its ServiceImport.
@@ -97,14 +88,6 @@ fn told(export: &[(&str, &str, &str)], import: Option<(&str, &str)>) -> Told {
         }))
     });
     Told { export, import }
-}
-
-/// Prints findings as `cluster: message`.
-fn found(overview: &Overview) -> Vec<String> {
-    let finding = |one: &super::super::overview::Finding| {
-        format!("{}: {}", one.cluster.as_deref().unwrap_or("-"), one.message)
-    };
-    overview.findings.iter().map(finding).collect()
 }
 
 #[test]
@@ -187,7 +170,7 @@ fn clusters_that_disagree_and_those_that_do_not_take_part_are_told() {
     let invalid = [("Valid", "False", "service app/web is not found"), ("Ready", "False", "no")];
     let pending = [("Valid", "True", "fine"), ("Ready", "False", "the hub has not answered yet")];
     let mut members = joined_all(&["a", "c"]);
-    members.push(joined("b", 700));
+    members.push(heard("b", 700));
     let world = World {
         exports: vec![
             exported("a", 2, 81, &[true]),

@@ -99,7 +99,9 @@ impl Clusterset {
         }
         let write = match (resolve::telling(standing, spec.is_some()), import, spec) {
             (Telling::Withdraw, Some(import), _) => Write::Delete(import.clone().into()),
-            (Telling::Tell | Telling::Renew, Some(import), Some(spec)) if import.spec != *spec => {
+            (Telling::Tell | Telling::Renew, Some(import), Some(spec))
+                if !resolve::says_the_same(&import.spec, spec) =>
+            {
                 Write::Replace(ImportedService { spec: spec.clone(), ..import.clone() }.into())
             }
             (Telling::Tell, None, Some(spec)) => {
