@@ -115,6 +115,10 @@ pub mod balancing {
 /// hub is away.
 pub const CLUSTER_ANNOTATION: &str = "network.fleet.stolos.dev/cluster";
 
+/// On an EndpointSlice that was imported: `<uid>/<generation>` of what it was made of last, which is the EndpointSlice of the
+/// exporting cluster, or by the standard the ImportedService.
+pub const MADE_OF_ANNOTATION: &str = "network.fleet.stolos.dev/made-of";
+
 /// On an EndpointSlice that was imported: the first thing that was left out of it, and why.
 pub const REFUSED_ANNOTATION: &str = "network.fleet.stolos.dev/refused";
 
@@ -189,8 +193,6 @@ pub mod clusterset {
     pub const EXPORTED_LABELS: &str = "network.fleet.stolos.dev/exported-labels";
     /// Annotation of a ServiceImport: the annotations that exporters gave it, separated by commas.
     pub const EXPORTED_ANNOTATIONS: &str = "network.fleet.stolos.dev/exported-annotations";
-    /// Annotation of an EndpointSlice: `<uid>/<generation>` of the ImportedService that it was made of last.
-    pub const MADE_OF: &str = "network.fleet.stolos.dev/made-of";
     /// Who keeps ServiceImports, derived Services and their EndpointSlices.
     pub const MANAGER: &str = "clusterset.fleet.stolos.dev";
     /// Event on a ServiceImport or Service of somebody else whose name a service of the clusterset needs.

@@ -5,16 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use stolos_api::network::clusterset::Revision;
 use stolos_api::network::names::{
-    CLUSTER_ANNOTATION, DEFAULT_WEIGHT, ENDPOINT_SLICE_MANAGER, REFUSED_ANNOTATION, annotation,
-    class, event, finalizer, gateway, label,
+    CLUSTER_ANNOTATION, DEFAULT_WEIGHT, ENDPOINT_SLICE_MANAGER, MADE_OF_ANNOTATION,
+    REFUSED_ANNOTATION, annotation, class, event, finalizer, gateway, label,
 };
 use stolos_api::network::{EndpointSliceImport, MultiClusterService};
 
 use super::gateway::Tls;
 use super::names::{is_service_name, is_slice_port};
 use super::vip::{Guard, MAX_ENDPOINTS_PER_CLUSTER, Refusal, routable};
-use super::{keys, service};
+use super::{keys, revision, service};
 use crate::event::Event;
 
 /// What to do with the endpoints of another member.
@@ -186,7 +187,12 @@ fn slice(import: &EndpointSliceImport, derived: &str, namespace: &str) -> Endpoi
     let weight = keys::annotation(&import.metadata, annotation::WEIGHT);
     let weight = weight.map_or_else(|| DEFAULT_WEIGHT.to_string(), str::to_owned);
     let mark = keys::annotation(&import.metadata, gateway::TLS);
-    let annotations = [(CLUSTER_ANNOTATION, cluster), (annotation::WEIGHT, weight)].into_iter();
+    let annotations = [
+        (CLUSTER_ANNOTATION, cluster),
+        (MADE_OF_ANNOTATION, revision::text(&source(import))),
+        (annotation::WEIGHT, weight),
+    ];
+    let annotations = annotations.into_iter();
     let annotations = annotations.chain(mark.map(|mark| (gateway::TLS, mark.to_owned())));
     let endpoints = import.spec.endpoints.iter();
     EndpointSlice {
@@ -208,8 +214,23 @@ fn slice(import: &EndpointSliceImport, derived: &str, namespace: &str) -> Endpoi
     }
 }
 
+/// Returns the state of the exported EndpointSlice that endpoints are of.
+fn source(import: &EndpointSliceImport) -> Revision {
+    let reference = &import.spec.endpoint_slice_reference;
+    Revision { uid: reference.uid.clone(), generation: reference.generation }
+}
+
+/// Tells whether an EndpointSlice was made of a later state than a list shows.
+#[must_use]
+pub fn is_outdated(shown: &EndpointSliceImport, slice: &EndpointSlice) -> bool {
+    let known = revision::made_of(&slice.metadata);
+    known.is_some_and(|known| revision::is_before(&source(shown), &known))
+}
+
+/// Tells whether a slice says what it should, of whatever state that was made.
 fn says_the_same(stored: &EndpointSlice, wanted: &EndpointSlice) -> bool {
     let annotations = wanted.metadata.annotations.iter().flatten();
+    let annotations = annotations.filter(|(name, _)| *name != MADE_OF_ANNOTATION);
     let mut annotations =
         annotations.map(|(name, value)| keys::annotation(&stored.metadata, name) == Some(value));
     let mark =

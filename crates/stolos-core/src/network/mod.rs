@@ -27,6 +27,7 @@ pub mod pool;
 mod range;
 pub mod report;
 pub mod resolve;
+mod revision;
 pub mod serve;
 pub mod service;
 pub mod silence;

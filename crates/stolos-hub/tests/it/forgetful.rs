@@ -12,8 +12,11 @@ use http_body_util::{BodyExt, Full};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
+use stolos_apiserver::auth::UserInfo;
 use stolos_apiserver::rest::ApiService;
 use tower::BoxError;
+
+use crate::fleet::Fleet;
 
 /// What lists of some kinds show instead of what is there.
 #[derive(Clone)]
@@ -69,5 +72,39 @@ impl tower::Service<Request<Body>> for Forgetful {
             let body = Full::from(serde_json::to_vec(&list).unwrap());
             Ok(Response::from_parts(parts, body.map_err(Into::into).boxed_unsync()))
         })
+    }
+}
+
+/// A process, and the cluster whose lists lie to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Misled {
+    /// The hub, by its own.
+    Hub,
+    /// The agent of a member, by those of the member.
+    ByMember(&'static str),
+    /// The agent of a member, by those of the hub.
+    ByHub(&'static str),
+}
+
+impl Fleet {
+    /// Starts a process anew, to which lists of a kind show these items.
+    pub(crate) async fn mislead(&mut self, who: Misled, kind: &'static str, items: Value) {
+        let lie = |server| Forgetful::telling(server, &[kind], items);
+        match who {
+            Misled::Hub => {
+                self.stop_hub().await;
+                self.start_hub_by(lie);
+            }
+            Misled::ByMember(name) => {
+                self.stop_agent(name).await;
+                let member = lie(self.member(name).server.as_user(UserInfo::internal("agent")));
+                self.spawn_agent(name, self.as_agent(name), member);
+            }
+            Misled::ByHub(name) => {
+                self.stop_agent(name).await;
+                let hub = lie(self.hub_for(name));
+                self.spawn_agent(name, hub, self.member(name).client.clone());
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ use stolos_api::network::{
 use stolos_core::network::claim::Importers;
 
 use crate::fleet::{Cluster, Fleet, create, delete, eventually, exists, gone, items, merge};
-use crate::forgetful::Forgetful;
+use crate::forgetful::{Forgetful, Misled};
 
 const WEIGHT: &str = "networking.fleet.azure.com/weight";
 
@@ -630,6 +630,38 @@ async fn a_list_of_the_hub_that_leaves_things_out_takes_nothing_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_that_shows_earlier_endpoints_takes_none_away() {
+    let mut fleet = fleet(Importers::Many, &["a", "b"]).await;
+    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
+    export(fleet.member("a"), "web").await;
+    import_as(fleet.member("b"), "web", "web").await;
+    balances_over(fleet.member("b"), &["10.1.0.1"]).await;
+    let slices = items(&fleet.member("a").inside::<EndpointSlice>("app")).await;
+    let exported = items(&fleet.hub.inside::<EndpointSliceExport>("fleet-member-a")).await;
+    let imported = items(&fleet.hub.inside::<EndpointSliceImport>("fleet-member-b")).await;
+    let more = json!({"endpoints": [{"addresses": ["10.1.0.1"]}, {"addresses": ["10.1.0.2"]}]});
+    merge(&fleet.member("a").inside::<EndpointSlice>("app"), "web-1", more).await;
+    balances_over(fleet.member("b"), &["10.1.0.1", "10.1.0.2"]).await;
+
+    let mut all = vec!["10.1.0.1".to_owned(), "10.1.0.2".to_owned()];
+    for (who, kind, earlier) in [
+        (Misled::ByMember("a"), "/endpointslices", slices),
+        (Misled::Hub, "/endpointsliceexports", exported),
+        (Misled::ByHub("b"), "/endpointsliceimports", imported),
+    ] {
+        fleet.mislead(who, kind, earlier).await;
+        // What comes after the list is heard of, so everything has been decided about once.
+        let (later, address) = (&kind[1..], format!("10.1.1.{}", all.len()));
+        serve(fleet.member("a"), later, 80, &[&address]).await;
+        export(fleet.member("a"), later).await;
+        import_as(fleet.member("b"), later, later).await;
+        all.push(address);
+        let wanted: Vec<_> = all.iter().map(String::as_str).collect();
+        balances_over(fleet.member("b"), &wanted).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hub_that_is_shown_an_earlier_claim_takes_no_endpoints_away() {
     let mut fleet = fleet(Importers::Many, &["a", "b", "c"]).await;
     serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
@@ -641,8 +673,7 @@ async fn a_hub_that_is_shown_an_earlier_claim_takes_no_endpoints_away() {
     balances_over(fleet.member("b"), &["10.1.0.1"]).await;
     let uids = uids(&fleet).await;
 
-    fleet.stop_hub().await;
-    fleet.start_hub_by(|server| Forgetful::telling(server, &["/serviceimports"], before));
+    fleet.mislead(Misled::Hub, "/serviceimports", before).await;
     // What comes after the list is heard of, so everything has been decided about once.
     serve(fleet.member("a"), "later", 80, &["10.1.0.9"]).await;
     export(fleet.member("a"), "later").await;

@@ -136,8 +136,10 @@ impl Agent {
             import_slice::Plan::Import(Some(wanted)) => {
                 let bound: Vec<Act> = bind(true);
                 let sought = Sought::Imported(key);
-                // A list may show what the hub has no more. What was made of that would never be withdrawn.
-                let is_proven = slice.is_some()
+                // A list may show what the hub has no more, and what was made of that would never be withdrawn; or an earlier
+                // state, without what has come since.
+                let is_later = |slice| !import_slice::is_outdated(import, slice);
+                let is_proven = slice.is_some_and(is_later)
                     || !bound.is_empty()
                     || self.is_confirmed(&sought, &import.metadata);
                 if !is_proven {

@@ -12,9 +12,9 @@ use stolos_api::network::names::clusterset;
 use stolos_api::validation::{is_label_value, is_qualified_name};
 
 use super::resolve::first;
-use super::{alone, revision, slices_say_the_same, valid_condition};
+use super::{alone, slices_say_the_same, valid_condition};
 use crate::condition;
-use crate::network::keys;
+use crate::network::{keys, revision};
 
 /// Most endpoints that a member exports of one Service.
 pub const MAX_ENDPOINTS: usize = 1_000;
@@ -209,7 +209,8 @@ fn says_the_same(a: &ExportedServiceSpec, b: &ExportedServiceSpec) -> bool {
 /// Tells whether the hub has been told of a later state of a slice than a list shows.
 #[must_use]
 pub fn is_outdated(shown: &EndpointSlice, told: &ExportedSlice) -> bool {
-    told.revision.as_ref().is_some_and(|told| revision::is_before(&shown.metadata, told))
+    let shown = revision::of(&shown.metadata);
+    told.revision.as_ref().is_some_and(|told| revision::is_before(&shown, told))
 }
 
 fn conditions_of(export: &ServiceExport) -> &[Condition] {

@@ -23,7 +23,6 @@ use crate::condition;
 pub mod export;
 pub mod import;
 pub mod resolve;
-mod revision;
 
 /// What one cluster exports.
 #[derive(Clone, Copy, Debug)]

@@ -8,9 +8,9 @@ use stolos_api::network::clusterset::{
     ImportedServiceSpec, SourceCluster,
 };
 
-use super::{Constituent, Merged, conflict_condition, merge, revision, slices_say_the_same};
+use super::{Constituent, Merged, conflict_condition, merge, slices_say_the_same};
 use crate::condition;
-use crate::network::keys;
+use crate::network::{keys, revision};
 
 /// Most endpoints of one service that a member is told. An object of so many is about half as large as etcd lets one be.
 pub const MAX_ENDPOINTS: usize = 5_000;
@@ -61,7 +61,7 @@ pub fn resolve(exports: &[Export<'_>]) -> Option<Resolved> {
 pub fn is_outdated(cluster: &str, shown: &ExportedService, told: &ImportedServiceSpec) -> bool {
     let told = told.clusters.iter().find(|one| one.cluster == cluster);
     let known = told.and_then(|told| told.revision.as_ref());
-    known.is_some_and(|known| revision::is_before(&shown.metadata, known))
+    known.is_some_and(|known| revision::is_before(&revision::of(&shown.metadata), known))
 }
 
 /// Tells whether a member is told the same as another, of whatever states of exports that was made.

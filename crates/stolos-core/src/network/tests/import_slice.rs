@@ -8,7 +8,7 @@ use serde_json::json;
 use stolos_api::network::{EndpointSliceImport, MultiClusterService};
 
 use super::super::distribute::copy;
-use super::super::import_slice::{Missing, Observed, Plan, plan};
+use super::super::import_slice::{Missing, Observed, Plan, is_outdated, plan};
 use super::super::vip::Guard;
 use super::{deleting, exported_slice, object, with_finalizer};
 
@@ -47,6 +47,24 @@ fn written(plan: Plan) -> EndpointSlice {
 }
 
 #[test]
+fn endpoints_of_which_the_slice_knows_a_later_state_are_outdated() {
+    let mut import = copy(&exported_slice("a"), &super::told(1), "fleet-member-b");
+    let services = [service(Some("app-mcs"))];
+    import.spec.endpoint_slice_reference.generation = 7;
+    let mut slice = written(decide(&import, &services, &["app-mcs"], None));
+    assert!(!is_outdated(&import, &slice), "the same state");
+    import.spec.endpoint_slice_reference.generation = 6;
+    assert!(is_outdated(&import, &slice));
+    import.spec.endpoint_slice_reference.uid = "another".to_owned();
+    assert!(!is_outdated(&import, &slice), "generations of another slice say nothing");
+    import.spec.endpoint_slice_reference.generation = 8;
+    let later = decide(&import, &services, &["app-mcs"], Some(&slice));
+    assert_eq!(later, Plan::Import(None), "a later state that says the same writes nothing");
+    slice.metadata.annotations = None;
+    assert!(!is_outdated(&import, &slice), "an agent has made it that did not say");
+}
+
+#[test]
 fn endpoints_become_a_slice_of_the_derived_service_and_follow_it() {
     let import = copy(&exported_slice("a"), &super::told(1), "fleet-member-b");
     let plan = decide(&import, &[service(Some("app-mcs"))], &["app-mcs"], None);
@@ -66,6 +84,7 @@ fn endpoints_become_a_slice_of_the_derived_service_and_follow_it() {
       "metadata": {
         "annotations": {
           "network.fleet.stolos.dev/cluster": "a",
+          "network.fleet.stolos.dev/made-of": "slice-uid/1",
           "networking.fleet.azure.com/weight": "1"
         },
         "labels": {

@@ -11,11 +11,10 @@ use serde_json::json;
 use stolos_api::cluster::MemberCluster;
 use stolos_api::network::clusterset::{ExportedService, ImportedService};
 use stolos_api::network::mcs::{ServiceExport, ServiceImport};
-use stolos_apiserver::auth::UserInfo;
 
 use super::{balances_over, behind, derived, export, fleet, http, imported, serve, told};
 use crate::fleet::{Fleet, create, delete, eventually, exists, gone, items, merge};
-use crate::forgetful::Forgetful;
+use crate::forgetful::{Forgetful, Misled};
 
 /// Starts a fleet of two members that both export and import a service.
 async fn exported_by_both() -> Fleet {
@@ -182,35 +181,20 @@ async fn a_list_that_shows_an_earlier_state_takes_nothing_away() {
     for member in ["a", "b"] {
         balances_over(fleet.member(member), "web", &all).await;
     }
-    for (n, who) in ["exporter", "hub", "importer"].into_iter().enumerate() {
-        match who {
-            "exporter" => {
-                fleet.stop_agent("a").await;
-                let member = fleet.member("a").server.as_user(UserInfo::internal("agent"));
-                let member = Forgetful::telling(member, &["/endpointslices"], slices.clone());
-                fleet.spawn_agent("a", fleet.as_agent("a"), member);
-            }
-            "hub" => {
-                fleet.stop_hub().await;
-                fleet.start_hub_by(|server| {
-                    Forgetful::telling(server, &["/exportedservices"], exported.clone())
-                });
-            }
-            _ => {
-                fleet.stop_agent("b").await;
-                let hub = fleet.hub_for("b");
-                let hub = Forgetful::telling(hub, &["/importedservices"], imported.clone());
-                fleet.spawn_agent("b", hub, fleet.member("b").client.clone());
-            }
-        }
+    for (who, kind, earlier) in [
+        (Misled::ByMember("a"), "/endpointslices", slices),
+        (Misled::Hub, "/exportedservices", exported),
+        (Misled::ByHub("b"), "/importedservices", imported),
+    ] {
+        fleet.mislead(who, kind, earlier).await;
         // What comes after the lists is heard of, so everything has been decided about once.
-        let later = format!("later-{n}");
-        serve(fleet.member("a"), &later, http(), &["10.1.0.9"]).await;
-        export(fleet.member("a"), &later).await;
+        let later = &kind[1..];
+        serve(fleet.member("a"), later, http(), &["10.1.0.9"]).await;
+        export(fleet.member("a"), later).await;
         for member in ["a", "b"] {
-            super::imported(fleet.member(member), &later, &["a"]).await;
+            super::imported(fleet.member(member), later, &["a"]).await;
             let behind = behind(fleet.member(member), "web").await;
-            assert_eq!(behind, all, "the {who} took an earlier state for the last");
+            assert_eq!(behind, all, "{who:?} took an earlier state for the last");
         }
     }
 }

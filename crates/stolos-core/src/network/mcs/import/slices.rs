@@ -6,14 +6,13 @@ use std::net::IpAddr;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use stolos_api::network::clusterset::{ExportedEndpoint, ExportedSlice, ImportedService};
-use stolos_api::network::names::{clusterset as names, label};
+use stolos_api::network::names::{MADE_OF_ANNOTATION, clusterset as names, label};
 use stolos_api::validation::is_label_value;
 
 use super::Observed;
-use crate::network::keys;
-use crate::network::mcs::revision;
 use crate::network::names::{derived, imported_slices, is_label, is_slice_port};
 use crate::network::vip::{Guard, routable};
+use crate::network::{keys, revision};
 
 /// Endpoints of one EndpointSlice, as Kubernetes makes them.
 pub const MAX_ENDPOINTS_PER_SLICE: usize = 100;
@@ -73,10 +72,9 @@ pub fn is_slice_ours(metadata: &ObjectMeta, import_uid: &str) -> bool {
 /// Tells whether one of these slices was made of a later state than a list shows.
 #[must_use]
 pub fn is_outdated(shown: &ImportedService, slices: &[&EndpointSlice]) -> bool {
-    let made_of = slices
-        .iter()
-        .filter_map(|slice| revision::parse(keys::annotation(&slice.metadata, names::MADE_OF)?));
-    made_of.into_iter().any(|known| revision::is_before(&shown.metadata, &known))
+    let made_of = slices.iter().filter_map(|slice| revision::made_of(&slice.metadata));
+    let shown = revision::of(&shown.metadata);
+    made_of.into_iter().any(|known| revision::is_before(&shown, &known))
 }
 
 /// Returns a slice that exists with what it is to say; nothing if it says so, of whatever state that was made.
@@ -102,7 +100,7 @@ fn wanted(
 ) -> Vec<EndpointSlice> {
     let derived = derived(observed.namespace, observed.name);
     let made_of = revision::text(&revision::of(&observed.told.metadata));
-    let annotations = BTreeMap::from([(names::MADE_OF.to_owned(), made_of)]);
+    let annotations = BTreeMap::from([(MADE_OF_ANNOTATION.to_owned(), made_of)]);
     let mut wanted = Vec::new();
     for source in &observed.told.spec.clusters {
         let cluster = &source.cluster;

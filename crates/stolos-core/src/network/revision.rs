@@ -3,6 +3,9 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use stolos_api::network::clusterset::Revision;
+use stolos_api::network::names::MADE_OF_ANNOTATION;
+
+use super::keys;
 
 /// Returns the state of an object.
 pub(super) fn of(metadata: &ObjectMeta) -> Revision {
@@ -12,9 +15,8 @@ pub(super) fn of(metadata: &ObjectMeta) -> Revision {
     }
 }
 
-/// Tells whether an object is shown in an earlier state than this.
-pub(super) fn is_before(metadata: &ObjectMeta, known: &Revision) -> bool {
-    let shown = of(metadata);
+/// Tells whether something is shown in an earlier state than is known of it.
+pub(super) fn is_before(shown: &Revision, known: &Revision) -> bool {
     shown.uid == known.uid && shown.generation < known.generation
 }
 
@@ -23,8 +25,8 @@ pub(super) fn text(revision: &Revision) -> String {
     format!("{}/{}", revision.uid, revision.generation)
 }
 
-/// Reads a state from its text.
-pub(super) fn parse(text: &str) -> Option<Revision> {
-    let (uid, generation) = text.split_once('/')?;
+/// Returns the state that an imported EndpointSlice says to be made of.
+pub(super) fn made_of(slice: &ObjectMeta) -> Option<Revision> {
+    let (uid, generation) = keys::annotation(slice, MADE_OF_ANNOTATION)?.split_once('/')?;
     Some(Revision { uid: uid.to_owned(), generation: generation.parse().ok()? })
 }
