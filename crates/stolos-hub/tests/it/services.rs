@@ -74,6 +74,16 @@ async fn fleet(importers: Importers, members: &[&str]) -> Fleet {
     fleet
 }
 
+/// Starts a fleet whose member `b` imports a service of `a`.
+async fn exported_to_another(importers: Importers) -> Fleet {
+    let fleet = fleet(importers, &["a", "b"]).await;
+    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
+    export(fleet.member("a"), "web").await;
+    import_as(fleet.member("b"), "web", "web").await;
+    balances_over(fleet.member("b"), &["10.1.0.1"]).await;
+    fleet
+}
+
 /// Waits until a ServiceExport has a condition with this reason.
 async fn told(cluster: &Cluster, name: &str, type_: &str, reason: &str) {
     let what = format!("is told {reason}");
@@ -197,11 +207,7 @@ async fn a_service_of_two_members_has_one_address_on_a_third() {
 
 #[tokio::test(start_paused = true)]
 async fn endpoints_follow_their_slices() {
-    let fleet = fleet(Importers::One, &["a", "b"]).await;
-    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
-    export(fleet.member("a"), "web").await;
-    import_as(fleet.member("b"), "web", "web").await;
-    balances_over(fleet.member("b"), &["10.1.0.1"]).await;
+    let fleet = exported_to_another(Importers::One).await;
 
     let slices = fleet.member("a").inside::<EndpointSlice>("app");
     let ready = json!({"endpoints": [
@@ -221,11 +227,7 @@ async fn endpoints_follow_their_slices() {
 /// As after its etcd was restored from a backup: generations begin anew, and what the hub was told seems to be later.
 #[tokio::test(start_paused = true)]
 async fn endpoints_of_a_cluster_that_was_set_back_are_followed() {
-    let fleet = fleet(Importers::One, &["a", "b"]).await;
-    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
-    export(fleet.member("a"), "web").await;
-    import_as(fleet.member("b"), "web", "web").await;
-    balances_over(fleet.member("b"), &["10.1.0.1"]).await;
+    let fleet = exported_to_another(Importers::One).await;
     let exports = fleet.hub.inside::<EndpointSliceExport>("fleet-member-a");
     let name = exports.list(&ListParams::default()).await.unwrap().items.remove(0).name_any();
     merge(&exports, &name, json!({"spec": {"endpointSliceReference": {"generation": 99}}})).await;
@@ -297,11 +299,7 @@ async fn weights_travel_with_endpoints_and_zero_takes_a_member_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_member_keeps_its_endpoints_and_importers_are_told() {
-    let mut fleet = fleet(Importers::One, &["a", "b"]).await;
-    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
-    export(fleet.member("a"), "web").await;
-    import_as(fleet.member("b"), "web", "web").await;
-    balances_over(fleet.member("b"), &["10.1.0.1"]).await;
+    let mut fleet = exported_to_another(Importers::One).await;
     let period = json!({"spec": {"heartbeatPeriodSeconds": 3}});
     merge(&fleet.hub.all::<MemberCluster>(), "a", period).await;
 
@@ -396,11 +394,7 @@ async fn several_members_import_a_service_where_many_may() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_waits_for_an_import_keeps_no_endpoints_from_the_one_that_holds_it() {
-    let fleet = fleet(Importers::One, &["a", "b"]).await;
-    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
-    export(fleet.member("a"), "web").await;
-    import_as(fleet.member("b"), "web", "web").await;
-    balances_over(fleet.member("b"), &["10.1.0.1"]).await;
+    let fleet = exported_to_another(Importers::One).await;
     // Its name is before the other's.
     import_as(fleet.member("b"), "also", "web").await;
     imported(fleet.member("b"), "also", "UnknownServiceImport").await;
@@ -487,11 +481,7 @@ async fn an_export_whose_namespace_the_hub_lacks_says_so_and_goes_on_once_it_is_
 
 #[tokio::test(start_paused = true)]
 async fn copies_of_endpoints_that_went_while_the_hub_was_away_go_too() {
-    let mut fleet = fleet(Importers::One, &["a", "b"]).await;
-    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
-    export(fleet.member("a"), "web").await;
-    import_as(fleet.member("b"), "web", "web").await;
-    balances_over(fleet.member("b"), &["10.1.0.1"]).await;
+    let mut fleet = exported_to_another(Importers::One).await;
     fleet.stop_hub().await;
     let exports = fleet.hub.inside::<EndpointSliceExport>("fleet-member-a");
     let name = exports.list(&ListParams::default()).await.unwrap().items.remove(0).name_any();
@@ -631,11 +621,7 @@ async fn a_list_of_the_hub_that_leaves_things_out_takes_nothing_away() {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_shows_earlier_endpoints_takes_none_away() {
-    let mut fleet = fleet(Importers::Many, &["a", "b"]).await;
-    serve(fleet.member("a"), "web", 80, &["10.1.0.1"]).await;
-    export(fleet.member("a"), "web").await;
-    import_as(fleet.member("b"), "web", "web").await;
-    balances_over(fleet.member("b"), &["10.1.0.1"]).await;
+    let mut fleet = exported_to_another(Importers::Many).await;
     let slices = items(&fleet.member("a").inside::<EndpointSlice>("app")).await;
     let exported = items(&fleet.hub.inside::<EndpointSliceExport>("fleet-member-a")).await;
     let imported = items(&fleet.hub.inside::<EndpointSliceImport>("fleet-member-b")).await;
