@@ -31,13 +31,18 @@ pub(super) fn leave(
 /// Returns the members of a group that are not through and have left.
 fn leavers(group: &GroupStatus, roll: &Roll, fleet: &mut InOrder<'_>) -> Vec<usize> {
     let open = roll.waiting().iter().chain(roll.running()).copied();
-    let has_left = |index: &usize| {
+    open.filter(|index| {
         let member = &group.members[*index];
-        let id = member.cluster_resource_id.as_ref();
-        let is_same = |seen: &Member| id.is_none_or(|id| *id == seen.cluster_resource_id);
-        !fleet.get(&member.name).is_some_and(is_same)
-    };
-    open.filter(has_left).collect()
+        has_left(member, fleet.get(&member.name))
+    })
+    .collect()
+}
+
+/// Whether a member that a run is about has left the fleet, going by the member that has its name now.
+pub fn has_left(member: &MemberStatus, now: Option<&Member>) -> bool {
+    let id = member.cluster_resource_id.as_ref();
+    let is_same = |now: &Member| id.is_none_or(|id| *id == now.cluster_resource_id);
+    !now.is_some_and(is_same)
 }
 
 fn end(member: &mut MemberStatus, now: Timestamp) {

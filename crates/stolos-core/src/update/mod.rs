@@ -55,6 +55,7 @@ pub use figures::{Ended, Figures, Turnover, figures, turnover};
 pub use fleet::Members;
 pub use forecast::{Durations, Forecast, GateForecast, MemberForecast, StageForecast, forecast};
 pub use health::deadline as health_deadline;
+pub use leave::has_left;
 pub use limits::{MAX_STAGE_CONCURRENCY, StrategyLimits};
 pub use plan::{plan, plan_from};
 pub use problem::Problem;

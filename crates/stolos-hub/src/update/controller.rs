@@ -47,14 +47,15 @@ pub(super) struct Updates {
     pub(super) clusters: BTreeMap<Key, KnownCluster>,
     /// What pre-flight checks find on the members of runs that ask for them.
     pub(super) preflight: BTreeMap<Key, Vec<Finding>>,
-    /// Members that were looked for by name, or whose end was seen, since the last list: they are really not there.
-    pub(super) absent: BTreeSet<Key>,
+    /// Members that were looked for by name, or whose end was seen, since the last list: what is known of them is no doing
+    /// of a list.
+    pub(super) confirmed: BTreeSet<Key>,
     /// The members of each fleet as runs read them, by [`fleet_of`].
     pub(super) views: BTreeMap<String, View>,
 }
 
-/// Most members that are remembered to be absent; beyond it they are looked for again.
-const MAX_ABSENT: usize = 4096;
+/// Most members of which is remembered that they were looked for; beyond it they are looked for again.
+const MAX_CONFIRMED: usize = 4096;
 
 impl Updates {
     pub(super) fn new(config: Config) -> Self {
@@ -73,7 +74,7 @@ impl Updates {
             }),
             clusters: BTreeMap::new(),
             preflight: BTreeMap::new(),
-            absent: BTreeSet::new(),
+            confirmed: BTreeSet::new(),
             views: BTreeMap::new(),
         }
     }
@@ -127,17 +128,20 @@ impl Controller for Updates {
                 self.look_at(&member);
                 self.cluster_changed(&member)
             }
-            Change::Applied(Fact::Absent(member)) => {
+            Change::Applied(Fact::Sought { member, found }) => {
                 let fleet = member.name.split('.').next().unwrap_or_default();
-                let runs = self.open_runs(&fleet_of(&member.namespace, fleet));
-                self.note_absent(member);
-                runs
+                let mut items = self.open_runs(&fleet_of(&member.namespace, fleet));
+                if let Some(found) = found {
+                    items.extend(self.learn_object((*found).into()));
+                }
+                self.confirm(member);
+                items
             }
             Change::Deleted(Fact::Object(object)) => self.forget_object(&object),
             Change::Deleted(
                 Fact::Cluster(_)
                 | Fact::Operation { .. }
-                | Fact::Absent(_)
+                | Fact::Sought { .. }
                 | Fact::Preflight { .. },
             ) => Vec::new(),
             Change::Listed { kind, keys } => {
@@ -155,7 +159,7 @@ impl Controller for Updates {
                     }
                     _ => {
                         drop(self.members.retain(&keys));
-                        self.absent.clear();
+                        self.confirmed.clear();
                         self.clusters.retain(|key, _| keys.contains(key));
                         self.look_at_all();
                     }
@@ -209,7 +213,7 @@ impl Updates {
                 if self.members.insert(*member).is_err() {
                     return Vec::new();
                 }
-                self.absent.remove(&key);
+                self.confirmed.remove(&key);
                 self.look_at(&key);
                 let mut items = self.open_runs(&fleet);
                 items.push(Item::Member(key));
@@ -247,7 +251,7 @@ impl Updates {
                 self.clusters.remove(&key);
                 self.look_at(&key);
                 if self.members.get(&key).is_none() {
-                    self.note_absent(key.clone());
+                    self.confirm(key.clone());
                 }
                 self.open_runs(&fleet_of(&key.namespace, &member.spec.fleet_name))
             }
@@ -255,11 +259,11 @@ impl Updates {
         }
     }
 
-    fn note_absent(&mut self, member: Key) {
-        if self.absent.len() >= MAX_ABSENT {
-            self.absent.clear();
+    fn confirm(&mut self, member: Key) {
+        if self.confirmed.len() >= MAX_CONFIRMED {
+            self.confirmed.clear();
         }
-        self.absent.insert(member);
+        self.confirmed.insert(member);
     }
 
     /// Runs of a fleet that a change around them may move.

@@ -27,8 +27,8 @@ pub(super) enum Fact {
     Cluster(Box<ClusterNews>),
     /// An upgrade was started, or can never be.
     Operation { member: Key, id: String, operation: Operation },
-    /// There is no such member.
-    Absent(Key),
+    /// A member was looked for by name.
+    Sought { member: Key, found: Option<Box<FleetMember>> },
     /// What pre-flight checks find on a member; nothing when nobody looks any longer.
     Preflight { member: Key, findings: Vec<Finding> },
 }
@@ -51,7 +51,7 @@ pub(super) enum Effect {
     Write(Write<Object>),
     /// Starts an upgrade.
     Start(StartUpgrade),
-    /// Looks for a member by name: a list that leaves it out must not end it in a run.
+    /// Looks for a member by name: a list that leaves it out, or shows what it was, must not end it in a run.
     Read(Key),
 }
 
@@ -78,10 +78,8 @@ impl stolos_controller::Effect for Effect {
             Self::Start(upgrade) => Ok(vec![Change::Applied(upgrade.carry_out().await?)]),
             Self::Read(key) => {
                 let members: Api<FleetMember> = Api::namespaced(client.clone(), &key.namespace);
-                let found = members.get_opt(&key.name).await?;
-                Ok(vec![Change::Applied(
-                    found.map_or_else(|| Fact::Absent(key.clone()), Fact::from),
-                )])
+                let found = members.get_opt(&key.name).await?.map(Box::new);
+                Ok(vec![Change::Applied(Fact::Sought { member: key.clone(), found })])
             }
         }
     }

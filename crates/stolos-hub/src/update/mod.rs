@@ -24,6 +24,8 @@ mod health;
 mod members;
 mod profiles;
 mod runs;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use controller::Updates;

@@ -13,11 +13,10 @@ use stolos_api::update::{
 };
 use stolos_controller::{Key, Plan, Write};
 use stolos_core::update::cluster::{Holder, Inspection, Member, Operation};
-use stolos_core::update::{self, GateAction, Observed, Run, Start, preflight};
+use stolos_core::update::{self, GateAction, Members, Observed, Run, Start, preflight};
 
 use super::controller::{KnownCluster, Updates, run_of};
 use super::effect::{Effect, Object, StartUpgrade};
-use super::views::View;
 use crate::event::Report;
 
 /// Name that events are reported under.
@@ -30,11 +29,13 @@ impl Updates {
         if !deleting && run.spec.state != RunState::Initialize && !is_held(run) {
             return vec![write(Write::Replace(held(run).into()))].into();
         }
-        let doubtful = self.doubtful_members(key, run);
+        let view = self.view(&key.namespace, &run.spec.fleet_name);
+        let members = view.map(|view| view.of_run(run)).unwrap_or_default();
+        let doubtful = self.doubtful_members(key, run, &members);
         if !doubtful.is_empty() {
             return doubtful.into_iter().map(Effect::Read).collect::<Vec<_>>().into();
         }
-        let Some(observed) = self.observe(key, run) else { return Plan::default() };
+        let Some(observed) = self.observe(key, run, members) else { return Plan::default() };
         let Some(name) = short_name(&run.spec.fleet_name, &key.name) else {
             return Plan::default();
         };
@@ -59,33 +60,31 @@ impl Updates {
         self.carry_out(key, run, name, plan, now)
     }
 
-    /// Returns members that a run still has to do with and that no list shows, although nobody has seen them go.
-    fn doubtful_members(&self, key: &Key, run: &UpdateRun) -> Vec<Key> {
-        let fleet = &run.spec.fleet_name;
-        let shown = self.view(&key.namespace, fleet).map(View::all);
+    /// Returns members that would end in a run as ones that left, although nobody has seen them go: no list shows them,
+    /// or shows another cluster. Those that failed are among them, because a restart takes them up again.
+    fn doubtful_members(&self, key: &Key, run: &UpdateRun, shown: &Members) -> Vec<Key> {
         let stages = run.status.iter().flat_map(|status| &status.stages);
         let members = stages.flat_map(|stage| &stage.groups).flat_map(|group| &group.members);
         let open = members.filter(|member| {
-            let over =
-                matches!(member.status.state, State::Completed | State::Skipped | State::Failed);
+            let over = matches!(member.status.state, State::Completed | State::Skipped);
             !over || update::awaits_rollback(member)
         });
-        open.filter(|member| shown.is_none_or(|shown| !shown.contains_key(&member.name)))
-            .map(|member| Key::namespaced(&key.namespace, &object_name(fleet, &member.name)))
-            .filter(|member| !self.absent.contains(member))
+        open.filter(|member| update::has_left(member, shown.get(&member.name)))
+            .map(|member| object_name(&run.spec.fleet_name, &member.name))
+            .map(|name| Key::namespaced(&key.namespace, &name))
+            .filter(|member| !self.confirmed.contains(member))
             .collect()
     }
 
     /// Returns what the engine reads; `None` while a cluster of the fleet has not been looked at for the first time, in
     /// those pre-flight checks too that the run needs: members begin in their order, not in that of the answers.
-    fn observe(&self, key: &Key, run: &UpdateRun) -> Option<Observed> {
+    fn observe(&self, key: &Key, run: &UpdateRun, members: Members) -> Option<Observed> {
         let fleet = &run.spec.fleet_name;
         let begun = run.spec.state != RunState::Initialize;
         let view = self.view(&key.namespace, fleet);
         if begun && view.is_some_and(|view| !view.is_complete()) {
             return None;
         }
-        let members = view.map(|view| view.of_run(run)).unwrap_or_default();
         let needed = preflight::needed(&run.spec, run.status.as_ref());
         if !run.spec.preflight.is_empty()
             && members

@@ -28,11 +28,6 @@ impl View {
         self.unseen.is_empty()
     }
 
-    /// Returns all members, those that are being removed too.
-    pub(super) fn all(&self) -> &Members {
-        &self.members
-    }
-
     /// Returns the members as a run reads them: one that is being removed, or was
     /// never taken in, counts while the run upgrades it.
     pub(super) fn of_run(&self, run: &UpdateRun) -> Members {
