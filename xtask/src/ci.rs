@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use crate::process::{cargo, exists, output, run};
-use crate::{layers, orphans, root};
+use crate::{layers, orphans, root, simulate};
 
 /// Runs the whole gate.
 pub(crate) fn run_gate(no_tests: bool) -> anyhow::Result<()> {
@@ -29,7 +29,7 @@ pub(crate) fn run_gate(no_tests: bool) -> anyhow::Result<()> {
     if !no_tests {
         step("tests", || run(cargo().args(["test", "--workspace", "--locked"])))?;
     }
-    step("simulation", simulate)?;
+    step("simulation", simulate::all)?;
     step("rustdoc", || {
         run(cargo()
             .args(["doc", "--workspace", "--no-deps", "--locked", "--quiet"])
@@ -38,23 +38,6 @@ pub(crate) fn run_gate(no_tests: bool) -> anyhow::Result<()> {
     step("generated files", || generate(true))?;
     optional("cargo-deny", "dependencies", || run(cargo().args(["deny", "check"])))?;
     optional("cargo-machete", "unused dependencies", || run(cargo().args(["machete"])))?;
-    Ok(())
-}
-
-/// Stories of the simulation that the gate plays, of each kind; an ordinary test run plays a few.
-const STORIES: [(&str, &str); 4] = [
-    ("nothing_is_withdrawn", "2000"),
-    ("no_cluster_is_upgraded_twice", "2000"),
-    ("no_endpoint_is_taken_away", "1000"),
-    ("no_endpoint_of_the_clusterset", "1000"),
-];
-
-/// Plays stories of a whole fleet under faults. Built as tests usually are, they would take ten times as long.
-fn simulate() -> anyhow::Result<()> {
-    let test = ["test", "--locked", "--release", "--package", "stolos-hub", "--test", "simulation"];
-    for (stories, count) in STORIES {
-        run(cargo().args(test).arg(stories).env("STOLOS_SEEDS", count))?;
-    }
     Ok(())
 }
 

@@ -17,6 +17,7 @@ mod layers;
 mod orphans;
 mod process;
 mod protobuf_table;
+mod simulate;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Chores of the Stolos project")]
@@ -56,6 +57,17 @@ enum Command {
     },
     /// Fetches and compiles what the tests with other people's clients need: Go, Python, a chart
     Clients,
+    /// Plays stories of a whole fleet under faults, the same each time
+    Simulate {
+        /// Which stories, by a part of the name of their test; without it, all that the gate plays
+        stories: Option<String>,
+        /// One story, or those from one to another in one fleet: `338` or `320-338`
+        #[arg(long, requires = "stories")]
+        seed: Option<String>,
+        /// How many stories, from the first
+        #[arg(long, default_value_t = 2000)]
+        count: u64,
+    },
     /// Records what a real API server answers, for the differential tests
     #[command(subcommand)]
     Differential(differential::Command),
@@ -74,6 +86,13 @@ fn main() -> anyhow::Result<()> {
             protobuf_table::run(&modules, &version, check)
         }
         Command::Clients => clients::prepare(),
+        Command::Simulate { stories: None, .. } => simulate::all(),
+        Command::Simulate { stories: Some(stories), seed: Some(seed), .. } => {
+            simulate::some(&stories, &seed)
+        }
+        Command::Simulate { stories: Some(stories), seed: None, count } => {
+            simulate::many(&stories, count)
+        }
         Command::Differential(command) => differential::run(command),
         Command::Kubernetes(command) => kubernetes::run(command),
     }

@@ -24,6 +24,7 @@ pub mod names;
 pub mod openapi;
 pub mod patch;
 pub mod protobuf;
+pub mod random;
 pub mod registry;
 pub mod rest;
 pub mod schema;

@@ -13,6 +13,7 @@ use crate::auth::{Auth, Authorizer, DEFAULT_ISSUER, TokenSigner, UserInfo, rbac}
 use crate::clock::Clock;
 use crate::controllers::{self, Context, Controllers, Running};
 use crate::names::GroupVersion;
+use crate::random::Random;
 use crate::registry::Registry;
 use crate::rest::admission::{
     Catalog, CertificateRequests, Defaults, MutatingWebhooks, NamespaceLifecycle, Plugin, Policies,
@@ -28,6 +29,8 @@ use crate::webhook::{ServiceResolver, Webhooks};
 pub struct Options {
     /// Time of timestamps.
     pub clock: Clock,
+    /// Chance of uids, generated names and addresses.
+    pub random: Random,
     /// Signs service-account tokens. Without one a key is made that lasts as long as the process.
     pub signer: Option<Arc<TokenSigner>>,
     /// What is filled in where clients leave something open.
@@ -51,6 +54,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             clock: Clock::system(),
+            random: Random::system(),
             signer: None,
             defaults: Defaults::default(),
             admission: Vec::new(),
@@ -94,6 +98,7 @@ impl ApiServer {
     pub async fn start(store: ClusterStore, options: Options) -> Result<Self, StartError> {
         let Options {
             clock,
+            random,
             signer,
             defaults,
             admission,
@@ -113,7 +118,9 @@ impl ApiServer {
             Arc::new(CertificateRequests::new(auth.authorizer().clone())),
         ];
         let has_accounts = defaults.service_account && controllers.service_accounts;
-        plugins.extend(Defaults { service_account: has_accounts, ..defaults }.plugins(&store));
+        plugins.extend(
+            Defaults { service_account: has_accounts, ..defaults }.plugins(&store, &random),
+        );
         plugins.extend(admission);
         let registry = Registry::builtin();
         let webhooks = Webhooks::new(webhook_services);
@@ -125,6 +132,7 @@ impl ApiServer {
             store,
             registry,
             clock,
+            random,
             auth,
             addresses,
             catalog,

@@ -48,6 +48,7 @@ pub use warnings::Warnings;
 use crate::addresses::Addresses;
 use crate::auth::Auth;
 use crate::clock::Clock;
+use crate::random::Random;
 use crate::registry::Registry;
 use crate::store::ClusterStore;
 
@@ -56,6 +57,7 @@ pub(crate) struct Core {
     pub(crate) store: ClusterStore,
     pub(crate) registry: Registry,
     pub(crate) clock: Clock,
+    pub(crate) random: Random,
     pub(crate) auth: Auth,
     /// What services get.
     pub(crate) addresses: Addresses,

@@ -12,7 +12,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{FutureExt, stream};
 use http::StatusCode;
-use rand::RngExt;
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -34,7 +33,7 @@ const BOOKMARK_INTERVAL: Duration = Duration::from_secs(55);
 /// A last bookmark comes this long before the watch ends, so that the client resumes where it stopped.
 const LAST_BOOKMARK_LEAD: Duration = Duration::from_secs(2);
 /// A watch without `timeoutSeconds` ends after 30 to 60 minutes, at random so that not all reconnect at once.
-const DEFAULT_TIMEOUT_SECONDS: std::ops::Range<u64> = 1800..3600;
+const DEFAULT_TIMEOUT_SECONDS: std::ops::RangeInclusive<u64> = 1800..=3599;
 /// Initial objects are sent in chunks of about this size.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Initial objects are read in pages of this many, as large as clients take them.
@@ -64,7 +63,7 @@ pub(crate) async fn watch(
     };
     let initial = send_initial.then(|| Initial::at(from));
     let timeout = options.timeout_seconds.filter(|seconds| *seconds > 0);
-    let timeout = timeout.unwrap_or_else(|| rand::rng().random_range(DEFAULT_TIMEOUT_SECONDS));
+    let timeout = timeout.unwrap_or_else(|| core.random.number(DEFAULT_TIMEOUT_SECONDS));
     let timeout = Duration::from_secs(timeout);
     let opened = Instant::now();
     let session = Session {

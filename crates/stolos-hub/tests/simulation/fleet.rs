@@ -14,6 +14,7 @@ use stolos_api::cluster::MemberCluster;
 use stolos_apiserver::ApiServer;
 use stolos_apiserver::auth::UserInfo;
 use stolos_apiserver::clock::Clock;
+use stolos_apiserver::random::Random;
 use stolos_apiserver::server::Options;
 use stolos_apiserver::store::{Limits, Store};
 use stolos_core::cluster::membership::Expected;
@@ -47,7 +48,8 @@ impl Cluster {
         crds: Vec<CustomResourceDefinition>,
     ) -> Self {
         let store = Store::memory_from(1, Limits::default()).cluster(name).unwrap();
-        let options = Options { clock: clock.clone(), ..Options::default() };
+        let random = Random::seeded(name.bytes().fold(0, |seed, byte| seed << 8 | u64::from(byte)));
+        let options = Options { clock: clock.clone(), random, ..Options::default() };
         let server = ApiServer::start(store, options).await.unwrap();
         let client = Client::new(server.as_user(UserInfo::internal("tester")), "default");
         let api: Api<CustomResourceDefinition> = Api::all(client.clone());

@@ -3,8 +3,9 @@
 //!
 //! Each seed is a story: what users do, where processes are killed, which requests fail, are lost after they were carried
 //! out, or are answered with something old or empty. `STOLOS_SEEDS` says how many are played; `STOLOS_SEED` plays one, or
-//! `40-43` in one fleet. A failure prints the command. `STOLOS_TRACE` has every request printed. Which request a fault hits
-//! depends on the seed and the request alone, not on what else goes on, so that a story can be played again.
+//! `40-43` in one fleet. `STOLOS_TRACE` has every request printed. Time, uids and all that is drawn come from the seed, so
+//! `cargo xtask simulate` plays the same story again; a failure prints the command. Which request a fault hits depends on the
+//! seed and the request alone, so that a story changes little with the code.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 #![expect(clippy::print_stderr, reason = "a trace is printed for who asked for it")]
@@ -66,8 +67,10 @@ fn play_all<F>(
     story: impl AsyncFn(&mut F, u64) -> Result<(), String> + Sync,
 ) {
     let play = |seeds: &[u64]| {
+        // What watches draw to wait after an error.
+        fastrand::seed(seeds[0]);
         let (start, story) = (&start, &story);
-        runtime().block_on(async move { play(test, seeds, start().await, story).await })
+        runtime(seeds[0]).block_on(async move { play(test, seeds, start().await, story).await })
     };
     if let Some(seeds) = asked_for() {
         play(&seeds).unwrap();
@@ -102,8 +105,8 @@ async fn play<F>(
             Err(_) => "panicked".to_owned(),
         };
         return Err(format!(
-            "seed {seed}: {problem}\nplay it again: STOLOS_SEED={seed} cargo test -p stolos-hub --test simulation {test}\n\
-             or after those before it: STOLOS_SEED={}-{seed}",
+            "seed {seed}: {problem}\nplay it again: cargo xtask simulate {test} --seed {}-{seed}\n\
+             or without those before it: --seed {seed}",
             seeds[0]
         ));
     }
@@ -112,15 +115,22 @@ async fn play<F>(
 
 #[test]
 fn a_member_is_kept_right_while_the_hub_is_away_and_comes_back_without_a_storm() {
-    let runtime = runtime();
+    let runtime = runtime(0);
     runtime.block_on(async {
         let mut fleet = Fleet::start(Wing::Placement, &MEMBERS).await;
         story::without_hub(&mut fleet).await.unwrap();
     });
 }
 
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+/// Returns a runtime on paused time. Which branch of a `select!` is looked at first is drawn from the seed where tokio lets
+/// somebody say so, as `cargo xtask simulate` has it.
+fn runtime(seed: u64) -> tokio::runtime::Runtime {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    #[cfg(tokio_unstable)]
+    runtime.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_be_bytes()));
+    #[cfg(not(tokio_unstable))]
+    let _drawn_anew = seed;
+    runtime.enable_time().start_paused(true).build().unwrap()
 }
 
 /// Returns the stories that somebody asks for: one, or the first and the last.

@@ -1,7 +1,6 @@
 //! POST, and the creating half of apply and of PUT.
 
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::admit::Asked;
 use super::{Writer, Written, reset_fields};
@@ -50,7 +49,7 @@ impl Writer<'_> {
             return self.create_once(&asked, object).await;
         }
         for _ in 0..MAX_NAME_ATTEMPTS {
-            let name = lifecycle::generate_name(&base, &mut rand::rng());
+            let name = self.core.random.draw(|mut draw| lifecycle::generate_name(&base, &mut draw));
             let mut named = object.clone();
             meta::of(&mut named).insert("name".to_owned(), name.into());
             match self.create_once(&asked, named).await {
@@ -74,7 +73,7 @@ impl Writer<'_> {
         ownership: Ownership,
     ) -> Result<(), ApiError> {
         let resource = self.resource();
-        let (uid, now) = (Uuid::new_v4().to_string(), self.core.clock.now());
+        let (uid, now) = (self.core.random.uid().to_string(), self.core.clock.now());
         lifecycle::wipe_server_fields(object);
         lifecycle::prepare_create(resource, object, &uid, now);
         if lifecycle::is_signing_request(resource) {

@@ -241,7 +241,8 @@ impl<'a> Writer<'a> {
         if resource.custom || resource.storage.as_ref() != "services" {
             return Ok(None);
         }
-        let assigned = self.core.addresses.assign(old, object, &mut rand::rng());
+        let addresses = &self.core.addresses;
+        let assigned = self.core.random.draw(|mut draw| addresses.assign(old, object, &mut draw));
         assigned.map(Some).map_err(|refusal| match refusal {
             Refusal::Invalid(causes) => {
                 ApiError::invalid("", &resource.kind, meta::text(object, "name"), causes)

@@ -8,6 +8,7 @@ use rand::Rng;
 use serde_json::{Value, json};
 
 use super::{creates, is_empty};
+use crate::random::Random;
 use crate::rest::admission::{Plugin, Request};
 use crate::rest::lifecycle;
 use crate::status::ApiError;
@@ -27,7 +28,10 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Makes an account hold its pods to the secrets that it names.
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
 
-pub(super) struct Accounts(pub(super) ClusterStore);
+pub(super) struct Accounts {
+    pub(super) store: ClusterStore,
+    pub(super) random: Random,
+}
 
 impl Accounts {
     async fn admit(&self, request: &Request<'_>, pod: &mut Value) -> Result<bool, ApiError> {
@@ -40,7 +44,7 @@ impl Accounts {
         pod["spec"]["serviceAccount"] = pod["spec"]["serviceAccountName"].clone();
         let account = self.account_of(request, pod).await?;
         if wants_token(pod, &account) {
-            mount_token(pod, &mut rand::rng());
+            self.random.draw(|mut draw| mount_token(pod, &mut draw));
         }
         let has_pull_secrets =
             pod["spec"]["imagePullSecrets"].as_array().is_some_and(|list| !list.is_empty());
@@ -76,14 +80,14 @@ impl Accounts {
     async fn find(&self, namespace: &str, name: &str) -> Option<Arc<Version>> {
         let (accounts, key) =
             (ResourceId::from("serviceaccounts"), Key::namespaced(namespace, name));
-        let find = || self.0.get(&accounts, &key);
+        let find = || self.store.get(&accounts, &key);
         if name != DEFAULT {
             return find();
         }
         // A namespace gets its account a moment after it is made.
         let mut watcher = match find() {
             Some(found) => return Some(found),
-            None => self.0.watch(&accounts, self.0.revision()).ok()?,
+            None => self.store.watch(&accounts, self.store.revision()).ok()?,
         };
         let appears = async {
             loop {

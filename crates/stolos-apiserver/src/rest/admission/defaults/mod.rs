@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Operation, Plugin, Request};
+use crate::random::Random;
 use crate::store::ClusterStore;
 
 /// Which plugins fill in what clients leave open.
@@ -58,10 +59,11 @@ impl Defaults {
     }
 
     /// Returns the plugins, in the order of upstream.
-    pub(crate) fn plugins(self, store: &ClusterStore) -> Vec<Arc<dyn Plugin>> {
+    pub(crate) fn plugins(self, store: &ClusterStore, random: &Random) -> Vec<Arc<dyn Plugin>> {
         let mut plugins: Vec<Arc<dyn Plugin>> = Vec::new();
         if self.service_account {
-            plugins.push(Arc::new(accounts::Accounts(store.clone())));
+            let (store, random) = (store.clone(), random.clone());
+            plugins.push(Arc::new(accounts::Accounts { store, random }));
         }
         if self.priority {
             plugins.push(Arc::new(priorities::Priorities(store.clone())));
