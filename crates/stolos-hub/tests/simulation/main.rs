@@ -22,6 +22,7 @@ use std::panic::AssertUnwindSafe;
 use fleet::{Fleet, MEMBERS, Wing};
 use futures::FutureExt;
 use services::Flavour;
+use tokio::runtime::Builder;
 
 /// Stories that are played when nobody says how many.
 const SEEDS: u64 = 16;
@@ -122,16 +123,22 @@ fn a_member_is_kept_right_while_the_hub_is_away_and_comes_back_without_a_storm()
     });
 }
 
-/// Returns a runtime on paused time. Which branch of a `select!` is looked at first is drawn from the seed where tokio lets
-/// somebody say so, as `cargo xtask simulate` has it.
+/// Returns a runtime on paused time.
 fn runtime(seed: u64) -> tokio::runtime::Runtime {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    #[cfg(tokio_unstable)]
-    runtime.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_be_bytes()));
-    #[cfg(not(tokio_unstable))]
-    let _drawn_anew = seed;
+    let mut runtime = Builder::new_current_thread();
+    draw_from(seed, &mut runtime);
     runtime.enable_time().start_paused(true).build().unwrap()
 }
+
+/// Has tokio draw from the seed which branch of a `select!` is looked at first.
+#[cfg(tokio_unstable)]
+fn draw_from(seed: u64, runtime: &mut Builder) {
+    runtime.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_be_bytes()));
+}
+
+/// Tokio lets nobody say so; `cargo xtask simulate` does.
+#[cfg(not(tokio_unstable))]
+fn draw_from(_seed: u64, _runtime: &mut Builder) {}
 
 /// Returns the stories that somebody asks for: one, or the first and the last.
 fn asked_for() -> Option<Vec<u64>> {
