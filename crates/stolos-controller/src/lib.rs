@@ -30,7 +30,7 @@ mod write;
 pub use find::find;
 pub use ready::Readiness;
 pub use runner::{Options, run};
-pub use table::{Key, Table, Tracked};
+pub use table::{Key, Table, Tracked, revision};
 pub use watch::{Change, Watches};
 pub use write::{How, Stored, Write, WriteError, split, write_one};
 

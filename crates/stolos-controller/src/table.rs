@@ -186,7 +186,7 @@ impl<K: Tracked> Table<K> {
 }
 
 /// Returns the resource version as a number. Since Kubernetes 1.35 clients may compare them so; etcd's always were.
-pub(crate) fn revision(meta: &ObjectMeta) -> u64 {
+pub fn revision(meta: &ObjectMeta) -> u64 {
     meta.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 

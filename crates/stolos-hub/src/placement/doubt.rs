@@ -9,6 +9,7 @@
 //! - a placement that is older than what was decided for it already;
 //! - a resource snapshot that a binding names and that is newer than all that are known;
 //! - a binding that is older than what its Works were made for;
+//! - a binding that nothing but a list shows, before Works are made for it: one that is gone would never take them back;
 //! - the Works of a binding that is being deleted, before it is let go as having none;
 //! - the bindings of a placement that is being deleted, before it is let go as having none but those on their way out.
 
@@ -28,7 +29,7 @@ use stolos_api::placement::{
     ResourceBinding, ResourceIdentifier, ResourcePlacement, ResourceSnapshot, RolloutStrategyType,
     Work,
 };
-use stolos_controller::{Change, Key};
+use stolos_controller::{Change, Key, revision};
 use stolos_core::placement::object::{Gvk, identifier};
 use stolos_core::placement::select::select;
 use stolos_core::placement::snapshot::resources;
@@ -145,7 +146,8 @@ impl World {
                 self.doubts_of_placement(item, key)
             }
             Item::Generate(key) => {
-                self.outdated_binding(key).or_else(|| self.missing_works(key)).into_iter().collect()
+                let doubt = self.outdated_binding(key).or_else(|| self.missing_works(key));
+                doubt.or_else(|| self.listed_binding(key)).into_iter().collect()
             }
             Item::Report(_) | Item::Override(_) => Vec::new(),
         };
@@ -207,6 +209,19 @@ impl World {
         let has_none = self.works_of(binding).next().is_none();
         let subject = Subject::Works(key.clone(), member_namespace(&binding.spec.target_cluster));
         (goes && has_none).then(|| (subject, Gvk::default()))
+    }
+
+    /// Returns a binding that is to get Works if it is known from a list alone.
+    fn listed_binding(&self, key: &Key) -> Option<(Subject, Gvk)> {
+        let binding = self.bindings.get(key)?;
+        let is_newer = revision(&binding.metadata) > self.listed_bindings;
+        if is_newer || binding.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let works: Vec<&Work> = self.works_of(binding).map(AsRef::as_ref).collect();
+        let gets_works = self.is_to_be_placed(binding)
+            && !work::all_carry(&works, &binding.spec.resource_snapshot_name);
+        gets_works.then(|| (Subject::Binding(key.clone()), Gvk::default()))
     }
 
     /// Tells whether something was decided for a later generation of a placement than the one that is known.

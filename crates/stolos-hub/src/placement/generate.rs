@@ -70,7 +70,7 @@ impl World {
     }
 
     /// Tells whether a binding is to have Works, and its member can take them.
-    fn is_to_be_placed(&self, binding: &ClusterResourceBinding) -> bool {
+    pub(super) fn is_to_be_placed(&self, binding: &ClusterResourceBinding) -> bool {
         let spec = &binding.spec;
         let is_wanted = match spec.state {
             BindingState::Scheduled => false,

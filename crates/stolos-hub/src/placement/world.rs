@@ -13,7 +13,7 @@ use stolos_api::placement::{
     ClusterResourceSnapshot, ClusterSchedulingPolicySnapshot, PlacementSpec, ResourceIdentifier,
     Work,
 };
-use stolos_controller::{Change, Clock, Controller, Key, Plan, Round, Table, Tracked};
+use stolos_controller::{Change, Clock, Controller, Key, Plan, Round, Table, Tracked, revision};
 use stolos_core::placement::condition::{Status, find};
 use stolos_core::placement::select::Reach;
 use stolos_core::placement::snapshot::{Snapshot, resources};
@@ -50,6 +50,8 @@ pub(crate) struct World {
     pub(super) policies: Table<ClusterSchedulingPolicySnapshot>,
     pub(super) snapshots: Table<ClusterResourceSnapshot>,
     pub(super) bindings: Table<ClusterResourceBinding>,
+    /// Bindings up to this revision may be known from the last list alone, which may show one that is gone.
+    pub(super) listed_bindings: u64,
     pub(super) works: Table<Work>,
     /// Copies of status in the namespaces that placements select.
     pub(super) copies: Table<ClusterResourcePlacementStatus>,
@@ -68,6 +70,7 @@ impl World {
             policies: Table::indexed_by(|object| parent_index(&object.metadata)),
             snapshots: Table::indexed_by(|object| parent_index(&object.metadata)),
             bindings: Table::indexed_by(|object| parent_index(&object.metadata)),
+            listed_bindings: 0,
             works: Table::indexed_by(|work| binding_of(work).map(|key| index(&key))),
             copies: Table::default(),
             members: Table::default(),
@@ -423,7 +426,10 @@ impl World {
                 objects(retain(&mut self.snapshots, kind, keys))
             }
             "ClusterResourceBinding" | "ResourceBinding" => {
-                objects(retain(&mut self.bindings, kind, keys))
+                let gone = retain(&mut self.bindings, kind, keys);
+                let known = self.bindings.iter().map(|binding| revision(&binding.metadata));
+                self.listed_bindings = known.max().unwrap_or_default();
+                objects(gone)
             }
             "ClusterResourcePlacementStatus" => objects(self.copies.retain(&keys)),
             "Work" => objects(self.works.retain(&keys)),

@@ -135,6 +135,33 @@ fn a_binding_older_than_what_its_works_were_made_for_is_read_again() {
 }
 
 #[test]
+fn a_binding_that_only_a_list_shows_is_read_before_works_are_made_for_it() {
+    let mut hub = hub_with_a_namespace();
+    let bindings = hub.bindings();
+    let key = Key::of(&bindings[0].metadata);
+    let generate = |_| Item::Generate(key.clone());
+    let list = |hub: &mut Hub| {
+        let keys = bindings.iter().map(|binding| Key::of(&binding.metadata)).collect();
+        hub.world.learn(Change::Listed { kind: "ClusterResourceBinding", keys });
+    };
+    list(&mut hub);
+    assert_eq!(asked(&hub, generate), [], "it has its Works");
+    for work in hub.works() {
+        hub.remove(work);
+    }
+    let subject = Subject::Binding(key.clone());
+    assert_eq!(asked(&hub, generate), std::slice::from_ref(&subject));
+    let proof = Proof { item: generate(key.clone()), subject: subject.clone() };
+    hub.world.learn(Change::Applied(Seen::Proof(proof)));
+    assert_eq!(asked(&hub, generate), [], "it is there");
+    list(&mut hub);
+    assert_eq!(asked(&hub, generate), [subject], "another list may show what has gone since");
+    // What is written later is no doing of the list.
+    hub.put(bindings[0].clone());
+    assert_eq!(asked(&hub, generate), []);
+}
+
+#[test]
 fn a_placement_that_seems_to_have_no_live_bindings_is_asked_about_before_it_is_let_go() {
     let mut hub = hub_with_a_namespace();
     let placement = hub.placement();
