@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use stolos_api::cluster::fleet::FleetMember;
+use stolos_api::cluster::fleet::{FleetMember, object_name};
 use stolos_api::update::{Gate, State, UpdateRun, UpdateStrategy};
 use stolos_controller::{Change, Controller, Key, Plan, Round, Table};
 use stolos_core::update::cluster::{Finding, Operation};
@@ -50,12 +50,14 @@ pub(super) struct Updates {
     /// Members that were looked for by name, or whose end was seen, since the last list: what is known of them is no doing
     /// of a list.
     pub(super) confirmed: BTreeSet<Key>,
+    /// How many of them there may be before those are forgotten that no run is about.
+    max_confirmed: usize,
     /// The members of each fleet as runs read them, by [`fleet_of`].
     pub(super) views: BTreeMap<String, View>,
 }
 
-/// Most members of which is remembered that they were looked for; beyond it they are looked for again.
-const MAX_CONFIRMED: usize = 4096;
+/// Members that may be remembered as looked for although no run is about them.
+const MAX_UNUSED: usize = 4096;
 
 impl Updates {
     pub(super) fn new(config: Config) -> Self {
@@ -75,6 +77,7 @@ impl Updates {
             clusters: BTreeMap::new(),
             preflight: BTreeMap::new(),
             confirmed: BTreeSet::new(),
+            max_confirmed: MAX_UNUSED,
             views: BTreeMap::new(),
         }
     }
@@ -260,18 +263,30 @@ impl Updates {
     }
 
     fn confirm(&mut self, member: Key) {
-        if self.confirmed.len() >= MAX_CONFIRMED {
-            self.confirmed.clear();
-        }
         self.confirmed.insert(member);
+        if self.confirmed.len() > self.max_confirmed {
+            let needed = self.members_of_open_runs();
+            self.confirmed.retain(|member| needed.contains(member));
+            self.max_confirmed = 2 * self.confirmed.len() + MAX_UNUSED;
+        }
+    }
+
+    fn members_of_open_runs(&self) -> BTreeSet<Key> {
+        let mut all = BTreeSet::new();
+        for run in self.runs.iter().filter(|run| is_open(run)) {
+            let namespace = run.metadata.namespace.as_deref().unwrap_or_default();
+            let stages = run.status.iter().flat_map(|status| &status.stages);
+            let members = stages.flat_map(|stage| &stage.groups).flat_map(|group| &group.members);
+            let key =
+                |name: &str| Key::namespaced(namespace, &object_name(&run.spec.fleet_name, name));
+            all.extend(members.map(|member| key(&member.name)));
+        }
+        all
     }
 
     /// Runs of a fleet that a change around them may move.
     fn open_runs(&self, fleet: &str) -> Vec<Item> {
-        let open = self.runs.indexed(fleet).filter(|run| {
-            let state = run.status.as_ref().map(|status| status.status.state);
-            !matches!(state, Some(State::Completed | State::Skipped))
-        });
+        let open = self.runs.indexed(fleet).filter(|run| is_open(run));
         open.map(|run| Item::Run(Key::of(&run.metadata))).collect()
     }
 
@@ -299,12 +314,18 @@ impl Updates {
                 continue;
             }
             let Some(id) = &member.operation_id else { continue };
-            let name = stolos_api::cluster::fleet::object_name(&run.spec.fleet_name, &member.name);
+            let name = object_name(&run.spec.fleet_name, &member.name);
             if let Some(known) = self.clusters.get_mut(&Key::namespaced(namespace, &name)) {
                 known.answers.remove(id);
             }
         }
     }
+}
+
+/// Whether a change may still move a run.
+fn is_open(run: &UpdateRun) -> bool {
+    let state = run.status.as_ref().map(|status| status.status.state);
+    !matches!(state, Some(State::Completed | State::Skipped))
 }
 
 fn strategy_fleet(strategy: &UpdateStrategy) -> String {
@@ -314,9 +335,6 @@ fn strategy_fleet(strategy: &UpdateStrategy) -> String {
 
 fn gate_run(gate: &Gate) -> Option<Item> {
     let namespace = gate.metadata.namespace.as_deref()?;
-    let name = stolos_api::cluster::fleet::object_name(
-        &gate.spec.fleet_name,
-        &gate.spec.target.update_run,
-    );
+    let name = object_name(&gate.spec.fleet_name, &gate.spec.target.update_run);
     Some(Item::Run(Key::namespaced(namespace, &name)))
 }

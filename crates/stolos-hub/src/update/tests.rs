@@ -30,10 +30,16 @@ fn metadata(name: &str, version: u32) -> Value {
 
 /// A run about the member `m1`, and how it is with it; somebody has asked for a restart.
 fn run(state: &str) -> UpdateRun {
+    run_about(1, state)
+}
+
+/// A run about the members from `m1` on.
+fn run_about(n_members: usize, state: &str) -> UpdateRun {
     let status = |state: &str| json!({"state": state, "startTime": "2026-01-01T00:00:00.000000Z"});
-    let member = json!({"name": "m1", "status": status(state), "clusterResourceId": "simulated://fleets/new"});
+    let member = |n| json!({"name": format!("m{n}"), "status": status(state), "clusterResourceId": "simulated://fleets/new"});
+    let members: Vec<Value> = (1..=n_members).map(member).collect();
     let group =
-        json!({"name": "all", "status": status(state), "members": [member], "maxConcurrency": 1});
+        json!({"name": "all", "status": status(state), "members": members, "maxConcurrency": 1});
     let stage =
         json!({"name": "all", "status": status(state), "groups": [group], "maxConcurrency": 1});
     let run = json!({
@@ -140,4 +146,20 @@ fn a_member_whose_name_stands_for_another_cluster_is_looked_for_once() {
     assert!(plan(&updates).is_empty());
     list(&mut updates, Some(member("other", 6)));
     assert!(looks(&plan(&updates)), "a list proves nothing");
+}
+
+#[test]
+fn a_run_that_everybody_left_looks_for_each_member_once() {
+    let n_members = 10_000;
+    let mut updates = controller(run_about(n_members, "NotStarted"), None);
+    let sought: Vec<Key> = (plan(&updates).iter())
+        .filter_map(
+            |effect| if let Effect::Read(member) = effect { Some(member.clone()) } else { None },
+        )
+        .collect();
+    assert_eq!(sought.len(), n_members);
+    for member in sought {
+        updates.learn(Change::Applied(Fact::Sought { member, found: None }));
+    }
+    assert_eq!(written(&plan(&updates)), Some((State::Skipped, Some("MemberLeft"))));
 }
