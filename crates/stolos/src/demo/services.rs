@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::net::SocketAddr;
 
 use anyhow::Context;
-use kube::api::{Patch, PatchParams, PostParams};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use stolos_api::network::names::label::SERVICE_NAME;
 use stolos_api::network::{MultiClusterService, ServiceExport};
+use tokio::net::TcpStream;
 use tokio::time::{Duration, Instant};
 
 use super::expect::{ensure, present};
@@ -75,11 +79,41 @@ pub(super) async fn drain(world: &World) -> anyhow::Result<()> {
     until_these_answer(world, &[&first.name, &second.name], Failures::Wrong).await
 }
 
-/// Cuts the power of the second member.
+/// Cuts the power of the second member. What is under way in that moment is lost, as with any; nothing is that comes later.
 pub(super) async fn lose(world: &World, fleet: &up::Fleet) -> anyhow::Result<()> {
     let ([first, second], _) = roles(world)?;
+    let pods = pods(second).await?;
+    ensure(!pods.is_empty(), &second.name, "endpoints of the service", "none")?;
     fleet.cut_power(&second.name);
+    for pod in pods {
+        until_dead(pod).await?;
+    }
     until_these_answer(world, &[&first.name], Failures::Wrong).await
+}
+
+/// Returns where the pods of the service answer themselves.
+async fn pods(member: &Member) -> anyhow::Result<Vec<SocketAddr>> {
+    let of_service = format!("{SERVICE_NAME}={WEB}");
+    let of_service = ListParams::default().labels(&of_service);
+    let slices = member.within::<EndpointSlice>(SHOP).list(&of_service).await;
+    let slices = slices.with_context(|| format!("failed to list endpoints of {}", member.name))?;
+    let pods = slices.into_iter().flat_map(|slice| {
+        let ports = slice.ports.unwrap_or_default();
+        let port = ports.into_iter().find_map(|port| u16::try_from(port.port?).ok());
+        let addresses = slice.endpoints.into_iter().flat_map(|endpoint| endpoint.addresses);
+        addresses.filter_map(move |address| Some(SocketAddr::new(address.parse().ok()?, port?)))
+    });
+    Ok(pods.collect())
+}
+
+/// Connects to a pod until that is refused.
+async fn until_dead(pod: SocketAddr) -> anyhow::Result<()> {
+    let deadline = Instant::now() + WITHIN;
+    while TcpStream::connect(pod).await.is_ok() {
+        let place = format!("http://{pod}/");
+        ensure(Instant::now() < deadline, &place, "no connection", "one")?;
+    }
+    Ok(())
 }
 
 async fn create<K>(api: Api<K>, object: &K) -> anyhow::Result<()>
